@@ -1,0 +1,97 @@
+"""The words that every room of the house shares."""
+
+import unicodedata
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.errors import LabelError
+
+MAX_LABEL_BYTES = 200
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+def checked_label(text: object, what: str = "label") -> str:
+    """A label (or a camera's name) as it is stored: NFC, without surrounding blanks.
+
+    Raises LabelError if it is not text, is empty, holds control characters, or is
+    longer than MAX_LABEL_BYTES in UTF-8.
+    """
+    if not isinstance(text, str):
+        raise LabelError(f"a {what} must be text, not {type(text).__name__}: {text!r:.60}")
+    label = unicodedata.normalize("NFC", text.strip())
+    if not label:
+        raise LabelError(f"a {what} must not be empty")
+    # Cc are controls, Cs lone surrogates (not UTF-8), Zl and Zp line breaks in disguise.
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in label):
+        raise LabelError(f"a {what} must not hold control characters: {label!r:.60}")
+    size = len(label.encode())
+    if size > MAX_LABEL_BYTES:
+        raise LabelError(f"a {what} may take {MAX_LABEL_BYTES} bytes, this one takes {size}: {label:.40}…")
+    return label
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Bytes pushed by a camera, with what is known about them."""
+
+    frame_id: str  # 16 lower-case hex digits
+    received_ms: int  # wall clock, unix ms
+    payload: bytes  # as received: JPEG or PNG
+    camera: str = ""
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What is said of one frame."""
+
+    frame_id: str
+    camera: str
+    received_ms: int
+    head: str | None  # the version of the head that answered; None before the first one
+    predictions: tuple[Prediction, ...]  # best first
+    unknown: bool  # nothing can be said: there is no head yet
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "frame_id": self.frame_id,
+            "camera": self.camera,
+            "received_ms": self.received_ms,
+            "head": self.head,
+            "predictions": [{"label": p.label, "probability": p.probability} for p in self.predictions],
+            "unknown": self.unknown,
+            "timings_ms": self.timings_ms,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is known of a frame once it was classified."""
+
+    frame: Frame
+    result: Result
+    bottleneck: NDArray[np.generic]  # [D], in the dtype of the backbone's output
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A bottleneck and its label, as remembered in the cache."""
+
+    frame_id: str  # 16 lower-case hex digits
+    label: str
+    bottleneck: NDArray[np.generic]  # [D], in the dtype of the cache
+    received_ms: int
+    camera: str = ""
+    split: Split = "train"
