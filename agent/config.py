@@ -1,0 +1,168 @@
+"""The configuration: each key once, with its type, bounds, documentation and default.
+
+Each section is handed on alone to the room that needs it; nobody passes the whole around.
+docs/config.md and systemd/lastlayer.yaml say the same in prose, and a test compares them.
+"""
+
+import ipaddress
+import re
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from agent.errors import ConfigError
+from agent.schema import MAX_CHARS, RefusalError, Rule, parse, plain_text
+
+_OWN_DEFAULT = "the solver's own default"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nothing but this machine can reach a socket that listens on host."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def default_node() -> str:
+    """The host name, with what no topic may hold turned into dashes."""
+    name = re.sub(r"[/+#]", "-", socket.gethostname()).strip()
+    return "board" if plain_text(name) or _topic_level(name) else name
+
+
+def _topic_level(node: str) -> str | None:
+    if re.search(r"[/+#]", node):
+        return f"becomes part of topics and must not hold / + or #, as {node!r:.60} does"
+    if len(node.encode()) > 128:
+        return "becomes part of topics and may take 128 bytes"
+    return None
+
+
+def _host_name(host: str) -> str | None:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        try:
+            host.encode("idna")  # as connecting will; its UnicodeError there would be a surprise
+            spelt = not re.search(r"[\s/@:\[\]]", host)
+        except UnicodeError:
+            spelt = False
+        if not spelt:
+            return f"must be a host name or an address, without scheme and port, not {host!r:.60}"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class HttpConfig:
+    host: Annotated[str, Rule("The address to listen on.", check=_host_name)] = "127.0.0.1"
+    port: Annotated[int, Rule("The port to listen on; 0 takes any free one.", 0, 65_535)] = 8080
+    open: Annotated[
+        bool, Rule("true lets anyone on the network use this board, without a password; needed off loopback.")
+    ] = False
+    max_body_bytes: Annotated[int, Rule("The largest picture that is accepted, in bytes.", 1024, 268_435_456)] = (
+        10_485_760
+    )
+    max_pixels: Annotated[
+        int, Rule("The largest picture that is decoded, in pixels; one takes 3 bytes of memory.", 1, 500_000_000)
+    ] = 40_000_000
+    request_timeout_s: Annotated[float, Rule("Seconds within which a whole request must have arrived.", 0.1, 3600)] = (
+        10.0
+    )
+    remember_frames: Annotated[
+        int, Rule("How many recent frames can be labelled without sending them again.", 1, 100_000)
+    ] = 1000
+    inbox: Annotated[int, Rule("How many frames may wait; beyond that, senders are told to come again.", 1, 1000)] = 16
+
+    def __post_init__(self) -> None:
+        if not self.open and not is_loopback(self.host):
+            raise RefusalError(
+                "http.host",
+                f"{self.host} can be reached from other machines, and anyone there could use this board; "
+                "take 127.0.0.1, or say that this is what you want with http.open: true",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class MqttConfig:
+    host: Annotated[str | None, Rule("The broker to report to.", null="no MQTT", check=_host_name)] = None
+    port: Annotated[int, Rule("The port of the broker.", 1, 65_535)] = 1883
+    node: Annotated[
+        str,
+        Rule(
+            "The name of this board; its topics begin with lastlayer/<node>/.", null="the host name", check=_topic_level
+        ),
+    ] = field(default_factory=default_node)
+    username: Annotated[str | None, Rule("The user to log in as.", null="no login")] = None
+    password_file: Annotated[Path | None, Rule("A file with that user's password.", null="no password")] = None
+    keepalive_s: Annotated[
+        int, Rule("Seconds of silence after which board and broker check on each other.", 1, 65_535)
+    ] = 30
+
+    def __post_init__(self) -> None:
+        if self.password_file is not None and self.username is None:
+            raise RefusalError("mqtt.password_file", "a password needs a user: set mqtt.username too")
+
+
+@dataclass(frozen=True, slots=True)
+class RetrainConfig:
+    solver: Annotated[Literal["auto", "adam", "sgd"], Rule("How a head is fitted; auto leaves it to the agent.")] = (
+        "auto"
+    )
+    learning_rate: Annotated[float | None, Rule("The step size.", 1e-8, 100, _OWN_DEFAULT)] = None
+    epsilon: Annotated[float | None, Rule("Adam's epsilon.", 1e-12, 1, _OWN_DEFAULT)] = None
+    batch: Annotated[int | None, Rule("Examples in a step.", 1, 1_000_000, _OWN_DEFAULT)] = None
+    steps: Annotated[int | None, Rule("Steps in all.", 1, 10_000_000, _OWN_DEFAULT)] = None
+    validate_every: Annotated[int, Rule("Steps from one validation to the next.", 1, 10_000_000)] = 100
+    seed: Annotated[int, Rule("Seed of all that is random: the same seed gives the same head.", 0, 4_294_967_295)] = 0
+    auto_after: Annotated[
+        int, Rule("Retrain unasked after so many new examples; 0: only when asked.", 0, 1_000_000_000)
+    ] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReportConfig:
+    window_s: Annotated[float, Rule("Seconds over which timings are summed up before a report.", 0.1, 86_400)] = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All sections; Config() is what an empty file gives."""
+
+    backbone: Annotated[
+        str | None,
+        Rule("The frozen network: the name of a bundle, or a path.", null="the one that ships with Lastlayer"),
+    ] = None
+    state: Annotated[
+        Path | None, Rule("The folder of the cache and the heads.", null="--state, or the usual place of the user")
+    ] = None
+    threads: Annotated[int, Rule("Threads of the backbone.", 1, 256)] = 1
+    http: HttpConfig = field(default_factory=HttpConfig)
+    mqtt: MqttConfig = field(default_factory=MqttConfig)
+    retrain: RetrainConfig = field(default_factory=RetrainConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
+
+
+def load_config(path: Path | None) -> Config:
+    """The configuration in a file; None gives the defaults.
+
+    Relative paths in it count from the working directory. Raises ConfigError, which
+    names the file, the line, the key, and what would be right.
+    """
+    if path is None:
+        return Config()
+    try:
+        with path.open("rb") as file:
+            raw = file.read(4 * MAX_CHARS + 1)  # no UTF-8 character takes more than 4 bytes
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        return parse_config(raw.decode(), str(path))
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}: this is not UTF-8 text") from error
+
+
+def parse_config(text: str, source: str) -> Config:
+    """The configuration in a YAML text; source names it in complaints. Raises ConfigError."""
+    return parse(Config, text, source)

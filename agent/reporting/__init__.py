@@ -1,0 +1,1 @@
+"""How long everything took, and who is told."""

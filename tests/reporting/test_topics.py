@@ -1,0 +1,38 @@
+import json
+
+from agent.records import Prediction, Result
+from agent.reporting.topics import Topics, result_payload
+
+TOPICS = Topics("porch")
+SEEN = Result(
+    "00ff00ff00ff00ff",
+    "door",
+    1_700_000_000_123,
+    "3",
+    (Prediction("cat", 1.0), Prediction("dog", 0.0)),
+    False,
+    {"decode": 2.0},
+)
+
+
+def test_every_topic_is_below_the_node() -> None:
+    assert TOPICS.availability == "lastlayer/porch/availability"
+    assert TOPICS.result == "lastlayer/porch/result"
+    assert TOPICS.head == "lastlayer/porch/head"
+    assert TOPICS.retrain == "lastlayer/porch/retrain"
+    assert TOPICS.timing("session_run") == "lastlayer/porch/timing/session_run"
+
+
+def test_a_result_is_the_http_one_with_the_best_prediction_flat_beside_it() -> None:
+    payload = json.loads(json.dumps(result_payload(SEEN, seq=7)))
+    http = json.loads(json.dumps(SEEN.as_dict()))
+    assert {**http, "label": "cat", "probability": 1.0, "ts": SEEN.received_ms, "seq": 7} == payload
+    assert type(payload["probability"]) is float
+
+
+def test_a_result_without_predictions_has_no_label() -> None:
+    nothing = Result("00ff00ff00ff00ff", "", 1, None, (), True)
+    payload = result_payload(nothing, seq=1)
+    assert payload["label"] is None
+    assert payload["probability"] is None
+    assert payload["unknown"] is True
