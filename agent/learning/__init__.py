@@ -1,0 +1,1 @@
+"""The examples on flash, and the head made from them."""

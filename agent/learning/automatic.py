@@ -1,0 +1,192 @@
+"""The solver that needs no setting: several are tried, and what validates best is taken.
+
+No kind of head is best everywhere. The closed forms cost one pass over the examples and one linear system a
+shrinkage; Adam is stopped as soon as it gets no better. Together they cost a fraction of the study's 10,000 steps.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from agent.learning import closed_form
+from agent.learning.descent import Descent, descend
+from agent.learning.examples import Rows, cut_stratified
+from agent.learning.head import Float32
+from agent.learning.progress import CurvePoint, Progress
+from agent.learning.solvers import Adam
+from agent.learning.trainingset import TrainingSet
+from agent.learning.validation import Judge
+
+# With fewer examples to judge by (their top-1 is off by up to 5 %), choosing was no better than the fixed choice.
+MIN_JUDGED = 100
+SET_ASIDE_ONE_IN = 4
+
+SHRINKAGES = (0.1, 0.3, 1.0, 3.0, 10.0)
+MAX_DISCRIMINANT_CLASSES = 2048  # it takes a K x K system
+
+# (learning rate, epsilon). The first is the usual one. With an epsilon far above the gradients Adam is gradient descent
+# with momentum, which turns to the widest margin: better where there are fewer examples than values in a bottleneck.
+ADAM = (0.001, 1e-8)
+ADAM_FOR_FEW = (0.01, 0.1)
+STEPS, STEPS_FOR_FEW, VALIDATE_EVERY, PATIENCE = 1500, 600, 100, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a head is made, so that it can be made again from other examples."""
+
+    solver: Literal["lda", "ridge", "adam"]
+    shrinkage: float = 0.0  # of lda and ridge
+    learning_rate: float = 0.0  # of adam, like the rest
+    epsilon: float = 0.0
+    steps: int = 0
+
+    def __str__(self) -> str:
+        if self.solver != "adam":
+            return f"{self.solver}, shrinkage {self.shrinkage:g}"
+        return f"adam, learning rate {self.learning_rate:g}, epsilon {self.epsilon:g}, {self.steps} steps"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    recipe: Recipe
+    top1: float  # on the examples that chose
+    loss: float | None  # with its best temperature; None where top-1 alone had ruled it out
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    recipe: Recipe
+    weights: Float32  # [D, K], for raw bottlenecks, as is the bias
+    bias: Float32
+    inverse_temperature: float  # is in weights and bias
+    reason: str
+    curves: tuple[CurvePoint, ...] = ()  # of a closed form, which has none: those of the first Adam beside it
+    candidates: tuple[Candidate, ...] = ()
+
+
+def set_aside(examples: TrainingSet, val_rows: Rows, seed: int) -> tuple[TrainingSet | None, Rows, bool]:
+    """What to fit candidates on, what to judge them on, and whether the chosen one is to be fitted again on all.
+
+    None to fit on: there are too few examples to choose by.
+    """
+    if len(val_rows) >= MIN_JUDGED:
+        return examples, val_rows, False
+    kept, aside = cut_stratified(examples.targets, examples.rows, SET_ASIDE_ONE_IN, seed)
+    if len(aside) >= MIN_JUDGED:
+        return examples.subset(kept), aside, True
+    return None, aside, False
+
+
+def fixed_choice(examples: TrainingSet) -> Choice:
+    """What served best, on the average of many draws of bottlenecks, where too few examples are left to choose by.
+
+    The temperatures were found on the same draws: the fewer examples there are, the more their scatter within
+    classes comes out too small, and the discriminant's logits too large.
+    """
+    per_class = len(examples.rows) / examples.classes
+    if per_class < 3 or examples.classes > MAX_DISCRIMINANT_CLASSES:
+        recipe, inverse = Recipe("ridge", shrinkage=30.0), 12.0
+    else:
+        recipe, inverse = Recipe("lda", shrinkage=3.0), per_class / (per_class + 45)
+    weights, bias = scaled(*_closed_form(examples, recipe), inverse)
+    reason = f"{len(examples.rows)} examples are too few to choose by; {recipe} is what serves best then"
+    return Choice(recipe, weights, bias, inverse, reason)
+
+
+def choose(examples: TrainingSet, judge: Judge, batch: int, seed: int) -> Choice:
+    """Fit all candidates and take the one with the best top-1 on the judge's examples; of equals, the least loss."""
+    best: Choice | None = None
+    best_key = (-1.0, 0.0)
+    candidates: list[Candidate] = []
+    curves: tuple[CurvePoint, ...] = ()
+    for recipe, weights, bias, its_curves in _fitted(examples, judge, batch, seed):
+        curves = curves or its_curves
+        top1, loss = judge.scores(weights, bias).top1, None
+        if top1 >= best_key[0]:
+            inverse, loss = judge.calibrated(weights, bias)
+            if (top1, -loss) > best_key:
+                best_key = top1, -loss
+                best = Choice(recipe, *scaled(weights, bias, inverse), inverse, "", its_curves)
+        candidates.append(Candidate(recipe, top1, loss))
+    assert best is not None
+    reason = _reason(candidates, best.recipe, len(judge))
+    return replace(best, reason=reason, curves=best.curves or curves, candidates=tuple(candidates))
+
+
+def refit(examples: TrainingSet, choice: Choice, batch: int, seed: int) -> tuple[Float32, Float32]:
+    """Weights and bias, for raw bottlenecks, of the chosen recipe on all examples."""
+    recipe = choice.recipe
+    if recipe.solver == "adam":
+        solver = Adam(recipe.learning_rate, epsilon=recipe.epsilon)
+        descent = Descent("adam", solver, batch, recipe.steps, recipe.steps, seed)
+        descended = descend(examples, examples.standardisation, descent, None)
+        weights, bias = descended.weights, descended.bias
+    else:
+        weights, bias = _closed_form(examples, recipe)
+    return scaled(weights, bias, choice.inverse_temperature)
+
+
+def scaled(weights: Float32, bias: Float32, factor: float) -> tuple[Float32, Float32]:
+    return weights * np.float32(factor), bias * np.float32(factor)
+
+
+def _fitted(
+    examples: TrainingSet, judge: Judge, batch: int, seed: int
+) -> Iterator[tuple[Recipe, Float32, Float32, tuple[CurvePoint, ...]]]:
+    """Every candidate: its recipe, its weights and bias for raw bottlenecks, and its curves if it has any."""
+    for number, shrinkage in enumerate(SHRINKAGES, start=1):
+        solved = _solved(examples, shrinkage)
+        for solver in _closed_forms(examples.classes):
+            recipe = Recipe(solver, shrinkage=shrinkage)
+            yield recipe, *_from_solved(examples, recipe, solved), ()
+        examples.watch.progress(Progress("closed forms", number, len(SHRINKAGES)))
+    few = examples.is_small
+    steps = STEPS_FOR_FEW if few else STEPS
+    for learning_rate, epsilon in (ADAM, ADAM_FOR_FEW) if few else (ADAM,):
+        descent = Descent("adam", Adam(learning_rate, epsilon=epsilon), batch, steps, VALIDATE_EVERY, seed, PATIENCE)
+        descended = descend(examples, examples.standardisation, descent, judge)
+        recipe = Recipe("adam", learning_rate=learning_rate, epsilon=epsilon, steps=descended.steps)
+        yield recipe, descended.weights, descended.bias, descended.curves
+
+
+def _closed_forms(classes: int) -> tuple[Literal["lda", "ridge"], ...]:
+    return ("lda", "ridge") if classes <= MAX_DISCRIMINANT_CLASSES else ("ridge",)
+
+
+def _closed_form(examples: TrainingSet, recipe: Recipe) -> tuple[Float32, Float32]:
+    return _from_solved(examples, recipe, _solved(examples, recipe.shrinkage))
+
+
+def _solved(examples: TrainingSet, shrinkage: float) -> closed_form.Float64:
+    scatter = examples.scatter  # reads the examples the first time: not part of the phase
+    with examples.watch.phases.phase("closed_form", images=len(examples.rows)):
+        return scatter.solve(shrinkage)
+
+
+def _from_solved(examples: TrainingSet, recipe: Recipe, solved: closed_form.Float64) -> tuple[Float32, Float32]:
+    with examples.watch.phases.phase("closed_form", images=len(examples.rows)):
+        if recipe.solver == "ridge":
+            weights, bias = closed_form.ridge(solved, examples.shares)
+        else:
+            weights, bias = closed_form.discriminant(solved, examples.means, examples.shares)
+        return examples.standardisation.folded(weights, bias)
+
+
+def _reason(candidates: list[Candidate], chosen: Recipe, judged: int) -> str:
+    """Why that one, beside the best of each other kind."""
+    best: dict[str, Candidate] = {}
+    for candidate in candidates:
+        kind = candidate.recipe.solver
+        if kind not in best or candidate.top1 > best[kind].top1:
+            best[kind] = candidate
+    top1 = max(candidate.top1 for candidate in candidates)
+    others = "; ".join(
+        f"{candidate.recipe} {candidate.top1:.3f}" for kind, candidate in best.items() if kind != chosen.solver
+    )
+    how = "has the best top-1"
+    if sum(candidate.top1 == top1 for candidate in candidates) > 1:
+        how = "shares the best top-1 and has the least loss of those"
+    return f"{chosen} {how}, {top1:.3f} on {judged} validation examples ({others})"

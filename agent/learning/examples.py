@@ -1,0 +1,176 @@
+"""Where training takes its examples from, a bounded number at a time."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.errors import StateError
+from agent.learning.progress import Phases
+from agent.records import SPLITS
+
+Rows = NDArray[np.int64]
+Targets = NDArray[np.int32]
+
+TRAIN, VAL = SPLITS.index("train"), SPLITS.index("val")
+
+# Consecutive rows are read together even when the order is random: flash likes long reads.
+RUN_ROWS = 256
+BLOCK_ROWS = 1024
+
+
+class Examples(Protocol):
+    """N examples of K labels; their bottlenecks are read on demand, in the dtype in which they are stored."""
+
+    @property
+    def count(self) -> int: ...  # N
+    @property
+    def size(self) -> int: ...  # D
+    @property
+    def dtype(self) -> np.dtype[Any]: ...  # uint8, int8, float16 or float32
+    @property
+    def labels(self) -> tuple[str, ...]: ...  # K
+    @property
+    def targets(self) -> Targets: ...  # [N] class indices into labels
+    @property
+    def splits(self) -> NDArray[np.uint8]: ...  # [N] indices into records.SPLITS
+    @property
+    def scale(self) -> float: ...  # a stored value q stands for scale * (q - zero_point)
+    @property
+    def zero_point(self) -> int: ...
+    @property
+    def backbone_id(self) -> str: ...
+
+    def read(self, rows: Rows, out: NDArray[Any]) -> NDArray[Any]:
+        """Fill and return `out` [B, D] with the bottlenecks of `rows` [B], in that order."""
+
+
+class ArrayExamples:
+    """Examples in memory.
+
+    Raises ValueError where targets or splits are not one a bottleneck, or a target is no index into labels.
+    """
+
+    def __init__(
+        self,
+        bottlenecks: NDArray[Any],  # [N, D]
+        targets: NDArray[Any],  # [N]
+        labels: tuple[str, ...],
+        splits: NDArray[Any] | None = None,  # [N]; everything is train if it is left out
+        scale: float = 1.0,
+        zero_point: int = 0,
+        backbone_id: str = "",
+    ) -> None:
+        self.count, self.size = bottlenecks.shape
+        self.dtype = bottlenecks.dtype
+        self.labels = labels
+        self.targets: Targets = np.asarray(targets, np.int32)
+        self.splits = np.full(self.count, TRAIN, np.uint8) if splits is None else np.asarray(splits, np.uint8)
+        self.scale = scale
+        self.zero_point = zero_point
+        self.backbone_id = backbone_id
+        self._bottlenecks = bottlenecks
+        if self.targets.shape != (self.count,) or self.splits.shape != (self.count,):
+            raise ValueError(f"{self.count} bottlenecks, but targets {self.targets.shape}, splits {self.splits.shape}")
+        if self.count and not 0 <= self.targets.min() <= self.targets.max() < len(labels):
+            raise ValueError(f"targets reach from {self.targets.min()} to {self.targets.max()}; labels: {len(labels)}")
+
+    def read(self, rows: Rows, out: NDArray[Any]) -> NDArray[Any]:
+        return self._bottlenecks.take(rows, axis=0, out=out, mode="clip")  # "raise" would copy once more
+
+
+class Batch(NamedTuple):
+    raw: NDArray[Any]  # [B, D], valid until the next batch is asked for
+    rows: Rows  # [B] which examples these are
+    ends_epoch: bool = False
+
+
+def read(source: Examples, rows: Rows, phases: Phases) -> NDArray[Any]:
+    """The bottlenecks of `rows`, all at once."""
+    with phases.phase("file_access", images=len(rows)):
+        raw = source.read(rows, np.empty((len(rows), source.size), source.dtype))
+    if raw.dtype.kind == "f" and not np.isfinite(raw).all():
+        bad = rows[~np.isfinite(raw).all(axis=1)]
+        raise StateError(f"bottlenecks in the cache are not finite: examples {bad[:10].tolist()}. Start a new cache")
+    return raw
+
+
+def blocks(source: Examples, rows: Rows, phases: Phases) -> Iterator[Batch]:
+    """All of `rows` once, in their order, in blocks."""
+    for first in range(0, len(rows), BLOCK_ROWS):
+        part = rows[first : first + BLOCK_ROWS]
+        yield Batch(read(source, part, phases), part)
+
+
+def in_memory(source: Examples, memory_bytes: int, phases: Phases) -> Examples:
+    """The source itself, or all of it read at once where it takes no more than `memory_bytes`."""
+    if isinstance(source, ArrayExamples) or source.count * source.size * source.dtype.itemsize > memory_bytes:
+        return source
+    raw = read(source, np.arange(source.count, dtype=np.int64), phases)
+    return ArrayExamples(
+        raw, source.targets, source.labels, source.splits, source.scale, source.zero_point, source.backbone_id
+    )
+
+
+class Shuffled:
+    """Mini-batches without end, in an order that follows from the seed.
+
+    An epoch is cut into batches of one size, at most `batch`. From a source that is not in memory, runs of
+    neighbouring rows are read in random order into a pool of `memory_bytes`, and drawn from the pool at random.
+    """
+
+    def __init__(self, source: Examples, rows: Rows, memory_bytes: int, phases: Phases) -> None:
+        self._source = source
+        self._rows = rows
+        self._phases = phases
+        run_bytes = source.size * source.dtype.itemsize * RUN_ROWS
+        self._runs_a_pool = max(1, memory_bytes // run_bytes)
+
+    def batches(self, batch: int, seed: int) -> Iterator[Batch]:
+        rng = np.random.default_rng(seed)
+        buffer = np.empty((batch, self._source.size), self._source.dtype)
+        while True:
+            pools = [self._rows] if isinstance(self._source, ArrayExamples) else self._drawn_pools(rng)
+            for number, rows in enumerate(pools):
+                pool, members = self._pool(rows)
+                parts = np.array_split(rng.permutation(len(rows)), -(-len(rows) // batch))
+                for part_number, part in enumerate(parts):
+                    with self._phases.phase("file_access", images=len(part)):
+                        raw = pool.read(members[part], buffer[: len(part)])
+                    last = number == len(pools) - 1 and part_number == len(parts) - 1
+                    yield Batch(raw, rows[part], last)
+
+    def _drawn_pools(self, rng: np.random.Generator) -> list[Rows]:
+        runs = rng.permutation(-(-len(self._rows) // RUN_ROWS))
+        chosen = [runs[first : first + self._runs_a_pool] for first in range(0, len(runs), self._runs_a_pool)]
+        return [np.concatenate([self._rows[run * RUN_ROWS : (run + 1) * RUN_ROWS] for run in pool]) for pool in chosen]
+
+    def _pool(self, rows: Rows) -> tuple[Examples, Rows]:
+        """Examples in memory of which these rows are to be drawn, and which of its examples they are."""
+        source = self._source
+        if isinstance(source, ArrayExamples):
+            return source, rows
+        raw = read(source, rows, self._phases)
+        return ArrayExamples(raw, source.targets[rows], source.labels), np.arange(len(rows), dtype=np.int64)
+
+
+def cut_stratified(targets: Targets, rows: Rows, one_in: int, seed: int) -> tuple[Rows, Rows]:
+    """Split `rows` into (most, one in `one_in` of each class), both in their order; a class of fewer gives none."""
+    rng = np.random.default_rng(seed)
+    shuffled = rng.permutation(rows)
+    order = shuffled[np.argsort(targets[shuffled], kind="stable")]
+    counts = np.bincount(targets[order])
+    place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)  # within the class
+    aside = place < np.repeat(counts // one_in, counts)
+    return np.sort(order[~aside]), np.sort(order[aside])
+
+
+def lent(targets: Targets, splits: NDArray[np.uint8], fixed: NDArray[np.bool_], least: int = 5) -> NDArray[np.uint8]:
+    """`splits` [N], but classes with fewer than `least` train examples train on those of val and test too.
+
+    A split by a hash may well leave none of a few examples to train on. Those that are `fixed` [N], because
+    somebody said where they belong, stay.
+    """
+    counts = np.bincount(targets[splits == TRAIN], minlength=int(targets.max(initial=-1)) + 1)
+    return np.where((counts[targets] < least) & ~fixed, TRAIN, splits).astype(np.uint8)
