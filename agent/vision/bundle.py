@@ -1,0 +1,211 @@
+"""A bundle: a backbone, and all that is needed to use it.
+
+A folder with `model.tflite` and `manifest.json`:
+
+    {"format": 1, "name": "tinyresnet_96", "model": "model.tflite", "sha256": "…",
+     "input": {"height": 96, "width": 96, "range": [0, 255]},
+     "bottleneck": {"size": 384}, …what people want to know: sources, terms, figures…}
+
+`range` gives the values onto which the pixel bytes 0..255 are mapped for a model with a
+float input. A quantized input takes the bytes as they are.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from agent.errors import BundleError
+from agent.files import sync_folder, write_atomically
+
+FORMAT = 1
+DEFAULT = "tinyresnet_96"
+DEFAULT_RANGE = (0.0, 1.0)
+SHIPPED = Path(__file__).resolve().parents[2] / "models"
+
+_DESCRIBE_TIMEOUT_S = 120.0  # a 224-pixel network on a slow board, with room
+
+
+@dataclass(frozen=True)
+class Bundle:
+    name: str
+    model: Path
+    sha256: str
+    height: int  # pixels
+    width: int
+    input_range: tuple[float, float]
+    size: int  # values in a bottleneck
+
+    def backbone_id(self, family: str) -> str:
+        """32 hex digits that two bottlenecks must share to be compared or mixed.
+
+        Two runtime families answer with different values for the same picture, and so
+        does the same model with another preprocessing.
+        """
+        identity = f"{self.sha256} {self.height}x{self.width} {self.input_range} {family}"
+        return hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
+
+
+def load_bundle(source: str | Path) -> Bundle:
+    """The bundle in a folder, or the one of that name in models/.
+
+    Raises BundleError for a missing or malformed manifest, and for a model that is not
+    the one the manifest speaks of: a torn .tflite ends the process that loads it, so its
+    sha256 is compared before.
+    """
+    folder = _folder(source)
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise BundleError(f"{folder} is no bundle: it has no manifest.json") from None
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} cannot be read: {error}") from error
+    bundle = _parse(manifest, path)
+    if sha256_of(bundle.model) != bundle.sha256:
+        raise BundleError(f"{bundle.model} is damaged: its sha256 is not the one in {path}; copy the bundle again")
+    return bundle
+
+
+def import_model(source: str | Path, into: Path, input_range: tuple[float, float] | None = None) -> Bundle:
+    """Copy a bundle's folder, or make a bundle of a .tflite without manifest, at `into`.
+
+    The model is first loaded and run once in a child process: what crashes the runtime
+    must not end the caller. `input_range` replaces what the bundle says.
+    Raises BundleError where the model cannot be a backbone.
+    """
+    source = Path(source)
+    if source.suffix == ".tflite" and not source.is_file():
+        raise BundleError(f"{source}: there is no such file")
+    bare = source.is_file() and not (source.parent / "manifest.json").is_file()
+    bundle = _bare(source) if bare else load_bundle(source.parent if source.is_file() else source)
+    if input_range is not None:
+        low, high = input_range
+        if not low < high:
+            raise BundleError(f"--input-range {low:g} {high:g}: the first value must be below the second")
+        bundle = replace(bundle, input_range=input_range)
+    described = describe(bundle.model)
+    if not bare and (bundle.height, bundle.width, bundle.size) != (
+        described["height"],
+        described["width"],
+        described["size"],
+    ):
+        raise BundleError(f"{bundle.model} does not have the input or the output that its manifest names")
+    bundle = replace(bundle, height=described["height"], width=described["width"], size=described["size"])
+    return _store(bundle, into)
+
+
+def describe(model: Path) -> dict[str, Any]:
+    """Load and run a model once in a child process; its input and output as a mapping (see backbone.describe)."""
+    command = [sys.executable, "-m", "agent.vision.backbone", str(model)]
+    search_path = os.pathsep.join([str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")])
+    try:
+        child = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_DESCRIBE_TIMEOUT_S,
+            env={**os.environ, "PYTHONPATH": search_path},
+        )
+    except subprocess.TimeoutExpired:
+        raise BundleError(f"{model}: loading it took more than {_DESCRIBE_TIMEOUT_S:g} s") from None
+    if child.returncode < 0:
+        raise BundleError(
+            f"{model}: the TFLite runtime crashed on it (signal {-child.returncode}): "
+            "the file is torn or is no TFLite model; copy it again"
+        )
+    if child.returncode != 0:
+        raise BundleError(
+            (child.stderr.strip().splitlines() or [f"{model}: cannot be loaded, no reason was given"])[-1]
+        )
+    described: dict[str, Any] = json.loads(child.stdout)
+    return described
+
+
+def sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+    return digest.hexdigest()
+
+
+def _folder(source: str | Path) -> Path:
+    folder = Path(source)
+    if folder.is_dir():
+        return folder
+    shipped = SHIPPED / str(source)
+    if len(folder.parts) == 1 and shipped.is_dir():
+        return shipped
+    names = sorted(path.parent.name for path in SHIPPED.glob("*/manifest.json"))
+    raise BundleError(f"there is no bundle {str(source)!r}: give a folder, a .tflite file, or one of {names}")
+
+
+def _parse(manifest: Any, path: Path) -> Bundle:
+    try:
+        if manifest["format"] != FORMAT:
+            raise BundleError(f"{path} has format {manifest['format']!r}; this version reads format {FORMAT}")
+        shape = manifest["input"]
+        low, high = shape.get("range", DEFAULT_RANGE)
+        name = str(manifest["model"])
+        if Path(name).name != name:
+            raise BundleError(f"{path}: the model must lie beside its manifest, not at {name!r}")
+        return Bundle(
+            name=str(manifest["name"]),
+            model=path.parent / name,
+            sha256=str(manifest["sha256"]),
+            height=int(shape["height"]),
+            width=int(shape["width"]),
+            input_range=(float(low), float(high)),
+            size=int(manifest["bottleneck"]["size"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, BundleError):
+            raise
+        raise BundleError(f"{path} lacks something or has it in another form: {error!r}") from error
+
+
+def _bare(model: Path) -> Bundle:
+    """A bundle of a .tflite alone; its sizes are not known until it is described."""
+    return Bundle(model.stem, model, sha256_of(model), 0, 0, DEFAULT_RANGE, 0)
+
+
+def _store(bundle: Bundle, into: Path) -> Bundle:
+    """Copy to `into`, whole or not at all."""
+    source_manifest = bundle.model.parent / "manifest.json"
+    manifest: dict[str, Any] = {}
+    if source_manifest.is_file() and bundle.model.name == "model.tflite":
+        manifest = json.loads(source_manifest.read_text("utf-8"))
+    manifest |= _as_manifest(bundle)
+    partial = into.with_name(f".{into.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        write_atomically(partial / "model.tflite", bundle.model.read_bytes())
+        write_atomically(partial / "manifest.json", json.dumps(manifest, indent=1).encode())
+        partial.rename(into)
+        sync_folder(into.parent)
+    except OSError as error:
+        raise BundleError(f"{into} cannot be written: {error.strerror}") from error
+    return load_bundle(into)
+
+
+def _as_manifest(bundle: Bundle) -> Mapping[str, Any]:
+    return {
+        "format": FORMAT,
+        "name": bundle.name,
+        "model": "model.tflite",
+        "sha256": bundle.sha256,
+        "input": {"height": bundle.height, "width": bundle.width, "range": list(bundle.input_range)},
+        "bottleneck": {"size": bundle.size},
+    }

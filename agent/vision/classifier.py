@@ -1,0 +1,72 @@
+"""Seeing: frame → decode → backbone → bottleneck → head → top-k → result."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.errors import MismatchError
+from agent.learning.head import Head, predictions
+from agent.records import Frame, Result, Seen
+from agent.reporting.timing import Stopwatch, Timings
+from agent.vision.backbone import Backbone
+from agent.vision.image import MAX_PIXELS, decode
+
+TOP = 5
+
+
+class Classifier:
+    """A backbone and the head in service. Pictures are given to it by one thread at a time."""
+
+    def __init__(self, backbone: Backbone, timings: Timings, *, max_pixels: int = MAX_PIXELS) -> None:
+        self.backbone = backbone
+        self._timings = timings
+        self._max_pixels = max_pixels
+        # Replaced as a whole, so that a frame sees one head or the other and never waits.
+        self._in_service: tuple[str, Head] | None = None
+
+    @property
+    def head_version(self) -> str | None:
+        return self._in_service[0] if self._in_service else None
+
+    def check(self, version: str, head: Head) -> None:
+        """Raises MismatchError for a head that was made with another backbone."""
+        if head.backbone_id != self.backbone.backbone_id:
+            raise MismatchError(
+                f"head {version} was made with another backbone or TFLite runtime "
+                f"(id {head.backbone_id[:8]}, now {self.backbone.backbone_id[:8]}): retrain, or activate another head"
+            )
+
+    def put_into_service(self, version: str, head: Head) -> None:
+        """Let this head answer from the next frame on. Raises MismatchError as `check` does."""
+        self.check(version, head)
+        self._in_service = version, head
+
+    def bottleneck(self, payload: bytes) -> NDArray[Any]:
+        """The bottleneck [D] of a picture's bytes. Raises ImageError."""
+        watch = Stopwatch()
+        image = self._decoded(payload, watch)
+        with watch.phase("bottleneck"):
+            bottleneck = self.backbone.bottleneck(image)
+        self._timings.record(watch)
+        return bottleneck
+
+    def classify(self, frame: Frame, top: int = TOP) -> Seen:
+        """Raises ImageError where the frame's bytes are no good picture."""
+        version, head = self._in_service or (None, None)
+        watch = Stopwatch()
+        image = self._decoded(frame.payload, watch)
+        with watch.phase("session_run"):
+            with watch.phase("bottleneck"):
+                bottleneck = self.backbone.bottleneck(image)
+            probabilities = head.probabilities(bottleneck) if head else None
+        with watch.phase("result_processing"):
+            best = predictions(probabilities, head.labels, top) if head and probabilities is not None else ()
+        self._timings.record(watch)
+        result = Result(frame.frame_id, frame.camera, frame.received_ms, version, best, head is None, watch.ms)
+        return Seen(frame, result, bottleneck)
+
+    def _decoded(self, payload: bytes, watch: Stopwatch) -> NDArray[np.uint8]:
+        bundle = self.backbone.bundle
+        with watch.phase("decode"):
+            return decode(payload, bundle.width, bundle.height, max_pixels=self._max_pixels)
