@@ -1,0 +1,94 @@
+"""Learning: labelled frame → bottleneck → cache. A frame is labelled when it comes, or later by its id."""
+
+import hashlib
+import threading
+from collections import OrderedDict
+from typing import Any
+
+from numpy.typing import NDArray
+
+from agent.errors import UnknownFrameError
+from agent.learning.cache import Cache
+from agent.learning.splits import split_of
+from agent.records import Example, Result, Seen, checked_label
+from agent.reporting.timing import Timings
+
+
+def picture_id(payload: bytes) -> str:
+    """16 hex digits that depend on nothing but the picture's bytes."""
+    return hashlib.blake2b(payload, digest_size=8).hexdigest()
+
+
+class RecentFrames:
+    """The last frames that were classified, so that they can be labelled without being sent again. Thread-safe."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._frames: OrderedDict[str, tuple[Result, NDArray[Any], str]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def remember(self, seen: Seen) -> None:
+        # The picture itself is not kept: its id is all that the split needs.
+        entry = seen.result, seen.bottleneck, picture_id(seen.frame.payload)
+        with self._lock:
+            self._frames[seen.frame.frame_id] = entry
+            if len(self._frames) > self._capacity:
+                self._frames.popitem(last=False)
+
+    def results(self) -> list[Result]:
+        """Newest first."""
+        with self._lock:
+            return [result for result, _, _ in reversed(self._frames.values())]
+
+    def get(self, frame_id: str) -> tuple[Result, NDArray[Any], str] | None:
+        """Result, bottleneck [D] and picture id of a frame; None if it is not remembered."""
+        with self._lock:
+            return self._frames.get(frame_id)
+
+
+class Labelling:
+    """What people say of frames, and the cache that keeps it. Thread-safe.
+
+    `learnt` counts the labels that were new or changed since the start.
+    """
+
+    def __init__(self, cache: Cache, recent: RecentFrames, timings: Timings) -> None:
+        self.learnt = 0
+        self._cache = cache
+        self._recent = recent
+        self._timings = timings
+        self._lock = threading.Lock()
+
+    def label(self, frame_id: str, text: object) -> str:
+        """Remember a frame's label; the label as stored. On flash when this returns.
+
+        Raises LabelError, UnknownFrameError for a frame that is gone, and StateError
+        where flash cannot be written.
+        """
+        label = checked_label(text)
+        with self._lock, self._timings.phase("cache_append"):
+            if _is_frame_id(frame_id) and frame_id in self._cache:
+                self._cache.relabel(frame_id, label)
+            else:
+                self._cache.append([self._example(frame_id, label)])
+            self.learnt += 1
+        return label
+
+    def label_counts(self) -> dict[str, int]:
+        with self._lock:
+            return self._cache.label_counts()
+
+    def _example(self, frame_id: str, label: str) -> Example:
+        remembered = self._recent.get(frame_id)
+        if remembered is None:
+            raise UnknownFrameError(
+                f"the frame {frame_id[:32]!r} is not remembered: it was never here, or too many came since; "
+                "send the picture again with its label"
+            )
+        result, bottleneck, picture = remembered
+        split = split_of(bytes.fromhex(picture))
+        return Example(frame_id, label, bottleneck, result.received_ms, result.camera, split)
+
+
+def _is_frame_id(text: str) -> bool:
+    return len(text) == 16 and all(c in "0123456789abcdef" for c in text)

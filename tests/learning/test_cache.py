@@ -1,0 +1,285 @@
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.errors import BusyError, LastlayerError, MismatchError, StateError, UnknownFrameError
+from agent.learning import segment
+from agent.learning.cache import Cache
+from agent.learning.segment import Layout
+from agent.records import SPLITS, Example
+
+LAYOUT = Layout.of("0" * 32, 24, "uint8", 0.0235285, 3)
+
+
+@pytest.fixture(autouse=True)
+def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segment, "TARGET_BYTES", 0)  # 16 records each
+
+
+def example(number: int, label: str = "glass", layout: Layout = LAYOUT) -> Example:
+    bottleneck = np.random.default_rng(number).integers(0, 256, layout.size).astype(layout.dtype)
+    return Example(f"{number:016x}", label, bottleneck, 1_700_000_000_000 + number, "door", SPLITS[number % 3])
+
+
+def contents(cache: Cache) -> dict[str, tuple[str, bytes]]:
+    """label and split, and bottleneck, by frame id."""
+    examples = cache.examples()
+    rows = np.arange(examples.count)
+    read = examples.read(rows, np.empty((examples.count, examples.size), examples.dtype))
+    by_frame = cache.labels_by_frame()
+    labels = [examples.labels[target] for target in examples.targets]
+    assert labels == list(by_frame.values())
+    return {
+        frame_id: (f"{label} {SPLITS[split]}", row.tobytes())
+        for frame_id, label, split, row in zip(by_frame, labels, examples.splits, read, strict=True)
+    }
+
+
+def expected(examples: list[Example]) -> dict[str, tuple[str, bytes]]:
+    return {e.frame_id: (f"{e.label} {e.split}", e.bottleneck.tobytes()) for e in examples}
+
+
+def test_what_was_appended_is_there_after_reopening(tmp_path: Path) -> None:
+    given_examples = [example(number, f"label {number % 5}") for number in range(100)]
+    with Cache(tmp_path, LAYOUT) as cache:
+        for start in range(0, 100, 7):
+            cache.append(given_examples[start : start + 7])
+        assert contents(cache) == expected(given_examples)
+    with Cache(tmp_path, LAYOUT) as cache:
+        assert contents(cache) == expected(given_examples)
+        assert len(cache) == 100
+        assert cache.label_counts() == {f"label {index}": 20 for index in range(5)}
+        assert (cache.torn, cache.rotten) == (0, 0)
+
+
+def test_appending_goes_on_after_reopening(tmp_path: Path) -> None:
+    for number in range(40):
+        with Cache(tmp_path, LAYOUT) as cache:
+            cache.append([example(number, f"label {number % 3}")])
+    with Cache.read(tmp_path) as cache:
+        assert contents(cache) == expected([example(number, f"label {number % 3}") for number in range(40)])
+
+
+def test_examples_are_on_flash_when_append_returns(tmp_path: Path) -> None:
+    """Another process that kills itself without closing anything loses nothing that was acknowledged."""
+    program = (
+        "import sys; sys.path.insert(0, '.')\n"
+        "from pathlib import Path; import os, signal\n"
+        "from tests.learning.test_cache import Cache, LAYOUT, example\n"
+        f"cache = Cache(Path({str(tmp_path)!r}), LAYOUT)\n"
+        "for number in range(20): cache.append([example(number)])\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    ended = subprocess.run([sys.executable, "-c", program], cwd=root)
+    assert ended.returncode == -9
+    with Cache(tmp_path, LAYOUT) as cache:
+        assert contents(cache) == expected([example(number) for number in range(20)])
+
+
+def test_labels_in_many_scripts(tmp_path: Path) -> None:
+    labels = ["glass", "стекло", "玻璃", "زجاج", "शीशा", "🍾", "a b", '"quoted"', "back\\slash"]
+    with Cache(tmp_path, LAYOUT) as cache:
+        cache.append([example(number, label) for number, label in enumerate(labels)])
+    with Cache.read(tmp_path) as cache:
+        assert list(cache.label_counts()) == labels
+
+
+def test_a_label_can_be_changed(tmp_path: Path) -> None:
+    with Cache(tmp_path, LAYOUT) as cache:
+        cache.append([example(0, "glass"), example(1, "glass")])
+        cache.relabel(example(1).frame_id, "paper")
+        assert cache.label_counts() == {"glass": 1, "paper": 1}
+        with pytest.raises(UnknownFrameError):
+            cache.relabel("f" * 16, "paper")
+    with Cache(tmp_path, LAYOUT) as cache:
+        assert cache.label_counts() == {"glass": 1, "paper": 1}
+        assert cache.labels_by_frame() == {example(0).frame_id: "glass", example(1).frame_id: "paper"}
+
+
+def test_a_label_that_no_example_carries_is_not_counted(tmp_path: Path) -> None:
+    with Cache(tmp_path, LAYOUT) as cache:
+        cache.append([example(0, "old")])
+        cache.relabel(example(0).frame_id, "new")
+        assert cache.label_counts() == {"new": 1}
+        assert cache.examples().labels == ("new",)
+
+
+def test_rows_are_read_in_any_order(tmp_path: Path) -> None:
+    given_examples = [example(number) for number in range(50)]
+    with Cache(tmp_path, LAYOUT) as cache:
+        cache.append(given_examples)
+        rows = np.random.default_rng(0).permutation(50)[:20]
+        read = cache.examples().read(rows, np.empty((20, LAYOUT.size), np.uint8))
+        assert [row.tobytes() for row in read] == [given_examples[row].bottleneck.tobytes() for row in rows]
+
+
+def test_a_view_of_the_examples_does_not_see_later_ones(tmp_path: Path) -> None:
+    with Cache(tmp_path, LAYOUT) as cache:
+        cache.append([example(0)])
+        before = cache.examples()
+        cache.append([example(1)])
+        assert (before.count, cache.examples().count) == (1, 2)
+
+
+def test_bytes_are_kept_as_they_are(tmp_path: Path) -> None:
+    layout = Layout.of("0" * 32, 24, "int8", 0.5, -128)
+    with Cache(tmp_path, layout) as cache:
+        cache.append([example(3, layout=layout)])
+        assert contents(cache) == expected([example(3, layout=layout)])
+
+
+def test_floats_are_kept_as_float16(tmp_path: Path) -> None:
+    layout = Layout.of("0" * 32, 3, "float32", 1.0, 0)
+    with Cache(tmp_path, layout) as cache:
+        bottleneck = np.array([0.1234, -1e30, 6.0], np.float32)
+        cache.append([Example("0" * 16, "glass", bottleneck, 0)])
+        read = cache.examples().read(np.array([0]), np.empty((1, 3), np.float16))
+        np.testing.assert_allclose(read[0].astype(np.float32), [0.1234, -65504, 6.0], rtol=5e-4)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Layout.of("1" * 32, 24, "uint8", 0.0235285, 3),
+        Layout.of("0" * 32, 25, "uint8", 0.0235285, 3),
+        Layout.of("0" * 32, 24, "int8", 0.0235285, 3),
+        Layout.of("0" * 32, 24, "uint8", 0.5, 3),
+        Layout.of("0" * 32, 24, "uint8", 0.0235285, 4),
+    ],
+)
+def test_a_cache_of_another_backbone_is_refused(tmp_path: Path, other: Layout) -> None:
+    with Cache(tmp_path, LAYOUT) as cache:
+        cache.append([example(0)])
+    with pytest.raises(MismatchError, match="must not be mixed"):
+        Cache(tmp_path, other)
+    with Cache(tmp_path, LAYOUT) as cache:
+        assert len(cache) == 1
+
+
+def test_two_writers_are_refused(tmp_path: Path) -> None:
+    with Cache(tmp_path, LAYOUT) as cache:
+        cache.append([example(0)])
+        with pytest.raises(BusyError, match="another process"):
+            Cache(tmp_path, LAYOUT)
+        with Cache.read(tmp_path) as reader:
+            assert len(reader) == 1
+            with pytest.raises(StateError, match="reading only"):
+                reader.append([example(1, "new")])
+    Cache(tmp_path, LAYOUT).close()
+
+
+def test_an_empty_cache_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="no examples yet"):
+        Cache.read(tmp_path)
+
+
+def test_a_full_disk_refuses_and_heals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with Cache(tmp_path, LAYOUT) as cache:
+        cache.append([example(0)])
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pwrite", full)
+            for label in ("glass", "new"):
+                with pytest.raises(StateError, match="No space left"):
+                    cache.append([example(1, label)])
+            with pytest.raises(StateError, match="No space left"):
+                cache.relabel(example(0).frame_id, "newer")
+        assert contents(cache) == expected([example(0)])
+        cache.append([example(1, "new")])
+    with Cache.read(tmp_path) as cache:
+        assert contents(cache) == expected([example(0), example(1, "new")])
+
+
+def filled(folder: Path, count: int) -> Path:
+    """A cache of `count` examples with the last segment's path."""
+    with Cache(folder, LAYOUT) as cache:
+        cache.append([example(number, f"label {number % 4}") for number in range(count)])
+    return sorted(folder.glob("*.seg"))[-1]
+
+
+def test_a_torn_record_at_the_end_is_cut_off_and_reported(tmp_path: Path) -> None:
+    path = filled(tmp_path, 20)
+    size = LAYOUT.record.itemsize
+    with path.open("r+b") as file:
+        file.seek(segment.HEADER_BYTES + 3 * size + size // 2)
+        file.write(bytes(size - size // 2))  # the last of four records was only half written
+    with Cache(tmp_path, LAYOUT) as cache:
+        assert (len(cache), cache.torn, cache.rotten) == (19, 1, 0)
+        cache.append([example(99)])
+    with Cache(tmp_path, LAYOUT) as cache:
+        assert (len(cache), cache.torn) == (20, 0)
+        assert example(99).frame_id in cache
+
+
+def test_a_rotten_record_is_skipped_and_counted(tmp_path: Path) -> None:
+    filled(tmp_path, 20)
+    path = tmp_path / "00000001.seg"
+    with path.open("r+b") as file:
+        file.seek(segment.HEADER_BYTES + 5 * LAYOUT.record.itemsize + 50)
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 0x10]))
+    with Cache(tmp_path, LAYOUT) as cache:
+        assert (len(cache), cache.torn, cache.rotten) == (19, 0, 1)
+        assert example(5).frame_id not in cache.labels_by_frame()
+
+
+# A few examples in two segments, and what is left of them when one byte is changed or the end is cut off.
+COUNT = 18
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segment, "TARGET_BYTES", 0)
+        filled(folder, COUNT)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def survivors(folder: Path, files: dict[str, bytes]) -> dict[str, tuple[str, bytes]]:
+    """The contents of a cache of these files, which must open or be refused with one of our errors."""
+    for path in folder.iterdir():
+        path.unlink()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    try:
+        with Cache(folder, LAYOUT) as cache:
+            found = contents(cache)
+            cache.append([example(1000, "label 1")])
+            assert contents(cache) == found | expected([example(1000, "label 1")])
+            return found
+    except LastlayerError:
+        return {}
+
+
+def damaged(change: Callable[[bytes, int], bytes]) -> Callable[..., None]:
+    @settings(max_examples=150, deadline=None)
+    @given(st.data())
+    def run(tmp_path_factory: pytest.TempPathFactory, whole: dict[str, bytes], data: st.DataObject) -> None:
+        folder = tmp_path_factory.mktemp("damaged")
+        name = data.draw(st.sampled_from(sorted(set(whole) - {"lock"})))
+        used = len(whole[name].rstrip(b"\0"))
+        at = data.draw(st.integers(0, used - 1))
+        intact = expected([example(number, f"label {number % 4}") for number in range(COUNT)])
+        found = survivors(folder, {**whole, name: change(whole[name], at)})
+        assert found.items() <= intact.items(), "a damaged example was taken for a good one"
+
+    return run
+
+
+test_no_flipped_bit_is_taken_for_an_example = damaged(
+    lambda content, at: content[:at] + bytes([content[at] ^ (1 << at % 8)]) + content[at + 1 :]
+)
+test_no_cut_end_is_taken_for_an_example = damaged(lambda content, at: content[:at])
+test_no_zeroed_end_is_taken_for_an_example = damaged(lambda content, at: content[:at] + bytes(len(content) - at))
