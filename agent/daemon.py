@@ -1,0 +1,122 @@
+"""The daemon: builds everything from the configuration, starts it, watches, and stops it in reverse order."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.config import Config, RetrainConfig
+from agent.ingress.http import Api
+from agent.ingress.inbox import Inbox
+from agent.ingress.server import Server
+from agent.learning.labelling import Labelling, RecentFrames
+from agent.learning.retraining import Retraining
+from agent.reporting.announcer import Announcer
+from agent.reporting.broker import Broker
+from agent.reporting.timing import Timings
+from agent.service import Service
+from agent.state import open_state
+from agent.vision.backbone import FAMILY
+from agent.vision.classifier import Classifier
+
+log = logging.getLogger(__name__)
+
+TICK_S = 1.0  # how soon a head that somebody else activated is in service
+STOP_S = 1.0  # for each part; all of them well within 5 s
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """What runs between the start and the stop."""
+
+    service: Service
+    server: Server
+    timings: Timings
+    announcer: Announcer
+    window_s: float
+
+    def watch(self, stop: threading.Event) -> None:
+        """Report every window and follow the head store, until `stop` is set."""
+        next_report = time.monotonic() + self.window_s
+        while not stop.wait(min(TICK_S, max(0.0, next_report - time.monotonic()))):
+            self.service.follow_store()
+            if time.monotonic() >= next_report:
+                self.report()
+                next_report += self.window_s
+
+    def report(self) -> None:
+        self.announcer.timings(self.timings.reports())
+
+
+@contextmanager
+def running(config: Config, state_folder: Path, input_range: tuple[float, float] | None = None) -> Iterator[Daemon]:
+    """The daemon, started; it is stopped when the `with` ends.
+
+    Raises what is wrong with the state, the backbone, the configuration or the address;
+    a broker that is not there is no error.
+    """
+    with ExitStack() as stack:
+
+        def stopped_last(stop: Callable[[float], None]) -> None:
+            stack.callback(stop, STOP_S)
+
+        state = open_state(state_folder, config.backbone, input_range)
+        timings = Timings(node=config.mqtt.node, runtime=FAMILY)
+        classifier = Classifier(state.backbone(threads=config.threads), timings, max_pixels=config.http.max_pixels)
+        cache = stack.enter_context(state.cache(classifier.backbone))
+        broker = Broker(config.mqtt) if config.mqtt.host is not None else None
+        announcer = Announcer(broker)
+        recent = RecentFrames(config.http.remember_frames)
+        retraining = Retraining(state.folder, retrain_options(config.retrain))
+        inbox = Inbox(classifier.classify, capacity=config.http.inbox)
+        service = Service(
+            classifier,
+            inbox,
+            recent,
+            Labelling(cache, recent, timings),
+            state.heads,
+            retraining,
+            timings,
+            announcer,
+            retrain_after=config.retrain.auto_after,
+        )
+        server = Server(
+            config.http.host,
+            config.http.port,
+            Api(service),
+            max_body_bytes=config.http.max_body_bytes,
+            request_timeout_s=config.http.request_timeout_s,
+        )
+        stack.callback(server.server_close)
+        daemon = Daemon(service, server, timings, announcer, config.report.window_s)
+
+        service.follow_store()
+        if broker is not None:
+            broker.start()
+            stopped_last(broker.stop)
+            stack.callback(daemon.report)  # what the last window held
+        stopped_last(retraining.stop)
+        inbox.start()
+        stopped_last(inbox.stop)
+        server.start()
+        stopped_last(server.stop)
+        log.info("listening on %s, state in %s", server.url, state.folder)
+        yield daemon
+        log.info("stopping")
+
+
+def retrain_options(retrain: RetrainConfig) -> list[str]:
+    """The configured settings as options of `lastlayer retrain`."""
+    settings = {
+        "--solver": retrain.solver,
+        "--learning-rate": retrain.learning_rate,
+        "--epsilon": retrain.epsilon,
+        "--batch": retrain.batch,
+        "--steps": retrain.steps,
+        "--validate-every": retrain.validate_every,
+        "--seed": retrain.seed,
+    }
+    return [word for name, value in settings.items() if value is not None for word in (name, str(value))]

@@ -1,0 +1,169 @@
+"""What the daemon does for those who ask, in plain calls. The faces (HTTP, later MQTT) only translate."""
+
+import contextlib
+import logging
+import secrets
+import threading
+import time
+from typing import Any
+
+import agent
+from agent.errors import BusyError, ImageError, LastlayerError, TrainingError
+from agent.ingress.inbox import Inbox
+from agent.learning.headstore import HeadStore, summary
+from agent.learning.labelling import Labelling, RecentFrames
+from agent.learning.retraining import Retraining
+from agent.records import Frame, Result, checked_label
+from agent.reporting.announcer import Announcer
+from agent.reporting.timing import Timings
+from agent.vision.classifier import TOP, Classifier
+
+log = logging.getLogger(__name__)
+
+WAIT_FOR_ROOM_S = 2.0
+ANSWER_WITHIN_S = 60.0  # far beyond the slowest backbone on the slowest board
+
+
+class Service:
+    """Thread-safe. What changes is told to `announcer`; the phases of a retraining are added to `timings`."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        inbox: Inbox,
+        recent: RecentFrames,
+        labelling: Labelling,
+        heads: HeadStore,
+        retraining: Retraining,
+        timings: Timings,
+        announcer: Announcer,
+        *,
+        retrain_after: int,
+    ) -> None:
+        self._classifier = classifier
+        self._inbox = inbox
+        self._recent = recent
+        self._labelling = labelling
+        self._heads = heads
+        self._retraining = retraining
+        self._retrain_after = retrain_after
+        self._timings = timings
+        self._announcer = announcer
+        self._counting = threading.Lock()
+        self._frames = self._bad_frames = self._learnt_at_retrain = 0
+        self._head_error: str | None = None
+        self._started = time.monotonic()
+
+    # Seeing
+
+    def classify(self, payload: bytes, *, camera: str = "", label: str | None = None, top: int = TOP) -> Result:
+        """Say what a picture shows and, where it comes with a label, remember it.
+
+        Raises ImageError, LabelError, BusyError where too many wait, StateError where a
+        label cannot be written to flash.
+        """
+        camera = checked_label(camera, "camera name") if camera else ""
+        label = checked_label(label) if label is not None else None
+        frame = Frame(secrets.token_hex(8), int(time.time() * 1000), payload, camera, label)
+        answer = self._inbox.submit(frame, top, wait_s=WAIT_FOR_ROOM_S)
+        try:
+            seen = answer.result(ANSWER_WITHIN_S)
+        except ImageError:
+            with self._counting:
+                self._bad_frames += 1
+            raise
+        with self._counting:
+            self._frames += 1
+        self._recent.remember(seen)
+        self._announcer.result(seen.result)
+        if label is not None:
+            self.label(frame.frame_id, label)
+        return seen.result
+
+    def recent(self) -> list[Result]:
+        """The frames that can still be labelled, newest first."""
+        return self._recent.results()
+
+    # Learning
+
+    def label(self, frame_id: str, text: object) -> str:
+        """Remember a frame's label; the label as stored. Raises what Labelling.label raises."""
+        label = self._labelling.label(frame_id, text)
+        unused = self._labelling.learnt - self._learnt_at_retrain
+        if self._retrain_after and unused >= self._retrain_after:
+            with contextlib.suppress(BusyError, TrainingError):  # then the next label asks again
+                self.retrain()
+        return label
+
+    def retrain(self) -> dict[str, Any]:
+        """Begin a retraining; its status.
+
+        Raises BusyError while one is running, TrainingError with fewer than two labels.
+        """
+        labels = self._labelling.label_counts()
+        if len(labels) < 2:
+            raise TrainingError(f"there must be examples of two labels at least, there are {len(labels)}: label frames")
+        self._retraining.start(
+            on_progress=self._announcer.retrain, on_phases=self._timings.merge, on_done=self.follow_store
+        )
+        self._learnt_at_retrain = self._labelling.learnt
+        return self.retraining()
+
+    def retraining(self) -> dict[str, Any]:
+        return self._retraining.status()
+
+    # Heads
+
+    def heads(self) -> dict[str, Any]:
+        reports = [summary(self._heads.report(version)) for version in self._heads.versions()]
+        return {"active": self._heads.active(), "heads": reports}
+
+    def activate(self, version: str) -> None:
+        """Raises UnknownHeadError, MismatchError, and StateError for a damaged head."""
+        self._classifier.check(version, self._heads.load(version))
+        self._heads.activate(version)
+        self.follow_store()
+
+    def follow_store(self) -> None:
+        """Put the store's active head into service, whoever made it so; without it, go on with the one before."""
+        try:
+            version = self._heads.active()
+            if version is None or version == self._classifier.head_version:
+                return
+            self._classifier.put_into_service(version, self._heads.load(version))
+            self._head_error = None
+            log.info("head %s is in service", version)
+            self.announce_head()
+        except LastlayerError as error:
+            if str(error) != self._head_error:  # said once, not at every look
+                log.error("the active head cannot be put into service: %s", error)
+            self._head_error = str(error)
+
+    def announce_head(self) -> None:
+        version = self._classifier.head_version
+        if version is not None:
+            self._announcer.head(summary(self._heads.report(version)))
+
+    def timings(self) -> dict[str, Any]:
+        """Every phase since the start."""
+        return {"phases": [report.as_dict() for report in self._timings.since_start()]}
+
+    def status(self) -> dict[str, Any]:
+        labels = self._labelling.label_counts()
+        with self._counting:
+            frames, bad_frames = self._frames, self._bad_frames
+        return {
+            "version": agent.__version__,
+            "node": self._timings.node,
+            "backbone": self._classifier.backbone.bundle.name,
+            "head": self._classifier.head_version,
+            "head_error": self._head_error,
+            "examples": sum(labels.values()),
+            "labels": labels,
+            "frames": frames,
+            "bad_frames": bad_frames,
+            "dropped": self._inbox.dropped,
+            "retrain": self.retraining()["state"],
+            "mqtt": self._announcer.status(),
+            "uptime_s": round(time.monotonic() - self._started, 3),
+        }

@@ -1,0 +1,215 @@
+import http.client
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from agent.errors import ServiceError
+from agent.ingress import server as server_module
+from agent.ingress.server import Reply, Request, Server
+from tests.waiting import until
+
+
+def echo(request: Request) -> Reply:
+    return Reply(
+        200,
+        {
+            "method": request.method,
+            "path": request.path,
+            "query": dict(request.query),
+            "size": len(request.body),
+            "start": request.body[:10].decode("latin-1"),
+        },
+    )
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server("127.0.0.1", 0, echo, max_body_bytes=100_000, request_timeout_s=0.7)
+    server.start()
+    yield server
+    server.stop(5)
+
+
+def port(server: Server) -> int:
+    return int(server.server_address[1])
+
+
+def connect(server: Server) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port(server)), timeout=20)
+
+
+def exchange(server: Server, request: bytes) -> bytes:
+    """All that is answered to these bytes until the server closes."""
+    with connect(server) as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+    return answer
+
+
+def test_a_request_is_answered(server: Server) -> None:
+    answer = exchange(server, b"POST /v1/frames?camera=door&label=a%20b HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    assert body == (
+        b'{"method": "POST", "path": "/v1/frames", "query": {"camera": "door", "label": "a b"}, '
+        b'"size": 5, "start": "hello"}'
+    )
+
+
+def test_one_connection_serves_many_requests(server: Server) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port(server), timeout=20)
+    for size in (0, 1, 99_999, 100_000):
+        connection.request("POST", "/", b"x" * size)
+        response = connection.getresponse()
+        assert (response.status, f'"size": {size}'.encode() in response.read()) == (200, True)
+    connection.close()
+
+
+def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
+    answer = exchange(server, b"".join(b"GET /%d HTTP/1.1\r\n\r\n" % number for number in range(20)))
+    assert [f'"/{number}"' in answer.decode() for number in range(20)] == [True] * 20
+    assert answer.find(b'"/3"') < answer.find(b'"/4"')
+
+
+def test_a_chunked_body_is_put_together(server: Server) -> None:
+    request = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = exchange(server, request + b"5;name=value\r\nhello\r\n2\r\n, \r\n5\r\nworld\r\n0\r\nTrailer: x\r\n\r\n")
+    assert b'"size": 12, "start": "hello, wor"' in answer
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhi", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\nhi", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: 1e1\r\n\r\nhi", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nhi!", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\nhi", 400),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\nhi", 400),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 400),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhello\r\n0\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhe", 400),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\nhe", 413),
+        (b"POST / HTTP/1.1\r\nContent-Length: 100001\r\n\r\nhi", 413),
+        (b"POST /?a=%ff HTTP/1.1\r\nContent-Length: 0\r\n\r\n", 400),
+        (b"POST /?" + b"&".join(b"a%d=1" % n for n in range(30)) + b" HTTP/1.1\r\n\r\n", 400),
+        (b"BREW / HTTP/1.1\r\n\r\n", 501),
+        (b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\n" + b"".join(b"H%d: 1\r\n" % n for n in range(200)) + b"\r\n", 431),
+        (b"GET / HTTP/9.9\r\n\r\n", 505),
+        (b"rubbish\r\n\r\n", 400),
+    ],
+)
+def test_a_bad_request_is_refused_in_json(server: Server, request_bytes: bytes, status: int) -> None:
+    answer = exchange(server, request_bytes)
+    assert f" {status} ".encode() in answer.split(b"\r\n")[0]
+    assert b'{"error": "' in answer
+    assert b'"size"' in exchange(server, b"GET / HTTP/1.1\r\n\r\n"), "it goes on serving"
+
+
+def test_who_asks_before_sending_a_body_is_answered_first(server: Server) -> None:
+    with connect(server) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 100")
+        connection.sendall(b"hello")
+        assert b'"size": 5' in connection.recv(1000)
+
+
+def test_who_asks_before_sending_too_large_a_body_is_refused_at_once(server: Server) -> None:
+    with connect(server) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nContent-Length: 500000\r\nExpect: 100-continue\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 413")
+
+
+def test_a_client_that_sends_too_large_a_body_can_read_why(server: Server) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port(server), timeout=20)
+    connection.request("POST", "/", b"x" * 5_000_000)
+    response = connection.getresponse()
+    assert (response.status, b"100000" in response.read()) == (413, True)
+    connection.close()
+
+
+def test_a_slow_request_is_let_go(server: Server) -> None:
+    with connect(server) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nContent-Length: 100\r\n\r\n")
+        connection.settimeout(0.1)
+        answer = b""
+        began = time.monotonic()
+        while b"408" not in answer and time.monotonic() - began < 20:
+            try:
+                connection.sendall(b"x")  # a byte now and then does not put off the deadline
+                answer += connection.recv(1000)
+            except TimeoutError:
+                pass
+        assert answer.startswith(b"HTTP/1.1 408")
+
+
+def test_silent_and_slow_clients_do_not_starve_an_honest_one(server: Server) -> None:
+    crowd = [connect(server) for _ in range(150)]
+    for connection in crowd[::2]:
+        connection.sendall(b"POST / HTTP/1.1\r\nContent-Le")
+    began = time.monotonic()
+    assert b'"size": 0' in exchange(server, b"GET / HTTP/1.1\r\n\r\n")
+    assert time.monotonic() - began < 2
+    for connection in crowd:
+        connection.close()
+
+
+def test_connections_are_bounded(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 3)
+    held = [connect(server) for _ in range(3)]
+    for connection in held:
+        connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        connection.recv(1000)
+    with connect(server) as refused:
+        assert refused.recv(1000) == b""
+    held.pop().close()
+    until(lambda: b"200" in exchange(server, b"GET / HTTP/1.1\r\n\r\n"), 20)
+    for connection in held:
+        connection.close()
+
+
+def test_an_error_of_a_connection_ends_only_that(server: Server) -> None:
+    for _ in range(20):
+        connection = connect(server)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        connection.sendall(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhel")
+        connection.close()  # with a reset
+    assert b"200" in exchange(server, b"GET / HTTP/1.1\r\n\r\n")
+
+
+def test_a_stop_lets_requests_under_way_be_answered_and_ends_idle_connections() -> None:
+    entered, release = threading.Event(), threading.Event()
+
+    def slow(request: Request) -> Reply:
+        entered.set()
+        release.wait(20)
+        return Reply(200, {"done": True})
+
+    server = Server("127.0.0.1", 0, slow, max_body_bytes=1000, request_timeout_s=20)
+    server.start()
+    idle = connect(server)
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(exchange, server, b"GET / HTTP/1.1\r\n\r\n")
+        assert entered.wait(20)
+        stopped = pool.submit(server.stop, 20)
+        assert idle.recv(10) == b""
+        release.set()
+        assert b'"done": true' in answer.result(20)
+        stopped.result(20)
+    idle.close()
+    with pytest.raises(ConnectionRefusedError):
+        connect(server)
+
+
+def test_a_port_in_use_is_refused(server: Server) -> None:
+    with pytest.raises(ServiceError, match=f"port {port(server)}, is in use.*http.port"):
+        Server("127.0.0.1", port(server), echo, max_body_bytes=1, request_timeout_s=1)
