@@ -95,3 +95,4 @@ class Example:
     received_ms: int
     camera: str = ""
     split: Split = "train"
+    split_said: bool = False  # by somebody; otherwise its hash decided

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from agent.errors import BusyError, StateError, UnknownFrameError
 from agent.files import sync_folder
 from agent.learning import journal, segment
+from agent.learning.examples import lent
 from agent.learning.segment import Layout, Segment
 from agent.records import SPLITS, Example
 
@@ -136,17 +137,22 @@ class Cache:
         self._records.view("label")[rows] = index
 
     def examples(self) -> "CachedExamples":
-        """All examples as a training reads them; a view that appends made later do not change."""
+        """All examples as a training reads them; a view that appends made later do not change.
+
+        A label with few examples trains on those too that its hash put aside: see `lent`.
+        """
         rows = np.flatnonzero(self._records.usable())
-        used, targets = np.unique(self._records.view("label")[rows], return_inverse=True)
+        used, indices = np.unique(self._records.view("label")[rows], return_inverse=True)
+        targets = indices.astype(np.int32)
+        splits = self._records.view("split")[rows]
         names = {index: label for label, index in self._labels.items()}
         return CachedExamples(
             self.layout,
             list(self._segments),
             self._records.places()[rows],
             tuple(names[index] for index in used.tolist()),
-            targets.astype(np.int32),
-            self._records.view("split")[rows].copy(),
+            targets,
+            lent(targets, splits, fixed=self._records.view("split_said")[rows]),
         )
 
     def close(self) -> None:
@@ -217,6 +223,7 @@ class Cache:
             record["received_ms"] = example.received_ms
             record["frame_id"] = int(example.frame_id, 16)
             record["split"] = SPLITS.index(example.split)
+            record["split_said"] = example.split_said
             record["bottleneck"] = self.layout.encoded(example.bottleneck)
         records["crc"] = segment.checksums(records)
         return records
@@ -301,7 +308,15 @@ class _Records:
     """The bookkeeping of all records in memory, without bottlenecks: about 40 bytes each."""
 
     _DTYPE = np.dtype(
-        [("frame_id", "u8"), ("segment", "i4"), ("row", "i4"), ("label", "u2"), ("split", "u1"), ("rotten", "?")]
+        [
+            ("frame_id", "u8"),
+            ("segment", "i4"),
+            ("row", "i4"),
+            ("label", "u2"),
+            ("split", "u1"),
+            ("split_said", "?"),
+            ("rotten", "?"),
+        ]
     )
 
     def __init__(self) -> None:
@@ -316,7 +331,7 @@ class _Records:
             grown[: self._count] = self._array[: self._count]
             self._array = grown
         new = self._array[self._count : end]
-        for name in ("frame_id", "label", "split"):
+        for name in ("frame_id", "label", "split", "split_said"):
             new[name] = records[name]
         new["segment"] = number
         new["row"] = np.arange(len(records)) + self.in_segment(number)

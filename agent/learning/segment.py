@@ -52,7 +52,8 @@ class Layout:
                 ("frame_id", "<u8"),
                 ("group", "<u8"),
                 ("split", "u1"),
-                ("reserved", "V7"),
+                ("split_said", "u1"),
+                ("reserved", "V6"),
                 ("bottleneck", np.dtype(self.dtype).newbyteorder("<"), (self.size,)),
             ]
         )

@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def example(number: int, label: str = "glass", layout: Layout = LAYOUT) -> Example:
     bottleneck = np.random.default_rng(number).integers(0, 256, layout.size).astype(layout.dtype)
-    return Example(f"{number:016x}", label, bottleneck, 1_700_000_000_000 + number, "door", SPLITS[number % 3])
+    return Example(f"{number:016x}", label, bottleneck, 1_700_000_000_000 + number, "door", SPLITS[number % 3], True)
 
 
 def contents(cache: Cache) -> dict[str, tuple[str, bytes]]:
@@ -119,6 +120,17 @@ def test_rows_are_read_in_any_order(tmp_path: Path) -> None:
         rows = np.random.default_rng(0).permutation(50)[:20]
         read = cache.examples().read(rows, np.empty((20, LAYOUT.size), np.uint8))
         assert [row.tobytes() for row in read] == [given_examples[row].bottleneck.tobytes() for row in rows]
+
+
+def test_a_label_with_few_examples_trains_on_those_that_chance_put_aside(tmp_path: Path) -> None:
+    few = [replace(example(number, "few"), split="val", split_said=False) for number in range(2)]
+    said = [replace(example(number, "said"), split="val", split_said=True) for number in range(2, 4)]
+    many = [replace(example(number, "many"), split="train", split_said=False) for number in range(4, 10)]
+    aside = [replace(example(10, "many"), split="test", split_said=False)]
+    with Cache(tmp_path, LAYOUT) as cache:
+        cache.append([*few, *said, *many, *aside])
+        splits = [SPLITS[split] for split in cache.examples().splits]
+        assert splits == ["train"] * 2 + ["val"] * 2 + ["train"] * 6 + ["test"]
 
 
 def test_a_view_of_the_examples_does_not_see_later_ones(tmp_path: Path) -> None:
