@@ -71,10 +71,9 @@ def running(config: Config, state_folder: Path, input_range: tuple[float, float]
         announcer = Announcer(broker)
         recent = RecentFrames(config.http.remember_frames)
         retraining = Retraining(state.folder, retrain_options(config.retrain))
-        inbox = Inbox(classifier.classify, capacity=config.http.inbox)
         service = Service(
             classifier,
-            inbox,
+            Inbox(config.http.inbox),
             recent,
             Labelling(cache, recent, timings),
             state.heads,
@@ -99,8 +98,6 @@ def running(config: Config, state_folder: Path, input_range: tuple[float, float]
             stopped_last(broker.stop)
             stack.callback(daemon.report)  # what the last window held
         stopped_last(retraining.stop)
-        inbox.start()
-        stopped_last(inbox.stop)
         server.start()
         stopped_last(server.stop)
         log.info("listening on %s, state in %s", server.url, state.folder)

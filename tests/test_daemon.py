@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def test_no_frame_is_lost_while_a_head_is_replaced(state: Path, photographs: lis
                 for version in ("2", "3"):
                     daemon.ask("POST", "/v1/retrain", expect=202)
                     assert daemon.wait_retrained()["head"] == version
-                    until(lambda version=version: version in heads, PATIENCE_S)
+                    until(partial(heads.__contains__, version), PATIENCE_S)
             finally:
                 stop.set()
             pushed = sum(pusher.result() for pusher in pushers)

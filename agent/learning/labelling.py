@@ -24,24 +24,22 @@ class RecentFrames:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._frames: OrderedDict[str, tuple[Result, NDArray[Any], str]] = OrderedDict()
+        self._frames: OrderedDict[str, tuple[Result, NDArray[Any]]] = OrderedDict()
         self._lock = threading.Lock()
 
     def remember(self, seen: Seen) -> None:
-        # The picture itself is not kept: its id is all that the split needs.
-        entry = seen.result, seen.bottleneck, picture_id(seen.frame.payload)
         with self._lock:
-            self._frames[seen.frame.frame_id] = entry
+            self._frames[seen.frame.frame_id] = seen.result, seen.bottleneck
             if len(self._frames) > self._capacity:
                 self._frames.popitem(last=False)
 
     def results(self) -> list[Result]:
         """Newest first."""
         with self._lock:
-            return [result for result, _, _ in reversed(self._frames.values())]
+            return [result for result, _ in reversed(self._frames.values())]
 
-    def get(self, frame_id: str) -> tuple[Result, NDArray[Any], str] | None:
-        """Result, bottleneck [D] and picture id of a frame; None if it is not remembered."""
+    def get(self, frame_id: str) -> tuple[Result, NDArray[Any]] | None:
+        """Result and bottleneck [D] of a frame; None if it is not remembered."""
         with self._lock:
             return self._frames.get(frame_id)
 
@@ -85,8 +83,8 @@ class Labelling:
                 f"the frame {frame_id[:32]!r} is not remembered: it was never here, or too many came since; "
                 "send the picture again with its label"
             )
-        result, bottleneck, picture = remembered
-        split = split_of(bytes.fromhex(picture))
+        result, bottleneck = remembered
+        split = split_of(bottleneck.tobytes())  # the same picture, the same bottleneck, the same side
         return Example(frame_id, label, bottleneck, result.received_ms, result.camera, split)
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from agent.children import environment
 from agent.errors import BusyError
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ class Retraining:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
-                env=_child_environment(),
+                env=environment(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1"),
             )
             with contextlib.suppress(ProcessLookupError):  # it may have ended already
                 os.setpriority(os.PRIO_PROCESS, self._child.pid, NICENESS)
@@ -111,16 +112,6 @@ class Retraining:
         with self._lock:
             self._status = {"started_ms": self._status["started_ms"], **status}
             return self._status
-
-
-def _child_environment() -> dict[str, str]:
-    root = str(Path(__file__).resolve().parents[2])
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
-        "OPENBLAS_NUM_THREADS": "1",
-        "OMP_NUM_THREADS": "1",
-    }
 
 
 def _parsed(text: str) -> dict[str, Any] | None:

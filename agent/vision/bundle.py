@@ -12,7 +12,6 @@ float input. A quantized input takes the bytes as they are.
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from agent.children import environment
 from agent.errors import BundleError
 from agent.files import sync_folder, write_atomically
 
@@ -104,7 +104,6 @@ def import_model(source: str | Path, into: Path, input_range: tuple[float, float
 def describe(model: Path) -> dict[str, Any]:
     """Load and run a model once in a child process; its input and output as a mapping (see backbone.describe)."""
     command = [sys.executable, "-m", "agent.vision.backbone", str(model)]
-    search_path = os.pathsep.join([str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")])
     try:
         child = subprocess.run(
             command,
@@ -112,7 +111,7 @@ def describe(model: Path) -> dict[str, Any]:
             text=True,
             errors="replace",
             timeout=_DESCRIBE_TIMEOUT_S,
-            env={**os.environ, "PYTHONPATH": search_path},
+            env=environment(),
         )
     except subprocess.TimeoutExpired:
         raise BundleError(f"{model}: loading it took more than {_DESCRIBE_TIMEOUT_S:g} s") from None

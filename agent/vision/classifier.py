@@ -1,5 +1,6 @@
 """Seeing: frame → decode → backbone → bottleneck → head → top-k → result."""
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,14 @@ TOP = 5
 
 
 class Classifier:
-    """A backbone and the head in service. Pictures are given to it by one thread at a time."""
+    """A backbone and the head in service. Thread-safe: pictures are decoded side by side, and go through the
+    backbone one after another."""
 
     def __init__(self, backbone: Backbone, timings: Timings, *, max_pixels: int = MAX_PIXELS) -> None:
         self.backbone = backbone
         self._timings = timings
         self._max_pixels = max_pixels
+        self._turn = threading.Lock()
         # Replaced as a whole, so that a frame sees one head or the other and never waits.
         self._in_service: tuple[str, Head] | None = None
 
@@ -46,7 +49,7 @@ class Classifier:
         """The bottleneck [D] of a picture's bytes. Raises ImageError."""
         watch = Stopwatch()
         image = self._decoded(payload, watch)
-        with watch.phase("bottleneck"):
+        with self._turn, watch.phase("bottleneck"):
             bottleneck = self.backbone.bottleneck(image)
         self._timings.record(watch)
         return bottleneck
@@ -56,7 +59,7 @@ class Classifier:
         version, head = self._in_service or (None, None)
         watch = Stopwatch()
         image = self._decoded(frame.payload, watch)
-        with watch.phase("session_run"):
+        with self._turn, watch.phase("session_run"):
             with watch.phase("bottleneck"):
                 bottleneck = self.backbone.bottleneck(image)
             probabilities = head.probabilities(bottleneck) if head else None

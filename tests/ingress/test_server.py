@@ -72,6 +72,21 @@ def test_one_connection_serves_many_requests(server: Server) -> None:
     connection.close()
 
 
+@pytest.mark.parametrize(
+    ("version", "header", "closes"),
+    [
+        (b"1.1", b"", False),
+        (b"1.1", b"Connection: close\r\n", True),
+        (b"1.0", b"", True),
+        (b"1.0", b"Connection: Keep-Alive\r\n", False),
+    ],
+)
+def test_a_connection_is_kept_or_closed_as_asked(server: Server, version: bytes, header: bytes, closes: bool) -> None:
+    answer = exchange(server, (b"GET / HTTP/%s\r\n%s\r\n" % (version, header)) * 2)
+    assert answer.count(b"200 OK") == (1 if closes else 2)
+    assert (b"Connection: close" in answer) is closes
+
+
 def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
     answer = exchange(server, b"".join(b"GET /%d HTTP/1.1\r\n\r\n" % number for number in range(20)))
     assert [f'"/{number}"' in answer.decode() for number in range(20)] == [True] * 20
@@ -105,6 +120,13 @@ def test_a_chunked_body_is_put_together(server: Server) -> None:
         (b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n", 414),
         (b"GET / HTTP/1.1\r\n" + b"".join(b"H%d: 1\r\n" % n for n in range(200)) + b"\r\n", 431),
         (b"GET / HTTP/9.9\r\n\r\n", 505),
+        (b"GET / HTTP/1.1\r\nContent-Length : 5\r\n\r\nhello", 400),
+        (b"POST / HTTP/1.1\r\nA: b\r\n Content-Length: 5\r\n\r\nhello", 400),
+        (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nA: " + b"x" * 10_000 + b"\r\n\r\n", 400),
+        (b"GET  / HTTP/1.1\r\n\r\n", 400),
+        (b"GET http://elsewhere/ HTTP/1.1\r\n\r\n", 400),
+        (b"GET /\r\n\r\n", 400),
         (b"rubbish\r\n\r\n", 400),
     ],
 )
