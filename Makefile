@@ -1,0 +1,65 @@
+# Needs make and Python 3.10 or newer; everything else goes into .venv.
+# Another Python:  make PYTHON=python3.12 install
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+BENCHMARKS := $(basename $(notdir $(filter-out %/__init__.py,$(wildcard benchmarks/*.py))))
+
+.PHONY: help install demo test test-slow lint bench clean
+.DELETE_ON_ERROR:
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+install: $(VENV)/.demo  ## make .venv with Lastlayer and what the demo needs
+
+demo: install  ## see it all once (PHOTOS=folder: your own pictures, KEEP=1: leave it running)
+	@$(BIN)/lastlayer demo $(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(filter-out 0,$(KEEP)),--keep)
+
+test: $(VENV)/.dev  ## run all tests but the slow ones
+	$(BIN)/python -m pytest -n auto -m "not slow"
+
+test-slow: $(VENV)/.dev  ## run the slow tests
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.dev  ## check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: install  ## measure this machine: the study's phases, then every script in benchmarks/
+	@failed=; \
+	$(BIN)/lastlayer bench || failed=bench; \
+	for name in $(BENCHMARKS); do \
+		printf '\nbenchmarks.%s\n' $$name; \
+		$(BIN)/python -m benchmarks.$$name || failed="$$failed $$name"; \
+	done; \
+	[ -z "$$failed" ] || { echo "failed: $$failed" >&2; exit 1; }
+
+clean:  ## remove .venv and all else that was made here
+	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp for each set of extras: made again when the dependencies change.
+$(VENV)/.demo: setup.cfg pyproject.toml | $(VENV)/.python
+	@echo "Installing Lastlayer into $(VENV)"
+	@$(PIP_INSTALL) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: setup.cfg pyproject.toml | $(VENV)/.python
+	@echo "Installing Lastlayer and its development tools into $(VENV)"
+	@$(PIP_INSTALL) --editable '.[dev]'
+	@touch $(VENV)/.demo $@
+
+$(VENV)/.python:
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "There is no $(PYTHON) here: install Python 3.10 or newer, or name one with PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+		echo "$(PYTHON) is too old: Lastlayer needs Python 3.10 or newer; name one with PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) lacks the module venv or ensurepip, which make virtual environments;" >&2; \
+		echo "on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@

@@ -1,0 +1,78 @@
+"""The command `lastlayer`."""
+
+import argparse
+import logging
+import os
+import sys
+
+# Before numpy is imported. The products here are small: a second thread of the BLAS gains nothing, and where the
+# other cores are busy it waits for them, 20 times longer than the product takes.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import agent
+from agent.commands import bench, classify, demo, evaluate, heads, learn, retrain, run
+from agent.errors import LastlayerError
+
+EPILOG = """\
+exit codes: 0 done · 2 wrong usage or configuration · 3 bad picture, label, list, frame or head · 4 bad backbone
+            5 state folder unusable, locked or of another backbone · 6 nothing to learn from · 7 no network · 1 other
+
+example:    lastlayer --state S learn pictures/      # pictures/CLASS/*.jpg
+            lastlayer --state S retrain
+            lastlayer --state S classify some.jpg
+"""
+
+
+def main(words: list[str] | None = None) -> int:
+    arguments = parser().parse_args(words)
+    logging.basicConfig(
+        level=logging.DEBUG if arguments.verbose else logging.INFO if arguments.command == "run" else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        code: int = arguments.execute(arguments)
+    except LastlayerError as error:
+        print(f"lastlayer {arguments.command}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `lastlayer … | head`
+        sys.stderr.close()
+        return 141
+    return code
+
+
+def parser() -> argparse.ArgumentParser:
+    everywhere = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    _add_options(everywhere)
+    top = argparse.ArgumentParser(
+        prog="lastlayer",
+        description="Classifies pictures, remembers what people say of them, and retrains the last layer on the spot.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"lastlayer {agent.__version__}")
+    _add_options(top)
+    top.set_defaults(state=None, backbone=None, input_range=None, json=False, verbose=False)
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in (run, demo, learn, retrain, evaluate, classify, heads, bench):
+        module.register(commands, everywhere)
+    return top
+
+
+def _add_options(options: argparse.ArgumentParser) -> None:
+    """What may stand before the command or behind it."""
+    options.add_argument("--state", metavar="DIR", help="the state folder (default: below $XDG_STATE_HOME)")
+    options.add_argument(
+        "--backbone", metavar="NAME", help="for a new state: a bundle in models/, a folder, or a .tflite file"
+    )
+    options.add_argument(
+        "--input-range",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="for a float .tflite: the values that black and white become (default: 0 1)",
+    )
+    options.add_argument("--json", action="store_true", help="the result as JSON on stdout")
+    options.add_argument("--verbose", action="store_true", help="say more on stderr")

@@ -1,0 +1,85 @@
+"""`lastlayer bench`: how long the study's phases take on this machine."""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from agent import study
+from agent.commands.terminal import say, show, state_folder
+from agent.errors import ConfigError
+from agent.files import write_atomically
+from agent.measuring.bench import bench
+from agent.measuring.report import text
+from agent.measuring.seeing import find_pictures
+from agent.state import existing_state
+from agent.vision.backbone import Backbone
+from agent.vision.bundle import DEFAULT, import_model
+
+EXAMPLE = """\
+example:  lastlayer bench --pictures photos/ --out board.json
+          lastlayer bench --quick
+
+The backbone is that of --state, if it holds one, else --backbone, else the one that ships with Lastlayer. For file
+access a cache of random examples, 21 to 220 MB, is written where the state lies, and removed again.
+"""
+
+
+def register(commands: Any, options: argparse.ArgumentParser) -> None:
+    command = commands.add_parser(
+        "bench",
+        parents=[options],
+        help="measure this machine beside the 2016 study",
+        description="Measures the phases of the 2016 study on this machine and shows them beside its figures.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument(
+        "--pictures", type=Path, metavar="FOLDER", help="what to look at (default: the photographs inside scikit-learn)"
+    )
+    command.add_argument("--out", type=Path, metavar="FILE", help="write the JSON there too")
+    command.add_argument("--quick", action="store_true", help="fewer repetitions, no whole epoch")
+    command.set_defaults(execute=execute)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    if arguments.out is not None and not arguments.out.parent.is_dir():
+        raise ConfigError(f"--out {arguments.out}: there is no folder {arguments.out.parent}")
+    pictures = find_pictures(arguments.pictures, study.PICTURES)
+    with _backbone(arguments) as backbone:
+        document = bench(
+            backbone,
+            pictures,
+            _folder_of(state_folder(arguments)),
+            quick=arguments.quick,
+            on_stage=lambda stage: say(f"bench: {stage}"),
+        )
+    if arguments.out is not None:
+        _write(arguments.out, document)
+    show(arguments, document, text(document))
+    return 0
+
+
+@contextmanager
+def _backbone(arguments: argparse.Namespace) -> Iterator[Backbone]:
+    if arguments.state is not None and (Path(arguments.state) / "backbone").is_dir():
+        yield existing_state(Path(arguments.state), arguments.backbone, arguments.input_range).backbone()
+        return
+    with tempfile.TemporaryDirectory(prefix="lastlayer-") as folder:
+        bundle = import_model(arguments.backbone or DEFAULT, Path(folder) / "backbone", arguments.input_range)
+        yield Backbone(bundle)
+
+
+def _folder_of(state: Path) -> Path:
+    """The state's folder, or the nearest one above it that is there already: they lie on the same flash."""
+    return next(folder for folder in (state.absolute(), *state.absolute().parents) if folder.is_dir())
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    try:
+        write_atomically(path, json.dumps(document, ensure_ascii=False, indent=1).encode())
+    except OSError as error:
+        raise ConfigError(f"--out {path} cannot be written: {error.strerror}") from error

@@ -1,0 +1,76 @@
+"""`lastlayer classify`: what pictures show."""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from agent.commands.terminal import say, show, state_folder
+from agent.errors import ImageError
+from agent.learning.labelling import picture_id
+from agent.records import Frame, Result
+from agent.reporting.timing import Timings
+from agent.state import existing_state
+from agent.vision.backbone import FAMILY
+from agent.vision.classifier import TOP, Classifier
+
+EXAMPLE = """\
+example:  lastlayer --state S classify some.jpg --top 3 --json
+"""
+
+
+def register(commands: Any, options: argparse.ArgumentParser) -> None:
+    command = commands.add_parser(
+        "classify",
+        parents=[options],
+        help="say what pictures show",
+        description="Classifies pictures with the head in service. With several, --json gives a list.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("pictures", type=Path, nargs="+", metavar="PICTURE")
+    command.add_argument("--top", type=int, default=TOP, help="how many labels to name (default: %(default)s)")
+    command.set_defaults(execute=execute)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    state = existing_state(state_folder(arguments), arguments.backbone, arguments.input_range)
+    classifier = Classifier(state.backbone(), Timings(node="cli", runtime=FAMILY))
+    version = state.heads.active()
+    if version is not None:
+        classifier.put_into_service(version, state.heads.load(version))
+    else:
+        say(f"{state.folder} has no head yet: `lastlayer --state {state.folder} retrain` makes one")
+    results: dict[Path, Result] = {}
+    failed: ImageError | None = None
+    for path in arguments.pictures:
+        try:
+            results[path] = _classified(classifier, path, arguments.top)
+        except ImageError as error:
+            if len(arguments.pictures) == 1:
+                raise
+            say(str(error))
+            failed = error
+    payloads = [{"file": str(path), **result.as_dict()} for path, result in results.items()]
+    text = "\n\n".join(_text(path, result) for path, result in results.items())
+    show(arguments, payloads if len(arguments.pictures) > 1 else payloads[0], text)
+    return failed.exit_code if failed else 0
+
+
+def _classified(classifier: Classifier, path: Path, top: int) -> Result:
+    try:
+        payload = path.read_bytes()
+        return classifier.classify(Frame(picture_id(payload), int(time.time() * 1000), payload), top).result
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror}") from error
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error
+
+
+def _text(path: Path, result: Result) -> str:
+    lines = [str(path)]
+    lines += [f"  {prediction.probability:6.1%}  {prediction.label}" for prediction in result.predictions]
+    if result.unknown:
+        lines.append("  unknown")
+    lines.append("  " + ", ".join(f"{phase} {ms:.2f} ms" for phase, ms in result.timings_ms.items()))
+    return "\n".join(lines)

@@ -1,0 +1,117 @@
+"""`lastlayer evaluate`: how good the head in service is on labelled pictures."""
+
+import argparse
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agent.commands.terminal import columns, progress, say, show, state_folder
+from agent.errors import DatasetError, ImageError, StateError
+from agent.learning.dataset import LabelledPicture, open_dataset
+from agent.learning.head import Head
+from agent.learning.labelling import picture_id
+from agent.learning.metrics import Evaluation, Tally
+from agent.learning.splits import split_of
+from agent.records import SPLITS
+from agent.reporting.timing import Timings, table
+from agent.state import existing_state
+from agent.vision.backbone import FAMILY
+from agent.vision.classifier import Classifier
+
+EXAMPLE = """\
+example:  lastlayer --state S evaluate split.csv --split val --json
+
+The JSON holds top1, top5, macro_recall, ece, per_class, confusion, images, failed and phases.
+"""
+
+
+def register(commands: Any, options: argparse.ArgumentParser) -> None:
+    command = commands.add_parser(
+        "evaluate",
+        parents=[options],
+        help="measure the head in service on labelled pictures",
+        description="Classifies labelled pictures and counts how often the head in service is right.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("source", type=Path, help="as for learn: a folder of class folders, a .zip, or a .csv list")
+    command.add_argument("--split", choices=SPLITS, help="only the pictures of this split (default: all)")
+    command.set_defaults(execute=execute)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    state = existing_state(state_folder(arguments), arguments.backbone, arguments.input_range)
+    version = state.heads.active()
+    if version is None:
+        raise StateError(f"{state.folder} has no head yet: `lastlayer --state {state.folder} retrain` makes one")
+    timings = Timings(node="cli", runtime=FAMILY)
+    classifier = Classifier(state.backbone(), timings)
+    head = state.heads.load(version)
+    classifier.put_into_service(version, head)
+    with open_dataset(arguments.source) as pictures:
+        if arguments.split:
+            pictures = [picture for picture in pictures if _split(picture) == arguments.split]
+        evaluation, failed = evaluate(progress(pictures, "evaluate"), classifier, head, timings)
+    if evaluation is None:
+        of_split = f" of the split {arguments.split}" if arguments.split else ""
+        raise DatasetError(f"{arguments.source} holds no readable pictures{of_split}")
+    reports = timings.since_start()
+    payload = {
+        "head": version,
+        **evaluation.as_dict(),
+        "failed": failed,
+        "phases": [report.as_dict() for report in reports],
+    }
+    show(arguments, payload, f"{_text(version, evaluation)}\n\n{table(reports)}")
+    return 0
+
+
+def evaluate(
+    pictures: Iterable[LabelledPicture], classifier: Classifier, head: Head, timings: Timings
+) -> tuple[Evaluation | None, int]:
+    """The figures of `head`, None where no picture could be read, and how many could not."""
+    tally, images, failed = Tally(head.labels), 0, 0
+    with timings.phase("evaluate"):
+        for picture in pictures:
+            try:
+                with timings.phase("file_access"):
+                    payload = picture.read()
+                bottleneck = classifier.bottleneck(payload)
+            except (OSError, ImageError, zipfile.BadZipFile) as error:
+                say(f"{picture.name}: not evaluated: {error}")
+                failed += 1
+                continue
+            tally.add(head.probabilities(bottleneck)[np.newaxis], [picture.label])
+            images += 1
+    return (tally.evaluation() if images else None), failed
+
+
+def _split(picture: LabelledPicture) -> str:
+    """What the picture was learnt as: its split where one is given, its hash otherwise."""
+    if picture.split is not None:
+        return picture.split
+    try:
+        return split_of(bytes.fromhex(picture_id(picture.read())))
+    except (OSError, zipfile.BadZipFile):
+        return "train"
+
+
+def _text(version: str, evaluation: Evaluation) -> str:
+    rows = [["label", "images", "recall", "precision"]]
+    for label, figures in evaluation.per_class.items():
+        rows.append(
+            [
+                label,
+                str(figures.count),
+                *(f"{x:.3f}" if x is not None else "-" for x in (figures.recall, figures.precision)),
+            ]
+        )
+    heading = (
+        f"head {version}: top-1 {evaluation.top1:.3f}, top-5 {evaluation.top5:.3f}, "
+        f"macro recall {evaluation.macro_recall:.3f}, calibration error {evaluation.ece:.3f}, "
+        f"{evaluation.images} images"
+    )
+    return f"{heading}\n\n{columns(rows)}"

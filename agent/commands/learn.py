@@ -1,0 +1,118 @@
+"""`lastlayer learn`: labelled pictures become examples."""
+
+import argparse
+import time
+import zipfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.commands.terminal import progress, say, show, state_folder
+from agent.errors import DatasetError, ImageError
+from agent.learning.cache import Cache
+from agent.learning.dataset import LabelledPicture, open_dataset
+from agent.learning.labelling import picture_id
+from agent.learning.splits import split_of
+from agent.records import Example
+from agent.reporting.timing import Timings, table
+from agent.state import open_state
+from agent.vision.backbone import FAMILY
+from agent.vision.classifier import Classifier
+
+GROUP = 64  # examples that are made durable together
+
+EXAMPLE = """\
+example:  lastlayer --state S learn pictures/          # pictures/CLASS/*.jpg, or pictures/train/CLASS and val/CLASS
+          lastlayer --state S learn project.zip        # the same in an archive, or a Teachable Machine project
+          lastlayer --state S learn split.csv          # columns: file,class[,split]
+"""
+
+
+@dataclass
+class Learnt:
+    added: int = 0
+    known: int = 0  # learnt before, with the same label
+    relabelled: int = 0
+    failed: int = 0
+
+
+def register(commands: Any, options: argparse.ArgumentParser) -> None:
+    command = commands.add_parser(
+        "learn",
+        parents=[options],
+        help="take labelled pictures into the cache",
+        description="Computes the bottlenecks of labelled pictures and keeps them; known pictures are passed over.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("source", type=Path, help="a folder of class folders, a .zip, or a .csv list")
+    command.set_defaults(execute=execute)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    with open_dataset(arguments.source) as pictures:
+        state = open_state(state_folder(arguments), arguments.backbone, arguments.input_range)
+        timings = Timings(node="cli", runtime=FAMILY)
+        classifier = Classifier(state.backbone(), timings)
+        with state.cache(classifier.backbone) as cache:
+            learnt = learn(progress(pictures, "learn"), classifier, cache, timings)
+            counts = cache.label_counts()
+    payload = {
+        **asdict(learnt),
+        "examples": sum(counts.values()),
+        "labels": counts,
+        "phases": [report.as_dict() for report in timings.since_start()],
+    }
+    text = (
+        f"{learnt.added} pictures learnt, {learnt.known} known already, {learnt.relabelled} relabelled, "
+        f"{learnt.failed} not readable\n{payload['examples']} examples of {len(counts)} labels in {state.folder}\n\n"
+        + table(timings.since_start())
+    )
+    show(arguments, payload, text)
+    if learnt.failed and not (learnt.added or learnt.known or learnt.relabelled):
+        raise DatasetError(f"not one picture of {arguments.source} could be read")
+    return 0
+
+
+def learn(pictures: Iterable[LabelledPicture], classifier: Classifier, cache: Cache, timings: Timings) -> Learnt:
+    """Add what is new to the cache, GROUP by GROUP. A bad picture is reported and counted, and the rest is learnt."""
+    learnt = Learnt()
+    labels = cache.labels_by_frame()
+    group: list[Example] = []
+    for picture in pictures:
+        try:
+            with timings.phase("file_access"):
+                payload = picture.read()
+            frame_id = picture_id(payload)
+            known = labels.get(frame_id)
+            if known is None:
+                split = picture.split or split_of(bytes.fromhex(frame_id))
+                bottleneck = classifier.bottleneck(payload)
+                stamp = int(time.time() * 1000)
+                said = picture.split is not None
+                group.append(Example(frame_id, picture.label, bottleneck, stamp, split=split, split_said=said))
+        except (OSError, ImageError, zipfile.BadZipFile) as error:
+            say(f"{picture.name}: not learnt: {error}")
+            learnt.failed += 1
+            continue
+        labels[frame_id] = picture.label
+        if known is None:
+            learnt.added += 1
+        elif known == picture.label:
+            learnt.known += 1
+        else:
+            _append(cache, group, timings)  # the example may still be in the group
+            cache.relabel(frame_id, picture.label)
+            learnt.relabelled += 1
+        if len(group) >= GROUP:
+            _append(cache, group, timings)
+    _append(cache, group, timings)
+    return learnt
+
+
+def _append(cache: Cache, group: list[Example], timings: Timings) -> None:
+    if group:
+        with timings.phase("cache_append", images=len(group)):
+            cache.append(group)
+        group.clear()

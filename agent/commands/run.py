@@ -1,0 +1,49 @@
+"""`lastlayer run`: the daemon."""
+
+import argparse
+import json
+import os
+import signal
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from agent.commands.terminal import state_folder
+from agent.config import load_config
+from agent.daemon import running
+
+EXAMPLE = """\
+example:  lastlayer run --config /etc/lastlayer.yaml
+          curl --data-binary @some.jpg 'http://127.0.0.1:8080/v1/frames?camera=door'
+
+It ends cleanly on SIGTERM and SIGINT. With --json it says its address on stdout once it listens.
+"""
+
+
+def register(commands: Any, options: argparse.ArgumentParser) -> None:
+    command = commands.add_parser(
+        "run",
+        parents=[options],
+        help="serve: frames over HTTP, reports over MQTT",
+        description="Classifies the frames that cameras push over HTTP and reports over MQTT.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("--config", type=Path, metavar="FILE", help="YAML; systemd/lastlayer.yaml shows every key")
+    command.set_defaults(execute=execute)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    config = load_config(arguments.config)
+    if arguments.backbone is not None:
+        config = replace(config, backbone=arguments.backbone)
+    folder = config.state if arguments.state is None and config.state is not None else state_folder(arguments)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with running(config, folder, arguments.input_range) as daemon:
+        if arguments.json:
+            print(json.dumps({"http": daemon.server.url, "state": str(folder), "pid": os.getpid()}), flush=True)
+        daemon.watch(stop)
+    return 0

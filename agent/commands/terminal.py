@@ -1,0 +1,43 @@
+"""How commands speak: results on stdout, progress on stderr."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+
+def show(arguments: argparse.Namespace, payload: Any, text: str) -> None:
+    """A result on stdout: JSON where --json was given, text for a person otherwise."""
+    print(json.dumps(payload, ensure_ascii=False, indent=1) if arguments.json else text)
+
+
+def say(text: str) -> None:
+    """A word on stderr, above a progress bar if there is one."""
+    tqdm.write(text, file=sys.stderr)
+
+
+def progress(items: Sequence[T], what: str) -> Iterable[T]:
+    """The items, with a bar on stderr if that is a terminal."""
+    bar: Iterable[T] = tqdm(items, desc=what, unit=" pictures", file=sys.stderr, disable=not sys.stderr.isatty())
+    return bar
+
+
+def state_folder(arguments: argparse.Namespace) -> Path:
+    """--state, or the folder for a person's state (XDG base directory specification)."""
+    if arguments.state is not None:
+        return Path(arguments.state)
+    base = os.environ.get("XDG_STATE_HOME")
+    return Path(base if base else Path.home() / ".local" / "state") / "lastlayer"
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text in aligned columns; the first row is the heading."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

@@ -1,0 +1,1 @@
+"""The study's phases, measured on the machine that this runs on."""

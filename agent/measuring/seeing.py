@@ -1,0 +1,94 @@
+"""How long it takes from a picture's file to its bottleneck, and on to the best labels as JSON."""
+
+import json
+from collections.abc import Sequence
+from importlib.util import find_spec
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+
+from agent.errors import DatasetError, ImageError
+from agent.learning.head import Head, predictions
+from agent.measuring.measurement import Condition, Measurement, Samples, summarised
+from agent.records import Result
+from agent.reporting.timing import Stopwatch
+from agent.vision.backbone import Backbone
+from agent.vision.classifier import TOP
+from agent.vision.image import decode
+
+CLASSES = 1000  # of the head that answers
+WARM_UP = 3  # pictures
+
+_CONDITIONS: dict[str, dict[str, Condition]] = {
+    "file_access": {"source": "picture"},
+    "session_run": {"classes": CLASSES},
+    "result_processing": {"classes": CLASSES},
+    "picture_to_result": {"classes": CLASSES},
+}
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+
+
+def find_pictures(folder: Path | None, most: int) -> list[Path]:
+    """At most so many pictures of a folder, spread over it evenly; without one, those inside scikit-learn.
+
+    Raises DatasetError where there are none.
+    """
+    if folder is None:
+        spec = find_spec("sklearn")
+        if spec is None or not spec.submodule_search_locations:
+            raise DatasetError(
+                "there are no pictures to measure with: give a folder with --pictures, or install scikit-learn, "
+                "which has two photographs in it"
+            )
+        folder = Path(spec.submodule_search_locations[0]) / "datasets" / "images"
+    if not folder.is_dir():
+        raise DatasetError(f"{folder} is no folder of pictures")
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+    if not found:
+        raise DatasetError(f"{folder} holds no pictures ({', '.join(_SUFFIXES)})")
+    return found if len(found) <= most else [found[i * len(found) // most] for i in range(most)]
+
+
+def measure_pictures(backbone: Backbone, pictures: Sequence[Path], times: int, seed: int) -> list[Measurement]:
+    """Every picture in turn, over and over, until there were so many. Raises ImageError.
+
+    A head of 1000 classes with random weights answers: its time does not depend on them.
+    """
+    rng = np.random.default_rng(seed)
+    labels = tuple(f"class {k:04d}" for k in range(CLASSES))
+    weights = rng.normal(0, 0.01, (backbone.size, CLASSES)).astype(np.float32)
+    head = Head(labels, weights, np.zeros(CLASSES, np.float32), backbone.backbone_id)
+    for path in islice(cycle(pictures), WARM_UP):
+        _see(path, backbone, head)
+    samples = Samples()
+    for path in islice(cycle(pictures), times):
+        for phase, ms in _see(path, backbone, head).ms.items():
+            samples.add(phase, ms)
+    return [summarised(phase, ms, conditions=_CONDITIONS.get(phase)) for phase, ms in samples.ms.items()]
+
+
+def _see(path: Path, backbone: Backbone, head: Head) -> Stopwatch:
+    """The phases of one picture. `session_run` includes `bottleneck`; the two that begin with `picture` are sums."""
+    watch = Stopwatch()
+    bundle = backbone.bundle
+    try:
+        with watch.phase("file_access"):
+            payload = path.read_bytes()
+        with watch.phase("decode"):
+            image = decode(payload, bundle.width, bundle.height)
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror}") from error
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error
+    with watch.phase("session_run"):
+        with watch.phase("bottleneck"):
+            bottleneck = backbone.bottleneck(image)
+        probabilities = head.probabilities(bottleneck)
+    with watch.phase("result_processing"):
+        best = predictions(probabilities, head.labels, TOP)
+        json.dumps(Result("0" * 16, "", 0, "1", best, False, watch.ms).as_dict()).encode()
+    before = watch.ms["file_access"] + watch.ms["decode"]
+    watch.add("picture_to_bottleneck", before + watch.ms["bottleneck"])
+    watch.add("picture_to_result", before + watch.ms["session_run"] + watch.ms["result_processing"])
+    return watch

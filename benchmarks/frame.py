@@ -1,0 +1,263 @@
+"""What the service costs on top of the work itself: a frame over HTTP beside bare decode + invoke.
+
+    python -m benchmarks.frame
+    python -m benchmarks.frame --backbone ../shared/models/mobilenet_v1_1.0_224_quant_embedding_extractor.tflite
+    python -m benchmarks.frame --median 1.15 --p95 1.5 --cpu-ms 0.5
+
+A real daemon with a head in service answers on a loopback port. The same 100 kB photograph (scikit-learn's
+china.jpg) is decoded and invoked in this process, single-threaded, and posted to the daemon, in turn. The client
+is a bare socket that stays open: what a camera's own HTTP library costs is not the service's doing.
+Ends with 1 where a goal is missed.
+
+A frame over HTTP waits four times for another thread or process, so on a busy machine it measures the scheduler.
+Where nothing quieter is to be had, `chrt -f 10 python -m benchmarks.frame` (root) puts both sides before the rest.
+"""
+
+import argparse
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+from PIL import Image
+
+from agent.errors import LastlayerError
+from agent.state import open_state
+from agent.vision.image import decode
+
+PICTURE_BYTES = 100_000
+WARM_UP = 50  # rounds
+PATIENCE_S = 60.0
+INSIDE = ("decode", "session_run", "result_processing")  # the daemon's own timings of a frame; they do not overlap
+ROOT = Path(__file__).resolve().parents[1]
+
+Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The same picture both ways, [rounds]: wall times in ms; and CPU time per picture in ms."""
+
+    bare: Float64
+    served: Float64
+    inside: dict[str, Float64]  # phases of `served` as the daemon timed them
+    bare_cpu: float
+    daemon_cpu: float
+
+    @property
+    def median_ratio(self) -> float:
+        return float(np.median(self.served) / np.median(self.bare))
+
+    @property
+    def p95_ratio(self) -> float:
+        return float(np.percentile(self.served, 95) / np.percentile(self.bare, 95))
+
+    @property
+    def extra_cpu(self) -> float:
+        """CPU time of the daemon per frame beyond that of the bare work, ms."""
+        return self.daemon_cpu - self.bare_cpu
+
+
+class Client:
+    """Posts one picture again and again over one connection."""
+
+    def __init__(self, url: str, picture: bytes) -> None:
+        address = urlsplit(url)
+        where = address.hostname or "127.0.0.1", address.port or 80
+        self._connection = socket.create_connection(where, timeout=PATIENCE_S)
+        self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        heading = f"POST /v1/frames HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: {len(picture)}\r\n\r\n"
+        self._request = heading.encode() + picture
+
+    def post(self) -> bytes:
+        """The reply, read to its end."""
+        self._connection.sendall(self._request)
+        reply = b""
+        while True:
+            if not (more := self._connection.recv(1 << 16)):
+                sys.exit(f"frame: the daemon hung up: {reply!r:.200}")
+            reply += more
+            heading, found, body = reply.partition(b"\r\n\r\n")
+            if found and len(body) == int(heading.lower().partition(b"content-length:")[2].split()[0]):
+                return reply
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def phases(reply: bytes) -> dict[str, float]:
+    """How long the daemon says that it took, in ms. Ends the program where that is no answer of a head."""
+    heading, _, body = reply.partition(b"\r\n\r\n")
+    result: dict[str, Any] = json.loads(body)
+    if not heading.startswith(b"HTTP/1.1 200") or not result["predictions"]:
+        sys.exit(f"frame: the daemon answered {reply!r:.300}")
+    timings: dict[str, float] = result["timings_ms"]
+    return timings
+
+
+def photograph(size: int = PICTURE_BYTES) -> tuple[Image.Image, bytes]:
+    """scikit-learn's china.jpg, 640 x 427, and the JPEG of it whose quality brings it closest to `size` bytes."""
+    spec = find_spec("sklearn")
+    if spec is None or not spec.submodule_search_locations:
+        sys.exit("frame: the photograph comes inside scikit-learn: pip install scikit-learn")
+    picture = Image.open(Path(spec.submodule_search_locations[0]) / "datasets" / "images" / "china.jpg")
+    return picture, min((jpeg(picture, quality) for quality in range(70, 98)), key=lambda file: abs(len(file) - size))
+
+
+def jpeg(picture: Image.Image, quality: int = 90) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def teach(state: Path, picture: Image.Image, backbone: str | None) -> None:
+    """Make a state with a head that tells the left of the photograph from the right."""
+    width, height = picture.size
+    side = width // 4
+    for label, left in (("left", 0), ("right", width // 2)):
+        folder = state / "pictures" / label
+        folder.mkdir(parents=True)
+        for number in range(20):
+            x, y = left + 5 * number, number * (height - side) // 20
+            (folder / f"{number}.jpg").write_bytes(jpeg(picture.crop((x, y, x + side, y + side))))
+    learn = ["learn", str(state / "pictures"), *(["--backbone", backbone] if backbone else [])]
+    for words in (learn, ["retrain"]):
+        subprocess.run(command(state, *words), check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
+def command(state: Path, *words: str) -> list[str]:
+    return [sys.executable, "-m", "agent", "--state", str(state), *words]
+
+
+@contextmanager
+def daemon(state: Path) -> Iterator[tuple[psutil.Process, str]]:
+    """A daemon on a free loopback port: its process and its address."""
+    config = state / "frame.yaml"
+    config.write_text("http:\n  port: 0\n")
+    words = command(state, "run", "--config", str(config), "--json")
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
+        try:
+            assert child.stdout is not None
+            if not (line := child.stdout.readline()):
+                sys.exit(f"frame: the daemon did not start; try: {' '.join(words)}")
+            yield psutil.Process(child.pid), json.loads(line)["http"]
+        finally:
+            child.terminate()
+
+
+def compare(bare: Callable[[], object], client: Client, process: psutil.Process, rounds: int) -> Comparison:
+    """Both in turn, after a warm-up."""
+    for _ in range(WARM_UP):
+        bare()
+        phases(client.post())
+    wall = np.empty((rounds, 2))
+    replies = []
+    bare_cpu, before = 0.0, cpu_s(process)
+    for row in wall:
+        cpu, began = time.process_time(), time.perf_counter()
+        bare()
+        row[0] = time.perf_counter() - began
+        bare_cpu += time.process_time() - cpu
+        began = time.perf_counter()
+        replies.append(client.post())
+        row[1] = time.perf_counter() - began
+    daemon_cpu = cpu_s(process) - before
+    timed = [phases(reply) for reply in replies]
+    inside = {phase: np.array([ms[phase] for ms in timed]) for phase in INSIDE}
+    per_frame = 1000 / rounds
+    return Comparison(wall[:, 0] * 1000, wall[:, 1] * 1000, inside, bare_cpu * per_frame, daemon_cpu * per_frame)
+
+
+def cpu_s(process: psutil.Process) -> float:
+    """CPU time of all threads so far; the kernel counts it in ticks of 10 ms, so it takes many frames to tell."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def table(found: Comparison) -> str:
+    rows: list[tuple[str, Float64, float | None]] = [
+        ("bare decode + invoke", found.bare, found.bare_cpu),
+        ("a frame over HTTP", found.served, found.daemon_cpu),
+    ]
+    rows += [(f"  {phase}", ms, None) for phase, ms in found.inside.items()]
+    rows.append(("  the rest", found.served - np.sum(list(found.inside.values()), axis=0), None))
+    lines = [f"{'ms':<22}" + "".join(f"{name:>9}" for name in ("median", "p95", "mean", "std", "CPU"))]
+    for name, ms, cpu in rows:
+        figures = (np.median(ms), np.percentile(ms, 95), ms.mean(), ms.std(ddof=1))
+        cells = "".join(f"{figure:>9.3f}" for figure in figures)
+        lines.append(f"{name:<22}{cells}" + ("" if cpu is None else f"{cpu:>9.3f}"))
+    return "\n".join(lines)
+
+
+def verdicts(found: Comparison, options: argparse.Namespace) -> tuple[str, bool]:
+    """What was found beside the goals, and whether all of them are met."""
+    lines, all_met = [], True
+    for name, value, goal, unit in (
+        ("median, over HTTP / bare", found.median_ratio, options.median, "x"),
+        ("p95, over HTTP / bare", found.p95_ratio, options.p95, "x"),
+        ("the daemon's CPU beyond bare", found.extra_cpu, options.cpu_ms, " ms"),
+    ):
+        line = f"{name:<30}{value:>7.3f}{unit}"
+        if goal is not None:
+            line += f"   goal: at most {goal:g}{unit}   {'PASS' if value <= goal else 'FAIL'}"
+            all_met = all_met and value <= goal
+        lines.append(line)
+    return "\n".join(lines), all_met
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", metavar="NAME", help="a bundle in models/, a folder, or a .tflite file")
+    parser.add_argument("--rounds", type=int, default=500, help="(default: %(default)s)")
+    parser.add_argument("--median", type=float, default=1.3, help="goal for the medians' ratio (default: %(default)s)")
+    parser.add_argument("--p95", type=float, help="goal for the ratio of the 95th percentiles (default: none)")
+    parser.add_argument("--cpu-ms", type=float, help="goal for the daemon's CPU beyond bare (default: none)")
+    return parser.parse_args()
+
+
+def main() -> int:
+    asked = options()
+    picture, payload = photograph()
+    with ExitStack() as stack:
+        state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lastlayer-frame-")))
+        try:
+            teach(state, picture, asked.backbone)
+            backbone = open_state(state).backbone()
+        except subprocess.CalledProcessError as error:
+            return int(error.returncode)
+        except LastlayerError as error:
+            print(f"frame: {error}", file=sys.stderr)
+            return error.exit_code
+        width, height = backbone.bundle.width, backbone.bundle.height
+        process, url = stack.enter_context(daemon(state))
+        client = Client(url, payload)
+        stack.callback(client.close)
+        load, cores = os.getloadavg()[0], os.cpu_count() or 1
+        found = compare(lambda: backbone.bottleneck(decode(payload, width, height)), client, process, asked.rounds)
+    text, all_met = verdicts(found, asked)
+    print(
+        f"{backbone.bundle.name}, {width} x {height} px; "
+        f"a JPEG of {len(payload):,} bytes, {picture.width} x {picture.height}; {asked.rounds} rounds in turn\n\n"
+        f"{table(found)}\n\n{text}"
+    )
+    if load > cores / 2:
+        print(f"\nthe machine was busy (load {load:.1f}, {cores} cores): a wait for the scheduler counts as HTTP here")
+    return 0 if all_met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,255 @@
+"""The command line as it is typed."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agent.errors import BusyError
+from tests.conftest import write_class_folders
+from tests.daemon import ROOT, Daemon, lastlayer
+
+NETWORKS = Path(__file__).parent / "vision" / "networks"
+
+
+def as_json(*words: object, expect: int = 0) -> Any:
+    return json.loads(lastlayer(*words, "--json", expect=expect).stdout)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, photographs: list[np.ndarray]) -> Path:
+    return write_class_folders(tmp_path / "pictures", photographs, 12)
+
+
+def test_the_commands_of_the_readme(tmp_path: Path, pictures: Path) -> None:
+    state = tmp_path / "state"
+    learnt = as_json("--state", state, "learn", pictures)
+    assert (learnt["added"], learnt["failed"], learnt["labels"]) == (24, 0, {"china": 12, "flower": 12})
+    assert {"decode", "bottleneck", "cache_append", "file_access"} <= {phase["phase"] for phase in learnt["phases"]}
+
+    head = as_json("--state", state, "retrain")
+    assert (head["version"], head["labels"]) == ("1", ["china", "flower"])
+    assert {"closed_form", "file_access", "activate"} <= {phase["phase"] for phase in head["phases"]}
+
+    figures = as_json("--state", state, "evaluate", pictures)
+    assert (figures["top1"], figures["images"], figures["labels"]) == (1.0, 24, ["china", "flower"])
+    assert {"top5", "macro_recall", "ece", "per_class", "confusion", "phases"} <= figures.keys()
+
+    one = pictures / "flower" / "003.jpg"
+    result = as_json("--state", state, "classify", one, "--top", "1")
+    assert [p["label"] for p in result["predictions"]] == ["flower"]
+    results = as_json("--state", state, "classify", one, pictures / "china" / "003.jpg")
+    assert [r["predictions"][0]["label"] for r in results] == ["flower", "china"]
+    assert as_json("--state", state, "heads")["active"] == "1"
+    assert "* in service" in lastlayer("--state", state, "heads").stdout
+
+
+def test_a_folder_learnt_twice_adds_nothing(tmp_path: Path, pictures: Path) -> None:
+    state = tmp_path / "state"
+    first = as_json("--state", state, "learn", pictures)
+    size = sum(path.stat().st_size for path in (state / "cache").iterdir())
+    second = as_json("--state", state, "learn", pictures)
+    assert (second["added"], second["known"], second["labels"]) == (0, 24, first["labels"])
+    assert sum(path.stat().st_size for path in (state / "cache").iterdir()) == size
+
+
+def test_a_picture_moved_to_another_class_is_relabelled(tmp_path: Path, pictures: Path) -> None:
+    state = tmp_path / "state"
+    lastlayer("--state", state, "learn", pictures)
+    shutil.move(pictures / "china" / "000.jpg", pictures / "flower" / "moved.jpg")
+    learnt = as_json("--state", state, "learn", pictures)
+    assert (learnt["added"], learnt["relabelled"], learnt["labels"]) == (0, 1, {"china": 11, "flower": 13})
+
+
+def test_a_bad_picture_is_reported_and_the_rest_is_learnt(tmp_path: Path, pictures: Path) -> None:
+    (pictures / "china" / "text.jpg").write_text("hello")
+    whole = (pictures / "china" / "001.jpg").read_bytes()
+    (pictures / "china" / "torn.jpg").write_bytes(whole[: len(whole) // 2])
+    (pictures / "china" / "gone.jpg").symlink_to("nowhere.jpg")  # no file: passed over
+    ended = lastlayer("--state", tmp_path / "state", "learn", pictures, "--json")
+    learnt = json.loads(ended.stdout)
+    assert (learnt["added"], learnt["failed"]) == (24, 2)
+    assert "text.jpg: not learnt: not a picture" in ended.stderr
+    assert "torn.jpg: not learnt" in ended.stderr
+
+
+def test_val_and_test_rows_of_a_list_are_never_trained_on(tmp_path: Path, pictures: Path) -> None:
+    rows = ["file,class,split"]
+    for label in ("china", "flower"):
+        rows += [f"{label}/{n:03d}.jpg,{label},{'train' if n < 6 else 'val' if n < 9 else 'test'}" for n in range(12)]
+        rows.append(f"{label}/007.jpg,{label},train")  # the same picture once more: val stands
+    (pictures / "split.csv").write_text("\n".join(rows))
+    state = tmp_path / "state"
+    learnt = as_json("--state", state, "learn", pictures / "split.csv")
+    assert (learnt["added"], learnt["known"]) == (24, 2)
+    assert as_json("--state", state, "retrain")["examples"] == 12
+    for split, images in [("train", 14), ("val", 6), ("test", 6)]:
+        evaluated = as_json("--state", state, "evaluate", pictures / "split.csv", "--split", split)
+        assert evaluated["images"] == images
+
+
+def test_the_settings_of_the_study_can_be_asked_for(state: Path) -> None:
+    study = ["--solver", "adam", "--learning-rate", "0.01", "--epsilon", "0.1", "--batch", "100", "--steps", "300"]
+    ended = lastlayer("--state", state, "retrain", *study, "--validate-every", "100", "--json")
+    assert json.loads(ended.stdout)["solver"] == "adam, learning rate 0.01, epsilon 0.1"
+    progress = [json.loads(line) for line in ended.stderr.splitlines() if line.startswith("{")]
+    assert [p["step"] for p in progress if p.get("stage") == "adam"] == [100, 200, 300]
+
+
+def test_an_unreadable_source_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for source in (tmp_path / "gone", tmp_path / "empty"):
+        ended = lastlayer("--state", tmp_path / "state", "learn", source, expect=3)
+        assert str(source) in ended.stderr
+    assert not (tmp_path / "state").exists()
+
+
+def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "x" / "a").mkdir(parents=True)
+    (tmp_path / "x" / "a" / "b.jpg").write_text("hello")
+    assert "not one picture" in lastlayer("--state", tmp_path / "state", "learn", tmp_path / "x", expect=3).stderr
+
+
+def test_retraining_with_no_examples_or_one_class_is_refused(tmp_path: Path, pictures: Path) -> None:
+    state = tmp_path / "state"
+    assert "holds no examples" in lastlayer("--state", state, "retrain", expect=6).stderr
+    shutil.rmtree(pictures / "flower")
+    lastlayer("--state", state, "learn", pictures)
+    assert "at least two labels" in lastlayer("--state", state, "retrain", expect=6).stderr
+
+
+def test_what_needs_a_state_says_how_to_make_one(tmp_path: Path, pictures: Path) -> None:
+    one = pictures / "china" / "000.jpg"
+    assert "learn PICTURES" in lastlayer("--state", tmp_path / "no", "classify", one, expect=5).stderr
+    lastlayer("--state", tmp_path / "state", "learn", pictures)
+    assert "retrain" in lastlayer("--state", tmp_path / "state", "evaluate", pictures, expect=5).stderr
+    classified = as_json("--state", tmp_path / "state", "classify", one)
+    assert (classified["unknown"], classified["predictions"]) == (True, [])
+
+
+@pytest.mark.parametrize(
+    ("backbone", "complaint"),
+    [
+        ("two_inputs.tflite", "one input"),
+        ("gone.tflite", "no such file"),
+        ("no_such_bundle", "tinyresnet_96"),
+    ],
+)
+def test_a_bad_backbone_is_refused(tmp_path: Path, pictures: Path, backbone: str, complaint: str) -> None:
+    source = NETWORKS / backbone if backbone.endswith(".tflite") else backbone
+    ended = lastlayer("--state", tmp_path / "state", "--backbone", source, "learn", pictures, expect=4)
+    assert complaint in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_state_made_with_another_backbone_is_refused(state: Path, pictures: Path) -> None:
+    ended = lastlayer("--state", state, "--backbone", NETWORKS / "mean_uint8.tflite", "learn", pictures, expect=5)
+    assert "must not be mixed" in ended.stderr
+    ended = lastlayer("--state", state, "--input-range", "-1", "1", "learn", pictures, expect=5)
+    assert "input range" in ended.stderr
+    lastlayer("--state", state, "--backbone", "tinyresnet_96", "learn", pictures)
+
+
+def test_a_float_backbone_learns_too(tmp_path: Path, pictures: Path) -> None:
+    words = ["--state", tmp_path / "state", "--backbone", NETWORKS / "mean_float32.tflite", "--input-range", "-1", "1"]
+    assert as_json(*words, "learn", pictures)["added"] == 24
+    as_json("--state", tmp_path / "state", "retrain")
+    assert as_json("--state", tmp_path / "state", "evaluate", pictures)["top1"] > 0.8  # by color alone
+
+
+def test_a_damaged_backbone_in_the_state_is_refused(state: Path, jpegs: list[bytes], tmp_path: Path) -> None:
+    model = state / "backbone" / "model.tflite"
+    model.write_bytes(model.read_bytes()[:-1])
+    (tmp_path / "x.jpg").write_bytes(jpegs[0])
+    assert "sha256" in lastlayer("--state", state, "classify", tmp_path / "x.jpg", expect=4).stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="root may write anywhere, no setpriv")
+def test_a_read_only_state_is_refused(state: Path, pictures: Path, tmp_path: Path) -> None:
+    """Seeing still works; learning says what is wrong."""
+    drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
+    for path in (tmp_path, *tmp_path.parents):
+        if path.stat().st_uid == os.geteuid() and path.is_relative_to(Path(tmp_path.anchor) / "tmp"):
+            path.chmod(0o755)
+    state.chmod(0o555)
+    for path in state.rglob("*"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+
+    def run(*words: object) -> "subprocess.CompletedProcess[str]":
+        command = [*drop, sys.executable, "-m", "agent", "--state", str(state), *map(str, words)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, "HOME": "/"})
+
+    seen = run("classify", pictures / "china" / "000.jpg")
+    if "Permission denied" in seen.stderr and "agent" in seen.stderr:
+        pytest.skip("an ordinary user may not read this checkout")
+    assert seen.returncode == 0, seen.stderr
+    for words in (["learn", pictures], ["retrain"], ["run"]):
+        ended = run(*words)
+        assert ended.returncode == 5, ended.stderr
+        assert "Permission denied" in ended.stderr or "cannot be" in ended.stderr
+        assert "Traceback" not in ended.stderr
+
+
+def test_learning_beside_a_daemon_is_refused_and_nothing_is_lost(state: Path, pictures: Path) -> None:
+    with Daemon(state) as daemon:
+        ended = lastlayer("--state", state, "learn", pictures, expect=BusyError.exit_code)
+        assert "push pictures to the running daemon" in ended.stderr
+        assert daemon.ask("GET", "/v1/status")["examples"] == 80
+
+
+def test_a_port_in_use_is_refused(state: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        (tmp_path / "c.yaml").write_text(f"http:\n  port: {taken.getsockname()[1]}\n")
+        ended = lastlayer("--state", state, "run", "--config", tmp_path / "c.yaml", expect=7)
+    assert "is in use" in ended.stderr
+
+
+def test_a_bad_configuration_is_refused_with_its_place(state: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("http:\n  port: 80 80\nmqtt:\n  node: no\n")
+    ended = lastlayer("--state", state, "run", "--config", tmp_path / "c.yaml", expect=2)
+    assert f"{tmp_path / 'c.yaml'}:2" in ended.stderr
+    assert "http.port" in ended.stderr
+
+
+@pytest.mark.parametrize("command", ["", "learn", "retrain", "evaluate", "classify", "heads", "run", "bench", "demo"])
+def test_help_fits_on_a_screen_and_shows_an_example(command: str) -> None:
+    text = lastlayer(*command.split(), "--help").stdout
+    assert "example:" in text
+    assert len(text.splitlines()) <= 50
+
+
+def test_wrong_usage_ends_with_2() -> None:
+    for words in ([], ["paint"], ["learn"], ["evaluate", "x", "--split", "some"], ["heads", "activate"]):
+        assert "usage:" in lastlayer(*words, expect=2).stderr
+
+
+def test_results_go_to_stdout_alone(state: Path, pictures: Path) -> None:
+    ended = lastlayer("--state", state, "evaluate", pictures, "--json")
+    assert json.loads(ended.stdout)["images"] == 24
+
+
+def test_importing_the_agent_loads_neither_the_trainer_nor_its_frameworks() -> None:
+    program = (
+        "import sys, pkgutil, importlib, agent\n"
+        "for module in pkgutil.walk_packages(agent.__path__, 'agent.'):\n"
+        "    if not module.name.endswith('__main__'): importlib.import_module(module.name)\n"
+        "heavy = {'trainer', 'tensorflow', 'torch', 'keras', 'jax', 'sklearn'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
+def test_two_people_may_retrain_at_once(state: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda seed: lastlayer("--state", state, "retrain", "--seed", seed), (1, 2)))
+    heads = as_json("--state", state, "heads")
+    assert [head["version"] for head in heads["heads"]] == ["1", "2", "3"]
+    assert heads["active"] in ("2", "3")
