@@ -1,0 +1,1 @@
+"""Lastlayer's trainer: makes and exports backbones on a desktop."""
