@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 from agent.errors import LastlayerError
 from agent.learning.dataset import open_dataset
 from agent.vision.backbone import Backbone
-from agent.vision.bundle import Bundle, import_model, load_bundle
+from agent.vision.bundle import DEFAULT, Bundle, import_model, load_bundle
 from agent.vision.image import decode
+
+SETS = Path(__file__).resolve().parents[2] / "shared" / "data" / "transfer"
 
 
 @dataclass(frozen=True)
@@ -91,14 +93,28 @@ def table(sets: list[Embedded], counts: list[int], seeds: int) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("backbone", help="a bundle (name or folder) or a .tflite file with one vector as its output")
-    parser.add_argument("sets", nargs="+", type=Path, help="lists (file, class, split) or folders with train/ and val/")
+    parser.add_argument(
+        "backbone",
+        nargs="?",
+        default=DEFAULT,
+        help="a bundle (name or folder) or a .tflite file with one vector as its output (default: the one that ships)",
+    )
+    parser.add_argument(
+        "sets",
+        nargs="*",
+        type=Path,
+        default=sorted(SETS.glob("*/split.csv")),
+        help="lists (file, class, split) or folders with train/ and val/ (default: those of the folder shared)",
+    )
     parser.add_argument("--input-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="of a bare float model")
     parser.add_argument(
         "--per-class", nargs="+", type=int, default=[5, 20], metavar="N", help="training pictures (5 20)"
     )
     parser.add_argument("--seeds", type=int, default=5, help="draws to average over (5)")
     options = parser.parse_args()
+    if not options.sets:
+        print(f"transfer: skipped: there is no {SETS}; name lists of pictures", file=sys.stderr)
+        return 0
     try:
         with tempfile.TemporaryDirectory() as scratch:
             if options.backbone.endswith(".tflite"):
