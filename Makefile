@@ -21,7 +21,7 @@ demo: install  ## see it all once (PHOTOS=folder: your own pictures, KEEP=1: lea
 test: $(VENV)/.dev  ## run all tests but the slow ones
 	$(BIN)/python -m pytest -n auto -m "not slow"
 
-test-slow: $(VENV)/.dev  ## run the slow tests
+test-slow: $(VENV)/.trainer  ## run the slow tests, the trainer's too
 	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/.dev  ## check style, format and types
@@ -52,6 +52,11 @@ $(VENV)/.dev: setup.cfg pyproject.toml | $(VENV)/.python
 	@echo "Installing Lastlayer and its development tools into $(VENV)"
 	@$(PIP_INSTALL) --editable '.[dev]'
 	@touch $(VENV)/.demo $@
+
+$(VENV)/.trainer: $(VENV)/.dev
+	@echo "Installing what the trainer needs into $(VENV)"
+	@$(PIP_INSTALL) --editable '.[dev,trainer]'
+	@touch $@
 
 $(VENV)/.python:
 	@command -v $(PYTHON) >/dev/null || { \

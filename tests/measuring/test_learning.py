@@ -20,7 +20,8 @@ def test_the_first_epoch_is_run_as_a_whole_and_the_others_are_extrapolated(
         assert cache.examples().count == 300 + 900
     assert (first.extrapolated, first.images, first.from_images) == (False, 900, 900)
     assert first.n in (1, 2)
-    assert 0 < first.parts_ms["training"] + first.parts_ms["file_access"] <= first.mean_ms
+    assert 0 < first.parts_ms["training"] < first.mean_ms
+    assert first.parts_ms["file_access"] > 0  # so few are read once, before the first epoch
     assert [(other.extrapolated, other.classes, other.images) for other in others] == [
         (True, 250, 250_000),
         (True, 1000, 1_000_000),
