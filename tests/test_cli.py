@@ -173,28 +173,24 @@ def test_a_damaged_backbone_in_the_state_is_refused(state: Path, jpegs: list[byt
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="root may write anywhere, no setpriv")
-def test_a_read_only_state_is_refused(state: Path, pictures: Path, tmp_path: Path) -> None:
+def test_a_read_only_state_is_refused(state: Path, pictures: Path) -> None:
     """Seeing still works; learning says what is wrong."""
-    drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
-    for path in (tmp_path, *tmp_path.parents):
-        if path.stat().st_uid == os.geteuid() and path.is_relative_to(Path(tmp_path.anchor) / "tmp"):
-            path.chmod(0o755)
     state.chmod(0o555)
     for path in state.rglob("*"):
         path.chmod(0o555 if path.is_dir() else 0o444)
+    overriding = "-dac_override,-dac_read_search"  # what lets root write where nobody may
+    drop = ["setpriv", f"--bounding-set={overriding}", f"--inh-caps={overriding}"] if os.geteuid() == 0 else []
 
     def run(*words: object) -> "subprocess.CompletedProcess[str]":
         command = [*drop, sys.executable, "-m", "agent", "--state", str(state), *map(str, words)]
-        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, "HOME": "/"})
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
 
     seen = run("classify", pictures / "china" / "000.jpg")
-    if "Permission denied" in seen.stderr and "agent" in seen.stderr:
-        pytest.skip("an ordinary user may not read this checkout")
     assert seen.returncode == 0, seen.stderr
     for words in (["learn", pictures], ["retrain"], ["run"]):
         ended = run(*words)
         assert ended.returncode == 5, ended.stderr
-        assert "Permission denied" in ended.stderr or "cannot be" in ended.stderr
+        assert "Permission denied" in ended.stderr
         assert "Traceback" not in ended.stderr
 
 
