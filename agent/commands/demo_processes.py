@@ -75,20 +75,41 @@ class Child:
 def running(name: str, command: list[str], folder: Path) -> Iterator[Child]:
     """A process that is stopped when the `with` ends, and with it what it has started itself."""
     stdout, log = folder / f"{name}.out", folder / f"{name}.log"
-    with stdout.open("wb") as out, log.open("wb") as err:
-        # In a session of its own, Ctrl-C reaches the demo alone, and everything ends in its turn.
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment(), start_new_session=True
-        )
+    process: subprocess.Popen[bytes] | None = None
     try:
+        with stdout.open("wb") as out, log.open("wb") as err, _interruption_put_off():
+            # In a session of its own, Ctrl-C reaches the demo alone, and everything ends in its turn.
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment(), start_new_session=True
+            )
         yield Child(name, process, stdout, log)
     finally:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_S)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        if process is not None:
+            _stop(process)
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_S)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextmanager
+def _interruption_put_off() -> Iterator[None]:
+    """A signal that comes within the block acts at its end: in the middle, a process would go on that nobody knows."""
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 @contextmanager
