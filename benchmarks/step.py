@@ -1,15 +1,21 @@
 """What a training step costs: ours, plain numpy, and torch where it is installed.
 
     python -m benchmarks.step
+    python -m benchmarks.step --threads 2
 
-A step takes a batch of uint8 bottlenecks of 2,048 values, standardises them, and does one update of Adam. The
-contestants run in turn, one thread each; the table shows the medians in ms, and how many times as long the others took.
+A step takes a batch of uint8 bottlenecks of 2,048 values, dequantizes them, does one update of Adam and tells the loss
+and how many were right. The contestants run in turn, each in a process of its own, because arrays that are made anew in
+every step cost what the heap has become by then. The table shows medians in ms: of CPU time with one thread, of wall
+time with more. `roof` is the share of the rate of a square matrix product (2,048 values a side) that our step reaches,
+`limit` is how many times faster than plain numpy a step would be that did nothing but its two products.
 """
 
 import argparse
 import importlib.util
+import json
 import os
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -20,94 +26,149 @@ from numpy.typing import NDArray
 
 from agent.learning.solvers import Adam, SoftmaxStep
 
-ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-
 SIZE = 2048
 RATE, EPSILON = 0.01, 0.1
+ZERO_POINT, SCALE = 3, 0.02
 
 Step = Callable[[NDArray[np.uint8], NDArray[np.int32]], Any]
 
 
-def ours(classes: int, batch: int, shift: NDArray[np.float32], factor: NDArray[np.float32]) -> Step:
-    return SoftmaxStep(SIZE, classes, batch, Adam(RATE, epsilon=EPSILON), shift, factor)
+def ours(classes: int, batch: int) -> Step:
+    return SoftmaxStep(SIZE, classes, batch, Adam(RATE, epsilon=EPSILON), ZERO_POINT, SCALE)
 
 
-def plain_numpy(classes: int, batch: int, shift: NDArray[np.float32], factor: NDArray[np.float32]) -> Step:
+def plain_numpy(classes: int, batch: int) -> Step:
     """The formulas as one writes them down, in float32."""
-    w, b = np.zeros((SIZE, classes), np.float32), np.zeros(classes, np.float32)
-    moments = [[np.zeros_like(p), np.zeros_like(p)] for p in (w, b)]
-    steps = 0
+    zero_point, scale = np.float32(ZERO_POINT), np.float32(SCALE)
+    parameters = [np.zeros((SIZE, classes), np.float32), np.zeros(classes, np.float32)]
+    m = [np.zeros_like(p) for p in parameters]
+    v = [np.zeros_like(p) for p in parameters]
+    t = 0
 
-    def step(raw: NDArray[np.uint8], targets: NDArray[np.int32]) -> None:
-        nonlocal steps
-        steps += 1
-        x = (raw.astype(np.float32) - shift) * factor
-        logits = x @ w + b
+    def step(raw: NDArray[np.uint8], targets: NDArray[np.int32]) -> tuple[float, int]:
+        nonlocal t
+        t += 1
+        rows = np.arange(len(raw))
+        x = (raw.astype(np.float32) - zero_point) * scale
+        logits = x @ parameters[0] + parameters[1]
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        error = exponentials / exponentials.sum(axis=1, keepdims=True)
-        error[np.arange(len(x)), targets] -= 1
-        error /= len(x)
-        for p, g, m in ((w, x.T @ error, moments[0]), (b, error.sum(axis=0), moments[1])):
-            m[0] = 0.9 * m[0] + 0.1 * g
-            m[1] = 0.999 * m[1] + 0.001 * g**2
-            p -= RATE * (m[0] / (1 - 0.9**steps)) / (np.sqrt(m[1] / (1 - 0.999**steps)) + EPSILON)
+        probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+        loss = -np.log(probabilities[rows, targets] + 1e-12).mean()
+        right = (probabilities.argmax(axis=1) == targets).sum()
+        error = probabilities.copy()
+        error[rows, targets] -= 1
+        error = error / len(raw)
+        for n, gradient in enumerate((x.T @ error, error.sum(axis=0))):
+            m[n] = 0.9 * m[n] + 0.1 * gradient
+            v[n] = 0.999 * v[n] + 0.001 * gradient**2
+            m_hat = m[n] / (1 - 0.9**t)
+            v_hat = v[n] / (1 - 0.999**t)
+            parameters[n] = parameters[n] - RATE * m_hat / (np.sqrt(v_hat) + EPSILON)
+        return float(loss), int(right)
 
     return step
 
 
-def with_torch(classes: int, batch: int, shift: NDArray[np.float32], factor: NDArray[np.float32]) -> Step:
+def with_torch(classes: int, batch: int) -> Step:
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     layer = torch.nn.Linear(SIZE, classes)
     optimizer = torch.optim.Adam(layer.parameters(), lr=RATE, eps=EPSILON)
-    torch_shift, torch_factor = torch.from_numpy(shift), torch.from_numpy(factor)
 
-    def step(raw: NDArray[np.uint8], targets: NDArray[np.int32]) -> None:
-        x = (torch.from_numpy(raw).float() - torch_shift) * torch_factor
-        loss = torch.nn.functional.cross_entropy(layer(x), torch.from_numpy(targets).long())
+    def step(raw: NDArray[np.uint8], targets: NDArray[np.int32]) -> tuple[float, int]:
+        x = (torch.from_numpy(raw).float() - ZERO_POINT) * SCALE
+        truth = torch.from_numpy(targets).long()
+        logits = layer(x)
+        loss = torch.nn.functional.cross_entropy(logits, truth)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        return loss.item(), int((logits.argmax(dim=1) == truth).sum())
 
     return step
 
 
-def medians_ms(steps: dict[str, Step], classes: int, batch: int, seconds: float) -> dict[str, float]:
+def products(classes: int, batch: int) -> Step:
+    """The two matrix products of a step alone."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((batch, SIZE), np.float32)
+    weights, gradient = rng.standard_normal((SIZE, classes), np.float32), np.empty((SIZE, classes), np.float32)
+    logits = np.empty((batch, classes), np.float32)
+
+    def step(raw: NDArray[np.uint8], targets: NDArray[np.int32]) -> None:
+        np.matmul(x, weights, out=logits)
+        np.matmul(x.T, logits, out=gradient)
+
+    return step
+
+
+def square(classes: int, batch: int) -> Step:
+    """A large matrix product, whatever the step."""
+    left = np.random.default_rng(0).standard_normal((SIZE, SIZE), np.float32)
+    right, out = left.copy(), np.empty_like(left)
+    return lambda raw, targets: np.matmul(left, right, out=out)
+
+
+CONTESTANTS = {"ours": ours, "numpy": plain_numpy, "torch": with_torch, "products": products, "square": square}
+
+
+def times_ms(name: str, classes: int, batch: int, seconds: float) -> list[float]:
+    """Of the steps that fit into so many seconds, at least three, after one that does not count."""
+    clock = time.process_time if os.environ["OMP_NUM_THREADS"] == "1" else time.perf_counter
     rng = np.random.default_rng(0)
     raw = rng.integers(0, 256, (batch, SIZE), np.uint8)
     targets = rng.integers(0, classes, batch).astype(np.int32)
-    times: dict[str, list[float]] = {name: [] for name in steps}
+    step = CONTESTANTS[name](classes, batch)
+    step(raw, targets)
+    found: list[float] = []
     until = time.monotonic() + seconds
-    while time.monotonic() < until or len(next(iter(times.values()))) < 6:
-        for name, step in steps.items():
-            began = time.perf_counter()
-            step(raw, targets)
-            times[name].append((time.perf_counter() - began) * 1000)
-    return {name: statistics.median(found[1:]) for name, found in times.items()}
+    while time.monotonic() < until or len(found) < 3:
+        began = clock()
+        step(raw, targets)
+        found.append((clock() - began) * 1000)
+    return found
+
+
+def in_a_child(name: str, classes: int, batch: int, options: argparse.Namespace) -> list[float]:
+    threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(options.threads))
+    command = [sys.executable, "-m", "benchmarks.step", "--child", name, "--classes", str(classes)]
+    command += ["--batches", str(batch), "--seconds", str(options.seconds)]
+    child = subprocess.run(command, env={**os.environ, **threads}, stdout=subprocess.PIPE, check=True)
+    times: list[float] = json.loads(child.stdout)
+    return times
+
+
+def line(classes: int, batch: int, names: list[str], options: argparse.Namespace) -> str:
+    times: dict[str, list[float]] = {name: [] for name in (*names, "products", "square")}
+    for _ in range(options.rounds):
+        for name, found in times.items():
+            found += in_a_child(name, classes, batch, options)
+    ms = {name: statistics.median(found) for name, found in times.items()}
+    roof = 2.0 * batch * classes / SIZE**2 * ms["square"] / ms["ours"]
+    columns = "".join(f"{ms[name]:>10.3f}" for name in names)
+    ratios = "".join(f"{ms[name] / ms['ours']:>12.2f}" for name in names[1:])
+    return f"{classes:>8}{batch:>8}{columns}{ratios}{ms['numpy'] / ms['products']:>8.2f}{roof:>7.2f}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--classes", nargs="+", type=int, default=[10, 100, 1000])
-    parser.add_argument("--batches", nargs="+", type=int, default=[100, 1000])
-    parser.add_argument("--seconds", type=float, default=3.0, help="to measure each size for (3)")
+    parser.add_argument("--batches", nargs="+", type=int, default=[100, 1000, 10_000])
+    parser.add_argument("--seconds", type=float, default=0.5, help="to measure each contestant for, each time (0.5)")
+    parser.add_argument("--rounds", type=int, default=2, help="how often each has its turn (2)")
+    parser.add_argument("--threads", type=int, default=1, help="of BLAS and torch (1)")
+    parser.add_argument("--child", choices=CONTESTANTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if not ONE_THREAD.items() <= os.environ.items():  # BLAS looks at these when it is loaded, which it is by now
-        os.execve(
-            sys.executable, [sys.executable, "-m", "benchmarks.step", *sys.argv[1:]], {**os.environ, **ONE_THREAD}
-        )
-    contestants = {"ours": ours, "numpy": plain_numpy}
-    if importlib.util.find_spec("torch"):
-        contestants["torch"] = with_torch
-    shift, factor = np.full(SIZE, 127.5, np.float32), np.full(SIZE, 1 / 74, np.float32)
-    print(f"{'classes':>8}{'batch':>8}" + "".join(f"{name:>10}" for name in contestants) + "   others / ours")
+    if options.child:
+        print(json.dumps(times_ms(options.child, options.classes[0], options.batches[0], options.seconds)))
+        return
+    names = ["ours", "numpy", *(["torch"] if importlib.util.find_spec("torch") else [])]
+    ratios = "".join(f"{name + '/ours':>12}" for name in names[1:])
+    print(f"{'classes':>8}{'batch':>8}" + "".join(f"{name:>10}" for name in names) + f"{ratios}{'limit':>8}{'roof':>7}")
     for classes in options.classes:
         for batch in options.batches:
-            steps = {name: make(classes, batch, shift, factor) for name, make in contestants.items()}
-            found = medians_ms(steps, classes, batch, options.seconds)
-            ratios = "".join(f"{found[name] / found['ours']:>8.2f}" for name in list(found)[1:])
-            print(f"{classes:>8}{batch:>8}" + "".join(f"{ms:>10.3f}" for ms in found.values()) + f"   {ratios}")
+            print(line(classes, batch, names, options), flush=True)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from agent.learning.descent import Descent, descend
 from agent.learning.examples import Rows, cut_stratified
 from agent.learning.head import Float32
 from agent.learning.progress import CurvePoint, Progress
+from agent.learning.recipe import Chosen, Recipe
 from agent.learning.solvers import Adam
 from agent.learning.trainingset import TrainingSet
 from agent.learning.validation import Judge
@@ -30,23 +31,14 @@ MAX_DISCRIMINANT_CLASSES = 2048  # it takes a K x K system
 # with momentum, which turns to the widest margin: better where there are fewer examples than values in a bottleneck.
 ADAM = (0.001, 1e-8)
 ADAM_FOR_FEW = (0.01, 0.1)
-STEPS, STEPS_FOR_FEW, VALIDATE_EVERY, PATIENCE = 1500, 600, 100, 3
+# A tenth of the study's steps, however many examples there are: with standardised bottlenecks and 100 classes or fewer,
+# validation was at its best within 700; and the closed forms beside it have seen every example.
+STEPS, STEPS_FOR_FEW, VALIDATE_EVERY, PATIENCE = 1000, 600, 100, 3
 
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How a head is made, so that it can be made again from other examples."""
-
-    solver: Literal["lda", "ridge", "adam"]
-    shrinkage: float = 0.0  # of lda and ridge
-    learning_rate: float = 0.0  # of adam, like the rest
-    epsilon: float = 0.0
-    steps: int = 0
-
-    def __str__(self) -> str:
-        if self.solver != "adam":
-            return f"{self.solver}, shrinkage {self.shrinkage:g}"
-        return f"adam, learning rate {self.learning_rate:g}, epsilon {self.epsilon:g}, {self.steps} steps"
+# Where there are more examples than values, a head from sums is updated in milliseconds and one from Adam is not:
+# Adam must be better by so much.
+ADAM_MARGIN = 0.005
+CHOOSE_AGAIN_ONE_IN = 10  # when so many examples have changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,20 +92,33 @@ def choose(examples: TrainingSet, judge: Judge, batch: int, seed: int) -> Choice
     """Fit all candidates and take the one with the best top-1 on the judge's examples; of equals, the least loss."""
     best: Choice | None = None
     best_key = (-1.0, 0.0)
+    margin = 0.0 if examples.is_small else ADAM_MARGIN
     candidates: list[Candidate] = []
     curves: tuple[CurvePoint, ...] = ()
     for recipe, weights, bias, its_curves in _fitted(examples, judge, batch, seed):
         curves = curves or its_curves
         top1, loss = judge.scores(weights, bias).top1, None
-        if top1 >= best_key[0]:
+        handicapped = top1 - margin if recipe.solver == "adam" else top1
+        if handicapped >= best_key[0]:
             inverse, loss = judge.calibrated(weights, bias)
-            if (top1, -loss) > best_key:
-                best_key = top1, -loss
+            if (handicapped, -loss) > best_key:
+                best_key = handicapped, -loss
                 best = Choice(recipe, *scaled(weights, bias, inverse), inverse, "", its_curves)
         candidates.append(Candidate(recipe, top1, loss))
+        del weights, bias  # before the next ones are made
     assert best is not None
     reason = _reason(candidates, best.recipe, len(judge))
     return replace(best, reason=reason, curves=best.curves or curves, candidates=tuple(candidates))
+
+
+def again(examples: TrainingSet, chosen: Chosen) -> Choice:
+    """The closed form that was chosen before, from the sums as they are now."""
+    weights, bias = scaled(*_closed_form(examples, chosen.recipe), chosen.inverse_temperature)
+    reason = (
+        f"{chosen.recipe} was chosen when there were {chosen.examples} examples; "
+        f"{chosen.changed} have changed since, so that only the kept sums were brought up to date"
+    )
+    return Choice(chosen.recipe, weights, bias, chosen.inverse_temperature, reason)
 
 
 def refit(examples: TrainingSet, choice: Choice, batch: int, seed: int) -> tuple[Float32, Float32]:
@@ -142,7 +147,9 @@ def _fitted(
         for solver in _closed_forms(examples.classes):
             recipe = Recipe(solver, shrinkage=shrinkage)
             yield recipe, *_from_solved(examples, recipe, solved), ()
+        del solved
         examples.watch.progress(Progress("closed forms", number, len(SHRINKAGES)))
+    examples.forget_scatter()
     few = examples.is_small
     steps = STEPS_FOR_FEW if few else STEPS
     for learning_rate, epsilon in (ADAM, ADAM_FOR_FEW) if few else (ADAM,):
@@ -160,13 +167,13 @@ def _closed_form(examples: TrainingSet, recipe: Recipe) -> tuple[Float32, Float3
     return _from_solved(examples, recipe, _solved(examples, recipe.shrinkage))
 
 
-def _solved(examples: TrainingSet, shrinkage: float) -> closed_form.Float64:
+def _solved(examples: TrainingSet, shrinkage: float) -> Float32:
     scatter = examples.scatter  # reads the examples the first time: not part of the phase
     with examples.watch.phases.phase("closed_form", images=len(examples.rows)):
         return scatter.solve(shrinkage)
 
 
-def _from_solved(examples: TrainingSet, recipe: Recipe, solved: closed_form.Float64) -> tuple[Float32, Float32]:
+def _from_solved(examples: TrainingSet, recipe: Recipe, solved: Float32) -> tuple[Float32, Float32]:
     with examples.watch.phases.phase("closed_form", images=len(examples.rows)):
         if recipe.solver == "ridge":
             weights, bias = closed_form.ridge(solved, examples.shares)
@@ -187,6 +194,9 @@ def _reason(candidates: list[Candidate], chosen: Recipe, judged: int) -> str:
         f"{candidate.recipe} {candidate.top1:.3f}" for kind, candidate in best.items() if kind != chosen.solver
     )
     how = "has the best top-1"
+    own = max(candidate.top1 for candidate in candidates if candidate.recipe == chosen)
+    if own < top1:
+        return f"{chosen} has top-1 {own:.3f} on {judged} validation examples, and is cheap to update ({others})"
     if sum(candidate.top1 == top1 for candidate in candidates) > 1:
         how = "shares the best top-1 and has the least loss of those"
     return f"{chosen} {how}, {top1:.3f} on {judged} validation examples ({others})"

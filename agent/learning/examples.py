@@ -1,7 +1,7 @@
 """Where training takes its examples from, a bounded number at a time."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,17 @@ class Examples(Protocol):
         """Fill and return `out` [B, D] with the bottlenecks of `rows` [B], in that order."""
 
 
+class Identified(Examples, Protocol):
+    """Examples that can be told apart, so that it can be said which of them are new."""
+
+    @property
+    def frame_ids(self) -> NDArray[np.uint64]: ...  # [N]
+
+
+def is_identified(source: Examples) -> TypeGuard[Identified]:
+    return hasattr(source, "frame_ids")
+
+
 class ArrayExamples:
     """Examples in memory.
 
@@ -61,6 +72,7 @@ class ArrayExamples:
         scale: float = 1.0,
         zero_point: int = 0,
         backbone_id: str = "",
+        frame_ids: NDArray[np.uint64] | None = None,  # [N]; counted through if they are left out
     ) -> None:
         self.count, self.size = bottlenecks.shape
         self.dtype = bottlenecks.dtype
@@ -70,6 +82,7 @@ class ArrayExamples:
         self.scale = scale
         self.zero_point = zero_point
         self.backbone_id = backbone_id
+        self.frame_ids = np.arange(self.count, dtype=np.uint64) if frame_ids is None else frame_ids
         self._bottlenecks = bottlenecks
         if self.targets.shape != (self.count,) or self.splits.shape != (self.count,):
             raise ValueError(f"{self.count} bottlenecks, but targets {self.targets.shape}, splits {self.splits.shape}")
@@ -109,7 +122,14 @@ def in_memory(source: Examples, memory_bytes: int, phases: Phases) -> Examples:
         return source
     raw = read(source, np.arange(source.count, dtype=np.int64), phases)
     return ArrayExamples(
-        raw, source.targets, source.labels, source.splits, source.scale, source.zero_point, source.backbone_id
+        raw,
+        source.targets,
+        source.labels,
+        source.splits,
+        source.scale,
+        source.zero_point,
+        source.backbone_id,
+        source.frame_ids if is_identified(source) else None,
     )
 
 
@@ -117,7 +137,7 @@ class Shuffled:
     """Mini-batches without end, in an order that follows from the seed.
 
     An epoch is cut into batches of one size, at most `batch`. From a source that is not in memory, runs of
-    neighbouring rows are read in random order into a pool of `memory_bytes`, and drawn from the pool at random.
+    neighbouring rows are read in random order into a pool of half of `memory_bytes`, and drawn from the pool at random.
     """
 
     def __init__(self, source: Examples, rows: Rows, memory_bytes: int, phases: Phases) -> None:
@@ -125,21 +145,27 @@ class Shuffled:
         self._rows = rows
         self._phases = phases
         run_bytes = source.size * source.dtype.itemsize * RUN_ROWS
-        self._runs_a_pool = max(1, memory_bytes // run_bytes)
+        self._runs_a_pool = max(1, memory_bytes // 2 // run_bytes)
 
-    def batches(self, batch: int, seed: int) -> Iterator[Batch]:
+    def batches(self, batch: int, seed: int, skip: int = 0) -> Iterator[Batch]:
+        """Without the first `skip` of them, which are not read either."""
         rng = np.random.default_rng(seed)
         buffer = np.empty((batch, self._source.size), self._source.dtype)
         while True:
             pools = [self._rows] if isinstance(self._source, ArrayExamples) else self._drawn_pools(rng)
             for number, rows in enumerate(pools):
-                pool, members = self._pool(rows)
                 parts = np.array_split(rng.permutation(len(rows)), -(-len(rows) // batch))
-                for part_number, part in enumerate(parts):
+                if skip >= len(parts):
+                    skip -= len(parts)
+                    continue
+                pool, members = self._pool(rows)
+                for part_number, part in enumerate(parts[skip:], start=skip):
                     with self._phases.phase("file_access", images=len(part)):
                         raw = pool.read(members[part], buffer[: len(part)])
                     last = number == len(pools) - 1 and part_number == len(parts) - 1
                     yield Batch(raw, rows[part], last)
+                skip = 0
+                del pool  # before the next one is read: there is room for one
 
     def _drawn_pools(self, rng: np.random.Generator) -> list[Rows]:
         runs = rng.permutation(-(-len(self._rows) // RUN_ROWS))

@@ -57,10 +57,12 @@ def target_ranks(scores: NDArray[Any], targets: NDArray[Any]) -> NDArray[np.int6
 
     A target of -1 is a class that the scores do not have: its rank is K.
     """
-    rows = np.arange(len(scores))
-    of_target = scores[rows, targets][:, None]
-    before = (scores == of_target) & (np.arange(scores.shape[1]) < targets[:, None])
-    ranks = np.count_nonzero((scores > of_target) | before, axis=1)
+    of_target = scores[np.arange(len(scores)), targets][:, None]
+    ranks = np.count_nonzero(scores > of_target, axis=1)
+    equal = scores == of_target
+    tied = np.flatnonzero(np.count_nonzero(equal, axis=1) > 1)  # hardly ever any
+    if len(tied):
+        ranks[tied] += np.count_nonzero(equal[tied] & (np.arange(scores.shape[1]) < targets[tied, None]), axis=1)
     found: NDArray[np.int64] = np.where(targets < 0, scores.shape[1], ranks).astype(np.int64)
     return found
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.errors import TrainingError
+from agent.learning.checkpoint import Checkpoint
 from agent.reporting.timing import Timer
 
 
@@ -25,6 +26,7 @@ class Progress:
     step: int
     steps: int  # at most so many; early stopping may end a stage sooner
     point: CurvePoint | None = None
+    resumed: int = 0  # how many of the steps were done before a kill
 
 
 @dataclass(slots=True)
@@ -69,8 +71,10 @@ class Watch:
         timings: Timer | None = None,
         on_progress: Callable[[Progress], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         self.phases = Phases(timings)
+        self.checkpoint = checkpoint
         self._on_progress = on_progress
         self._should_stop = should_stop
 

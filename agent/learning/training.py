@@ -3,24 +3,29 @@
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
 from agent.errors import ConfigError, TrainingError
 from agent.learning import automatic
+from agent.learning.checkpoint import Checkpoint
 from agent.learning.closed_form import Standardisation
 from agent.learning.descent import Descent, descend
-from agent.learning.examples import TRAIN, VAL, Examples, Rows, Targets, in_memory
+from agent.learning.examples import TRAIN, VAL, Examples, Rows, Targets, in_memory, is_identified
 from agent.learning.head import Float32, Head
 from agent.learning.metrics import Evaluation
 from agent.learning.progress import CurvePoint, Progress, Watch
 from agent.learning.solvers import SGD, Adam, Solver
+from agent.learning.statistics import Statistics
 from agent.learning.trainingset import TrainingSet
 from agent.learning.validation import Judge, evaluate_head
 from agent.reporting.timing import Timer
 
 log = logging.getLogger(__name__)
+
+JUDGED_UPDATE = 2000  # validation examples on which an update is judged: all of them would cost more than the update
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,7 @@ class Settings:
     validate_every: int = 500
     standardise: bool = False
     seed: int = 0
-    memory_bytes: int = 64 << 20  # of bottlenecks that are kept in memory; more are streamed
+    memory_bytes: int = 32 << 20  # of bottlenecks that are kept in memory; more are streamed
 
     def __post_init__(self) -> None:
         if self.solver not in ("auto", "adam", "sgd"):
@@ -113,26 +118,54 @@ def train(
     timings: Timer | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    statistics: Statistics | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Training:
     """Train a head on the train rows of `source` and judge it on its val rows.
 
-    The same source, settings and BLAS give the same head. `should_stop` is asked before every step.
+    The same source, settings and BLAS give the same head. `should_stop` is asked before every step. `statistics`
+    of earlier trainings are brought up to date; where they allow it, `auto` reads no more than what has changed.
+    With a `checkpoint` a long training that was killed goes on where it was.
     Raises TrainingError where fewer than two labels have examples to train on, where the learning rate
     is too high, and when it was stopped.
     """
-    watch = Watch(timings, on_progress, should_stop)
-    source = in_memory(source, settings.memory_bytes, watch.phases)
+    watch = Watch(timings, on_progress, should_stop, checkpoint)
     splits = np.asarray(source.splits)
     train_rows = np.flatnonzero(splits == TRAIN).astype(np.int64)
     val_rows = np.flatnonzero(splits == VAL).astype(np.int64)
     labels, targets = _trained_classes(source, train_rows)
-    examples = TrainingSet(source, train_rows, targets, len(labels), settings.memory_bytes, watch)
-    if settings.solver == "auto":
-        fitted = _fit_automatically(examples, val_rows, settings)
+    if settings.solver != "auto" or statistics is None or not statistics.fits(source):
+        statistics = None
+
+    def training_set(source: Examples) -> TrainingSet:
+        kept = None
+        if statistics is not None and is_identified(source):
+            kept = partial(statistics.follow, source, train_rows, labels, targets, watch)
+        return TrainingSet(source, train_rows, targets, len(labels), settings.memory_bytes, watch, kept)
+
+    examples = training_set(source)
+    fitted = _updated(examples, statistics) if statistics is not None else None
+    if fitted is not None:
+        val_rows = _some(val_rows, JUDGED_UPDATE, settings.seed)
     else:
-        fitted = _fit_iteratively(examples, val_rows, settings)
+        source = in_memory(source, settings.memory_bytes, watch.phases)
+        examples = training_set(source)
+        if settings.solver == "auto":
+            fitted = _fit_automatically(examples, val_rows, settings, statistics)
+        else:
+            fitted = _fit_iteratively(examples, val_rows, settings)
+    return _training(examples, labels, val_rows, settings, fitted)
+
+
+def _training(
+    examples: TrainingSet, labels: tuple[str, ...], val_rows: Rows, settings: Settings, fitted: _Fitted
+) -> Training:
+    """The head is judged on `val_rows`, as the last thing: its phases are in the report too."""
+    source, watch = examples.source, examples.watch
     head = Head(labels, fitted.weights, fitted.bias, source.backbone_id)
-    log.info("trained on %d examples of %d labels: %s", len(train_rows), len(labels), fitted.reason)
+    log.info("trained on %d examples of %d labels: %s", len(examples.rows), len(labels), fitted.reason)
+    validation = evaluate_head(head, source, val_rows, watch) if len(val_rows) else None
+    known = set(labels)
     return Training(
         head=head,
         settings=settings,
@@ -140,12 +173,31 @@ def train(
         reason=fitted.reason,
         curves=fitted.curves,
         candidates=fitted.candidates,
-        validation=evaluate_head(head, source, val_rows, watch) if len(val_rows) else None,
-        examples=len(train_rows),
+        validation=validation,
+        examples=len(examples.rows),
         label_counts=dict(zip(labels, examples.counts.tolist(), strict=True)),
-        untrained_labels=tuple(label for label in source.labels if label not in set(labels)),
+        untrained_labels=tuple(label for label in source.labels if label not in known),
         phases=watch.phases.as_dict(),
     )
+
+
+def _some(rows: Rows, most: int, seed: int) -> Rows:
+    """As many of the rows, in their order."""
+    if len(rows) <= most:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
+
+
+def _updated(examples: TrainingSet, statistics: Statistics) -> _Fitted | None:
+    """What was chosen before, from sums that are brought up to date; None where it is time to choose anew."""
+    if statistics.chosen is None or statistics.chosen.recipe.solver == "adam" or examples.is_small:
+        return None
+    examples.bring_up_to_date()
+    chosen = statistics.chosen  # gone where too much had changed to be followed
+    if chosen is None or chosen.changed * automatic.CHOOSE_AGAIN_ONE_IN > chosen.examples:
+        return None
+    choice = automatic.again(examples, chosen)
+    return _Fitted(choice.weights, choice.bias, str(choice.recipe), choice.reason, ())
 
 
 def _trained_classes(source: Examples, train_rows: Rows) -> tuple[tuple[str, ...], Targets]:
@@ -157,6 +209,8 @@ def _trained_classes(source: Examples, train_rows: Rows) -> tuple[tuple[str, ...
     if len(present) < 2:
         only = source.labels[int(present[0])]
         raise TrainingError(f"all examples to train on are labelled {only!r}: there must be at least two labels")
+    if len(present) == len(source.labels):
+        return source.labels, source.targets
     index = np.full(len(source.labels), -1, np.int32)
     index[present] = np.arange(len(present), dtype=np.int32)
     return tuple(source.labels[k] for k in present.tolist()), index[source.targets]
@@ -187,7 +241,9 @@ def _fit_iteratively(examples: TrainingSet, val_rows: Rows, settings: Settings) 
     return _Fitted(weights, bias, name, "this solver was asked for", result.curves)
 
 
-def _fit_automatically(examples: TrainingSet, val_rows: Rows, settings: Settings) -> _Fitted:
+def _fit_automatically(
+    examples: TrainingSet, val_rows: Rows, settings: Settings, statistics: Statistics | None
+) -> _Fitted:
     """With what proves best on examples that it was not trained on, if there are enough to tell."""
     fit, judge_rows, refit = automatic.set_aside(examples, val_rows, settings.seed)
     if fit is None:
@@ -197,6 +253,8 @@ def _fit_automatically(examples: TrainingSet, val_rows: Rows, settings: Settings
     weights, bias = choice.weights, choice.bias
     if refit:
         weights, bias = automatic.refit(examples, choice, settings.batch, settings.seed)
+    if statistics is not None and not examples.is_small:
+        statistics.chose(choice.recipe, choice.inverse_temperature)
     return _Fitted(weights, bias, str(choice.recipe), choice.reason, choice.curves, choice.candidates)
 
 

@@ -1,11 +1,15 @@
 """The examples that a head is trained on, with what the solvers need to know of them."""
 
+from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agent.learning.closed_form import DualScatter, Float64, Moments, PrimalScatter, Scatter, Standardisation
 from agent.learning.examples import Examples, Rows, Shuffled, Targets, blocks, read
+from agent.learning.head import Float32
 from agent.learning.progress import Progress, Watch
 
 
@@ -13,9 +17,16 @@ class TrainingSet:
     """Rows of a source, of which each class has at least one. What is not asked for is not computed."""
 
     def __init__(
-        self, source: Examples, rows: Rows, targets: Targets, classes: int, memory_bytes: int, watch: Watch
+        self,
+        source: Examples,
+        rows: Rows,
+        targets: Targets,
+        classes: int,
+        memory_bytes: int,
+        watch: Watch,
+        kept: Callable[[], Moments] | None = None,
     ) -> None:
-        """`targets` are class indices of all examples of the source."""
+        """`targets` are class indices of all examples of the source; `kept` gives the moments if they are kept."""
         self.source = source
         self.rows = rows
         self.targets = targets
@@ -23,6 +34,7 @@ class TrainingSet:
         self.counts = np.bincount(targets[rows], minlength=classes)
         self.watch = watch
         self._memory_bytes = memory_bytes
+        self._kept = kept
 
     def subset(self, rows: Rows) -> "TrainingSet":
         return TrainingSet(self.source, rows, self.targets, self.classes, self._memory_bytes, self.watch)
@@ -31,6 +43,15 @@ class TrainingSet:
     def is_small(self) -> bool:
         """Fewer examples than values in a bottleneck, and they fit into memory as float32."""
         return len(self.rows) <= self.source.size and len(self.rows) * self.source.size * 4 <= self._memory_bytes
+
+    def bring_up_to_date(self) -> None:
+        """Read now what the closed forms need."""
+        _ = self._moments
+
+    def forget_scatter(self) -> None:
+        """Free what the closed forms alone needed: it is made again if it is asked for."""
+        for name in ("scatter", "means"):
+            self.__dict__.pop(name, None)
 
     @cached_property
     def shuffled(self) -> Shuffled:
@@ -42,7 +63,7 @@ class TrainingSet:
         return self.counts / len(self.rows)
 
     @cached_property
-    def means(self) -> Float64:
+    def means(self) -> Float32:
         """Of the standardised classes, [D, K]."""
         return self._moments.means(self.standardisation)
 
@@ -61,11 +82,18 @@ class TrainingSet:
 
     @cached_property
     def _moments(self) -> Moments:
+        if self._kept is not None and not self.is_small:
+            return self._kept()
         moments = Moments(self.source.size, self.classes, products=not self.is_small)
-        seen = 0
-        for batch in blocks(self.source, self.rows, self.watch.phases):
-            with self.watch.phases.phase("closed_form", images=len(batch.rows)):
-                moments.add(batch.raw, self.targets[batch.rows])
-            seen += len(batch.rows)
-            self.watch.progress(Progress("reading", seen, len(self.rows)))
+        sum_up(moments, self.source, self.rows, self.targets, self.watch)
         return moments
+
+
+def sum_up(moments: Moments, source: Examples, rows: Rows, targets: NDArray[Any], watch: Watch) -> None:
+    """Add all of `rows` to the moments; `targets` are the class indices of all examples of the source."""
+    seen = 0
+    for batch in blocks(source, rows, watch.phases):
+        with watch.phases.phase("closed_form", images=len(batch.rows)):
+            moments.add(batch.raw, targets[batch.rows])
+        seen += len(batch.rows)
+        watch.progress(Progress("reading", seen, len(rows)))

@@ -13,6 +13,7 @@ from agent.learning.progress import Progress, Watch
 
 MAX_ROWS = 5000  # more examples would hardly judge better, and every candidate is judged on all of them
 MAX_LOGITS = 1 << 23
+LOGITS_ROWS = 250  # at once
 TEMPERATURE_ROWS = 1000  # for a single number
 TEMPERATURE_BITS = (-16.0, 16.0)
 
@@ -67,8 +68,8 @@ class Judge:
         return inverse, float(_cross_entropies(logits * np.float32(inverse), targets).mean())
 
     def _logits(self, weights: Float32, bias: Float32, rows: int) -> Iterator[tuple[Float32, Targets]]:
-        for first in range(0, min(rows, len(self)), 1000):
-            block = slice(first, first + 1000)
+        for first in range(0, min(rows, len(self)), LOGITS_ROWS):
+            block = slice(first, first + LOGITS_ROWS)
             yield as_float32(self._raw[block]) @ weights + bias, self._targets[block]
 
 

@@ -5,7 +5,17 @@ import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import Ridge
 
-from agent.learning.closed_form import DualScatter, Moments, PrimalScatter, Standardisation, discriminant, ridge
+from agent.learning.closed_form import (
+    CHOLESKY_BLOCK,
+    FEW_CLASSES,
+    STRIP,
+    DualScatter,
+    Moments,
+    PrimalScatter,
+    Standardisation,
+    discriminant,
+    ridge,
+)
 
 N, D, K = 120, 15, 4
 
@@ -88,6 +98,31 @@ def test_moments_without_products_standardise_the_same() -> None:
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
     with pytest.raises(ValueError, match="without products"):
         moments.scatter(moments.standardisation())
+
+
+@pytest.mark.parametrize("size", [1, CHOLESKY_BLOCK, STRIP + CHOLESKY_BLOCK + 3])
+def test_sizes_beside_those_of_the_blocks_are_solved_as_numpy_does(size: int) -> None:
+    rng = np.random.default_rng(3)
+    raw, targets = rng.standard_normal((2 * size + 9, size)), rng.integers(0, 2, 2 * size + 9).astype(np.int32)
+    moments = Moments(size, 2, products=True)
+    moments.add(raw, targets)
+    standardisation = moments.standardisation()
+    x = standardisation.applied(raw).astype(np.float64)
+    total, means = x.T @ x / len(x), np.stack([x[targets == k].mean(axis=0) for k in range(2)], axis=1)
+    primal = PrimalScatter(moments.scatter(standardisation), moments.means(standardisation))
+    np.testing.assert_allclose(primal.total, total, atol=1e-5)
+    expected = np.linalg.solve(total + 0.1 * np.eye(size), means)
+    np.testing.assert_allclose(primal.solve(0.1), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_the_sums_of_many_classes_are_those_of_few() -> None:
+    x, targets = examples()
+    few, many = Moments(D, K, products=True), Moments(D, FEW_CLASSES + 1, products=True)
+    for moments in (few, many):
+        moments.add(x, targets)
+        moments.remove(x[:7], targets[:7])
+    np.testing.assert_allclose(many.sums[:K], few.sums, atol=1e-4)
+    assert many.counts[:K].tolist() == few.counts.tolist()
 
 
 def test_folding_is_exact_within_float32() -> None:

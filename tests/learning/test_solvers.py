@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.learning.solvers import BLOCK, SGD, Adam, SoftmaxStep, Solver, cross_entropy_gradient
+from agent.learning.solvers import BLOCK, FEWEST_ROWS, SGD, Adam, SoftmaxStep, Solver, cross_entropy_gradient
 
 D, K, B = 23, 7, 12
 
@@ -47,8 +47,11 @@ def test_right_answers_are_counted() -> None:
     assert cross_entropy_gradient(logits, np.array([0, 0, 1], np.int32))[1] == 2
 
 
-class Keeper:
-    """A solver that changes nothing and keeps the gradient."""
+class Keeper(SGD):
+    """Changes nothing and keeps the gradient."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0)
 
     def update(self, parameters: Any, gradient: Any) -> None:
         self.gradient = gradient.copy()
@@ -149,3 +152,26 @@ def test_a_shorter_batch_is_as_good_as_a_step_made_for_it() -> None:
     wide, narrow = SoftmaxStep(D, K, B, SGD(0.1)), SoftmaxStep(D, K, 5, SGD(0.1))
     assert wide(raw[:5], targets[:5]) == narrow(raw[:5], targets[:5])
     np.testing.assert_allclose(wide.parameters, narrow.parameters, rtol=1e-6)
+
+
+def test_a_batch_that_goes_through_in_parts_is_as_good_as_one_that_goes_at_once() -> None:
+    rng = np.random.default_rng(7)
+    rows = 2 * FEWEST_ROWS + 50
+    raw, targets = rng.integers(0, 256, (rows, D), np.uint8), rng.integers(0, K, rows).astype(np.int32)
+    steps = [
+        SoftmaxStep(D, K, rows, Adam(0.01, epsilon=0.1), 60.0, 0.02),
+        SoftmaxStep(D, K, rows, Adam(0.01, epsilon=0.1), np.full(D, 60.0), np.full(D, 0.02)),
+    ]
+    reference = np.zeros((D + 1, K), np.float32)
+    solver = Adam(0.01, epsilon=0.1)
+    x = (raw.astype(np.float32) - 60) * np.float32(0.02)
+    for _ in range(4):
+        logits = x @ reference[:-1] + reference[-1]
+        expected = cross_entropy_gradient(logits, targets)
+        solver.update(reference, np.vstack([x.T @ logits, logits.sum(axis=0)]))
+        for step in steps:
+            loss, right = step(raw, targets)
+            assert loss == pytest.approx(expected[0], rel=1e-5)
+            assert right == expected[1]
+    for step in steps:
+        np.testing.assert_allclose(step.parameters, reference, atol=1e-5)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from agent.errors import ConfigError, TrainingError
+from agent.learning.automatic import ADAM_MARGIN
 from agent.learning.examples import TRAIN, VAL, ArrayExamples
 from agent.learning.progress import Progress
 from agent.learning.training import STUDY, Settings, train
@@ -283,7 +284,7 @@ def test_the_report_is_fit_for_json_and_says_what_won() -> None:
     report = json.loads(json.dumps(training.as_dict()))
     assert training.solver in report["reason"]
     best = max(candidate["top1"] for candidate in report["candidates"])
-    assert report["validation"]["top1"] == best
+    assert report["validation"]["top1"] >= best - ADAM_MARGIN
 
 
 def test_labels_in_many_scripts_stay_as_they_are() -> None:

@@ -1,0 +1,58 @@
+"""What a cache holds, in memory: the parts, the names, and the numbers that are free."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from agent.learning import bookkeeping, names
+from agent.learning.bookkeeping import Part
+from agent.learning.names import Names
+from agent.records import SPLITS
+
+
+@dataclass
+class Contents:
+    """Guarded by the lock of the cache, like all that hangs on it."""
+
+    parts: list[Part]
+    names: Names
+    sequence: int  # the lowest that is free
+    number: int  # likewise, of a segment
+    torn: int
+    rotten: int
+    journal_end: int  # in bytes, as it was opened
+
+    @property
+    def bytes(self) -> int:
+        return sum(part.segment.size_bytes for part in self.parts)
+
+    @property
+    def count(self) -> int:
+        return sum(int(part.usable().sum()) for part in self.parts)
+
+    @property
+    def room(self) -> int:
+        """Records that can be appended without a new segment."""
+        return sum(part.segment.capacity - part.used for part in self.parts if not part.segment.compacted)
+
+    def label_of(self, frame_id: str) -> str | None:
+        """The label of a frame; None where no example has that frame id."""
+        for part, rows in bookkeeping.usable_rows(self.parts, np.array([int(frame_id, 16)], np.uint64)):
+            index = int(part.entries["label"][rows[0]])
+            return next(name for name, number in self.names.labels.items() if number == index)
+        return None
+
+    def label_counts(self) -> dict[str, int]:
+        counts = bookkeeping.label_counts(self.parts, names.MOST)
+        return {label: int(counts[index]) for label, index in self.names.labels.items() if counts[index]}
+
+    def split_counts(self) -> dict[str, dict[str, int]]:
+        counts = np.zeros((names.MOST, len(SPLITS)), np.int64)
+        for part in self.parts:
+            usable = part.usable()
+            np.add.at(counts, (part.column("label")[usable], part.column("split")[usable]), 1)
+        return {
+            label: dict(zip(SPLITS, counts[index].tolist(), strict=True))
+            for label, index in self.names.labels.items()
+            if counts[index].any()
+        }

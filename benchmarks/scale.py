@@ -1,0 +1,123 @@
+"""What a retraining costs by the number of examples: time and memory.
+
+    python -m benchmarks.scale
+    python -m benchmarks.scale --full
+
+Examples of 2,048 uint8 values of 1,000 classes (the default: fewer) are made up as they are asked for, so that a
+million of them needs no disk. Every count is trained in a process of its own with one BLAS thread. `us` are
+microseconds of CPU time an example, without making the examples up: `whole` of the whole training over its
+examples, `sums` of the pass over all of them, `step` of an example in a step of the study's Adam. `MB` is the peak
+of the process above what it had before the training, `arrays` the part of it for what a cache knows of its examples.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from agent.learning.examples import TRAIN, VAL
+from agent.learning.progress import Watch
+from agent.learning.statistics import Statistics
+from agent.learning.training import STUDY, train
+
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+NOISES = 4096
+
+
+class MadeUp:
+    """Bottlenecks that follow from their number: the centre of a class and two of a few thousand rows of noise."""
+
+    def __init__(self, count: int, size: int, classes: int) -> None:
+        rng = np.random.default_rng(0)
+        self.count, self.size, self.dtype = count, size, np.dtype(np.uint8)
+        self.labels = tuple(map(str, range(classes)))
+        self.targets = rng.integers(0, classes, count, np.int32)
+        self.splits = np.full(count, TRAIN, np.uint8)
+        self.splits[:: max(10, count // 10_000)] = VAL
+        self.scale, self.zero_point, self.backbone_id = 0.02, 0, "made up"
+        self.frame_ids = np.arange(count, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        self._centres = rng.integers(0, 40, (classes, size), np.uint8)
+        self._noise = rng.integers(0, 100, (NOISES, size), np.uint8)
+        self.cpu_s = 0.0
+
+    def read(self, rows: NDArray[np.int64], out: NDArray[Any]) -> NDArray[Any]:
+        began = time.process_time()
+        for first in range(0, len(rows), 1024):  # the making up itself takes no memory to speak of
+            part = slice(first, first + 1024)
+            np.take(self._centres, self.targets[rows[part]], axis=0, out=out[part], mode="clip")
+            for factor in (48271, 16807):
+                out[part] += self._noise[rows[part] * factor % 2147483647 % NOISES]
+        self.cpu_s += time.process_time() - began
+        return out
+
+
+def study_s(source: MadeUp, steps: int) -> float:
+    """CPU time of so many steps of the study's setting, without making the examples up."""
+    began, made_up = time.process_time(), source.cpu_s
+    train(source, replace(STUDY, steps=steps, validate_every=steps))
+    return time.process_time() - began - (source.cpu_s - made_up)
+
+
+def measured(count: int, size: int, classes: int) -> dict[str, float]:
+    np.dot(np.ones((512, 512), np.float32), np.ones((512, 512), np.float32))  # BLAS takes its own buffers
+    before = psutil.Process().memory_info().rss
+    source = MadeUp(count, size, classes)
+    known = psutil.Process().memory_info().rss
+    rows = np.flatnonzero(source.splits == TRAIN).astype(np.int64)
+    kept = Statistics(source.backbone_id, size)
+    began = time.process_time()
+    kept.follow(source, rows, source.labels, source.targets, Watch())
+    sums_s, examples = time.process_time() - began - source.cpu_s, len(rows)
+    del rows
+    training = train(source, statistics=kept)
+    cpu_s = time.process_time() - began - source.cpu_s
+    step_s = (study_s(source, 480) - study_s(source, 160)) / (320 * 100)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(f"{count:,}: {training.reason}", file=sys.stderr)
+    return {
+        "whole": 1e6 * cpu_s / examples,
+        "sums": 1e6 * sums_s / examples,
+        "step": 1e6 * step_s,
+        "seconds": cpu_s,
+        "MB": (peak - before) / 1e6,
+        "arrays": (known - before) / 1e6,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--full", action="store_true", help="10,000 to 1,280,000 examples of 2,048 values, 1,000 classes"
+    )
+    parser.add_argument("--counts", nargs="+", type=int)
+    parser.add_argument("--size", type=int)
+    parser.add_argument("--classes", type=int)
+    parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    size = options.size or (2048 if options.full else 512)
+    classes = options.classes or (1000 if options.full else 100)
+    if options.child:
+        print(json.dumps(measured(options.child, size, classes)))
+        return
+    counts = options.counts or ([10_000, 100_000, 1_280_000] if options.full else [10_000, 40_000, 160_000])
+    print(f"{'examples':>9}{'whole us':>10}{'sums us':>10}{'step us':>10}{'CPU s':>9}{'MB':>8}{'arrays':>8}")
+    for count in counts:
+        command = [sys.executable, "-m", "benchmarks.scale", "--child", str(count), "--size", str(size)]
+        command += ["--classes", str(classes)]
+        child = subprocess.run(command, env={**os.environ, **ONE_THREAD}, stdout=subprocess.PIPE, check=True)
+        found = json.loads(child.stdout)
+        micro = "".join(f"{found[name]:>10.2f}" for name in ("whole", "sums", "step"))
+        print(f"{count:>9}{micro}{found['seconds']:>9.1f}{found['MB']:>8.0f}{found['arrays']:>8.0f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
