@@ -96,3 +96,4 @@ class Example:
     camera: str = ""
     split: Split = "train"
     split_said: bool = False  # by somebody; otherwise its hash decided
+    group: int = 0  # of frames that belong on one side of a split, as bursts do; 0: of none

@@ -9,6 +9,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.config import CacheConfig
 from agent.errors import MismatchError, StateError
 from agent.learning.cache import Cache
 from agent.learning.headstore import HeadStore
@@ -31,12 +32,12 @@ class State:
     def backbone(self, *, threads: int = 1) -> Backbone:
         return Backbone(self.bundle, threads=threads)
 
-    def cache(self, backbone: Backbone) -> Cache:
+    def cache(self, backbone: Backbone, config: CacheConfig | None = None) -> Cache:
         """The cache, for reading and writing. Raises what Cache raises."""
         layout = Layout.of(
             backbone.backbone_id, backbone.size, backbone.dtype.name, backbone.scale, backbone.zero_point
         )
-        return Cache(self.folder / "cache", layout)
+        return Cache(self.folder / "cache", layout, config)
 
 
 def open_state(folder: Path, backbone: str | None = None, input_range: tuple[float, float] | None = None) -> State:

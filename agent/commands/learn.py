@@ -78,25 +78,24 @@ def execute(arguments: argparse.Namespace) -> int:
 def learn(pictures: Iterable[LabelledPicture], classifier: Classifier, cache: Cache, timings: Timings) -> Learnt:
     """Add what is new to the cache, GROUP by GROUP. A bad picture is reported and counted, and the rest is learnt."""
     learnt = Learnt()
-    labels = cache.labels_by_frame()
-    group: list[Example] = []
+    group: dict[str, Example] = {}  # by frame id: what is not in the cache yet
     for picture in pictures:
         try:
             with timings.phase("file_access"):
                 payload = picture.read()
             frame_id = picture_id(payload)
-            known = labels.get(frame_id)
+            known = group[frame_id].label if frame_id in group else cache.label_of(frame_id)
             if known is None:
                 split = picture.split or split_of(bytes.fromhex(frame_id))
                 bottleneck = classifier.bottleneck(payload)
                 stamp = int(time.time() * 1000)
                 said = picture.split is not None
-                group.append(Example(frame_id, picture.label, bottleneck, stamp, split=split, split_said=said))
+                example = Example(frame_id, picture.label, bottleneck, stamp, split=split, split_said=said)
+                group[frame_id] = example
         except (OSError, ImageError, zipfile.BadZipFile) as error:
             say(f"{picture.name}: not learnt: {error}")
             learnt.failed += 1
             continue
-        labels[frame_id] = picture.label
         if known is None:
             learnt.added += 1
         elif known == picture.label:
@@ -111,8 +110,8 @@ def learn(pictures: Iterable[LabelledPicture], classifier: Classifier, cache: Ca
     return learnt
 
 
-def _append(cache: Cache, group: list[Example], timings: Timings) -> None:
+def _append(cache: Cache, group: dict[str, Example], timings: Timings) -> None:
     if group:
         with timings.phase("cache_append", images=len(group)):
-            cache.append(group)
+            cache.append(list(group.values()))
         group.clear()

@@ -4,44 +4,57 @@ One process writes (a lock that dies with it sees to that), any number read.
 """
 
 import fcntl
-import logging
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.errors import BusyError, StateError, UnknownFrameError
-from agent.files import sync_folder
-from agent.learning import journal, segment
-from agent.learning.examples import lent
-from agent.learning.segment import Layout, Segment
+from agent.config import CacheConfig
+from agent.errors import BusyError, LabelError, StateError, UnknownFrameError
+from agent.learning import opening, segment
+from agent.learning.appending import Appender
+from agent.learning.bookkeeping import SAID
+from agent.learning.changes import Changes
+from agent.learning.reading import CachedExamples
+from agent.learning.segment import Layout
+from agent.learning.space import Space
+from agent.learning.wear import Wear, years
 from agent.records import SPLITS, Example
 
-log = logging.getLogger(__name__)
+__all__ = ["Cache", "CachedExamples"]
 
-MAX_LABELS = MAX_CAMERAS = 1 << 16
+_STOP_S = 5.0
+
+
+class _Writer(NamedTuple):
+    """What only the process has that writes."""
+
+    changes: Changes
+    space: Space
+    appender: Appender
 
 
 class Cache:
-    """Examples in a folder: appended, never rewritten.
+    """Examples in a folder: appended, never rewritten in place.
 
-    `append` and `relabel` return when what they were given is on flash, and raise
-    StateError, having changed nothing, where it cannot be written. Attributes:
-    `torn` and `rotten` count the records that were cut off or skipped when it was opened.
-    Used by one thread at a time.
+    What writes returns when it is on flash (but see CacheConfig.sync_records), and raises StateError, having changed
+    nothing, where it cannot be written. Attributes: `torn` and `rotten` count the records and lines that were cut off
+    or skipped when it was opened. Thread-safe.
     """
 
-    def __init__(self, folder: Path, layout: Layout) -> None:
+    def __init__(self, folder: Path, layout: Layout, config: CacheConfig | None = None) -> None:
         """Open the cache in `folder` for reading and writing, or make it.
 
         Raises MismatchError for a cache of another backbone, BusyError while another
         process writes it, StateError where it cannot be read or written.
         """
-        self._open(folder, layout, readonly=False)
+        self._open(folder, layout, config or CacheConfig(), readonly=False)
 
     @classmethod
     def read(cls, folder: Path) -> "Cache":
@@ -49,37 +62,34 @@ class Cache:
 
         Raises StateError where there is none, or it cannot be read.
         """
-        paths = sorted(folder.glob("*.seg"))
-        if not paths:
-            raise StateError(f"{folder} holds no examples yet")
-        try:
-            first = segment.open_segment(paths[0], readonly=True)
-        except StateError:
-            raise
-        except OSError as error:
-            raise StateError(f"{paths[0]} cannot be read: {error.strerror or error}") from error
-        os.close(first.descriptor)
         cache = cls.__new__(cls)
-        cache._open(folder, first.layout, readonly=True)
+        cache._open(folder, opening.first_layout(folder), CacheConfig(), readonly=True)
         return cache
 
-    def _open(self, folder: Path, layout: Layout, *, readonly: bool) -> None:
+    @classmethod
+    def existing(cls, folder: Path, config: CacheConfig | None = None) -> "Cache":
+        """A cache that must be there, of whatever layout, for reading and writing. Raises as Cache() does."""
+        return cls(folder, opening.first_layout(folder), config)
+
+    def _open(self, folder: Path, layout: Layout, config: CacheConfig, *, readonly: bool) -> None:
         self.layout = layout
-        self.torn = self.rotten = 0
         self._folder = folder
-        self._readonly = readonly
-        self._segments: list[Segment] = []
-        self._labels: dict[str, int] = {}
-        self._cameras: dict[str, int] = {}
-        self._records = _Records()
-        self._lock: int | None = None
-        self._journal: journal.Journal | None = None
+        self._config = config
+        self._lock = threading.RLock()  # guards the contents
+        self._writer: _Writer | None = None
+        self._held: int | None = None
         try:
             if not readonly:
                 folder.mkdir(parents=True, exist_ok=True)
-                self._lock = _locked(folder / "lock")
-            self._load_segments()
-            self._load_journal()
+                self._held = _locked(folder / "lock")
+            self._contents = (opening.read_only if readonly else opening.for_writing)(folder, layout)
+            self.torn, self.rotten = self._contents.torn, self._contents.rotten
+            self.wear = Wear(folder / "wear.json")
+            if not readonly:
+                changes = Changes(folder / "journal", self._contents, self.wear)
+                space = Space(folder, layout, config, self._contents, changes, self.wear, self._lock)
+                appender = Appender(self._lock, self.wear, config.sync_records, config.sync_ms)
+                self._writer = _Writer(changes, space, appender)
         except BaseException as error:
             self.close()
             if isinstance(error, OSError) and not isinstance(error, StateError):
@@ -92,266 +102,166 @@ class Cache:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
+    # Asking
+
     def __len__(self) -> int:
-        return int(self._records.usable().sum())
+        with self._lock:
+            return self._contents.count
 
     def __contains__(self, frame_id: str) -> bool:
-        return bool((self._records.view("frame_id") == int(frame_id, 16)).any())
+        return self.label_of(frame_id) is not None
 
-    def labels_by_frame(self) -> dict[str, str]:
-        """The label of every frame id that is in the cache."""
-        names = {index: label for label, index in self._labels.items()}
-        usable = self._records.usable()
-        frame_ids = self._records.view("frame_id")[usable].tolist()
-        labels = self._records.view("label")[usable].tolist()
-        return {f"{number:016x}": names[index] for number, index in zip(frame_ids, labels, strict=True)}
+    def label_of(self, frame_id: str) -> str | None:
+        """The label of a frame; None where no example has that frame id."""
+        with self._lock:
+            return self._contents.label_of(frame_id)
 
     def label_counts(self) -> dict[str, int]:
         """Examples of each label, in the order in which the labels came."""
-        counts = np.bincount(self._records.view("label")[self._records.usable()], minlength=MAX_LABELS)
-        return {label: int(counts[index]) for label, index in self._labels.items() if counts[index]}
+        with self._lock:
+            return self._contents.label_counts()
 
-    def append(self, examples: Sequence[Example]) -> None:
-        """Add examples. Raises StateError where they cannot be written; then none was added."""
-        try:
-            records = self._encoded(examples)
-            while len(records):
-                records = records[self._append_to_segment(records) :]
-        except StateError:
-            raise
-        except OSError as error:
-            raise StateError(f"the cache {self._folder} cannot be written: {error.strerror or error}") from error
+    def split_counts(self) -> dict[str, dict[str, int]]:
+        """Examples of each label in each split, as they were decided when they came."""
+        with self._lock:
+            return self._contents.split_counts()
 
-    def relabel(self, frame_id: str, label: str) -> None:
-        """Say another label of an example. Raises UnknownFrameError where no example has that frame id."""
-        rows = np.flatnonzero(self._records.view("frame_id") == int(frame_id, 16))
-        if not len(rows):
-            raise UnknownFrameError(f"no example has the frame id {frame_id}")
-        try:
-            index = self._index(self._labels, label, "label", MAX_LABELS)
-            self._write_journal({"op": "relabel", "frame_id": frame_id, "label": index})
-        except StateError:
-            raise
-        except OSError as error:
-            raise StateError(f"the cache {self._folder} cannot be written: {error.strerror or error}") from error
-        self._records.view("label")[rows] = index
-
-    def examples(self) -> "CachedExamples":
-        """All examples as a training reads them; a view that appends made later do not change.
+    def examples(self) -> CachedExamples:
+        """All examples as a training reads them; a view that later changes do not touch.
 
         A label with few examples trains on those too that its hash put aside: see `lent`.
         """
-        rows = np.flatnonzero(self._records.usable())
-        used, indices = np.unique(self._records.view("label")[rows], return_inverse=True)
-        targets = indices.astype(np.int32)
-        splits = self._records.view("split")[rows]
-        names = {index: label for label, index in self._labels.items()}
-        return CachedExamples(
-            self.layout,
-            list(self._segments),
-            self._records.places()[rows],
-            tuple(names[index] for index in used.tolist()),
-            targets,
-            lent(targets, splits, fixed=self._records.view("split_said")[rows]),
-        )
+        with self._lock:
+            return CachedExamples(self.layout, list(self._contents.parts), self._contents.names.by_label())
 
-    def close(self) -> None:
-        """Idempotent."""
-        for opened in self._segments:
-            os.close(opened.descriptor)
-        self._segments = []
-        if self._journal is not None:
-            self._journal.close()
-            self._journal = None
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-
-    # Opening
-
-    def _load_segments(self) -> None:
-        for path in sorted(self._folder.glob("*.seg")):
-            opened = segment.open_segment(path, readonly=self._readonly)
-            self._segments.append(opened)
-            segment.check_layout(opened.layout, self.layout, path)
-            found = segment.scan(opened)
-            self._records.extend(len(self._segments) - 1, found.records, found.rotten)
-            if len(found.rotten):
-                self.rotten += len(found.rotten)
-                log.warning("%s: %d rotten records are skipped: rows %s", path, len(found.rotten), found.rotten[:10])
-            if found.torn and not self._readonly:  # to a reader it may be an append that is under way
-                self.torn += found.torn
-                log.warning("%s: %d torn records at the end are cut off", path, found.torn)
-                segment.clear_rows(opened, len(found.records))
-
-    def _load_journal(self) -> None:
-        path = self._folder / "journal"
-        entries, damaged, end = journal.read(path)
-        if damaged:
-            log.warning("%s: damaged lines are skipped: %s", path, damaged[:10])
-            self.rotten += len(damaged)
-        for entry in entries:
-            self._apply(entry)
-        nameless = ~np.isin(self._records.view("label"), list(self._labels.values()))
-        self.rotten += int((nameless & self._records.usable()).sum())
-        self._records.view("rotten")[nameless] = True
-        if self._readonly:
-            return
-        self._journal = journal.Journal(path)
-        if path.stat().st_size > end:
-            log.warning("%s: a torn line at the end is cut off", path)
-            self.torn += 1
-            self._journal.cut(end)
-
-    def _apply(self, entry: dict[str, Any]) -> None:
-        if entry["op"] == "label":
-            self._labels[entry["name"]] = entry["index"]
-        elif entry["op"] == "camera":
-            self._cameras[entry["name"]] = entry["index"]
-        elif entry["op"] == "relabel":
-            rows = self._records.view("frame_id") == int(entry["frame_id"], 16)
-            self._records.view("label")[rows] = entry["label"]
+    def status(self) -> dict[str, Any]:
+        """Figures that cost next to nothing to gather."""
+        with self._lock:
+            return {
+                "segments": len(self._contents.parts),
+                "bytes": self._contents.bytes,
+                "max_bytes": self._config.max_bytes,
+                "torn": self.torn,
+                "rotten": self.rotten,
+                "compactions": self._writer.space.compactions if self._writer else 0,
+                **(written := self.wear.status()),
+                "years": years(self._config.endurance_tbw, written["written_per_day_bytes"]),
+            }
 
     # Writing
 
-    def _encoded(self, examples: Sequence[Example]) -> NDArray[Any]:
+    def append(self, examples: Sequence[Example]) -> None:
+        """Add examples; one of a frame that is there already takes its place.
+
+        Raises StateError where they cannot be written; then none was added.
+        """
+        latest = list({example.frame_id: example for example in examples}.values())
+        with self._writing() as writer:
+            writer.space.make_room(len(latest))
+            with self._lock:
+                records = self._encoded(latest, writer.changes)
+                writer.space.reserve(len(records))
+                ticket = writer.appender.write(self._contents.parts, records)
+            writer.appender.commit(ticket)
+
+    def relabel(self, frame_id: str, label: str) -> None:
+        """Say another label of an example. Raises UnknownFrameError where no example has that frame id."""
+        with self._writing() as writer, self._lock:
+            if frame_id not in self:
+                raise UnknownFrameError(f"no example has the frame id {frame_id}")
+            index = writer.changes.index(label, "label")
+            writer.changes.say({"op": "relabel", "frame_ids": [frame_id], "label": index})
+
+    def delete(self, frame_ids: Sequence[str]) -> int:
+        """Remove the examples of these frames; how many there were."""
+        with self._writing() as writer, self._lock:
+            known = [frame_id for frame_id in frame_ids if frame_id in self]
+            if known:
+                writer.changes.say({"op": "delete", "frame_ids": known})
+            return len(known)
+
+    def delete_label(self, label: str) -> int:
+        """Remove all examples of a label; how many there were. Raises LabelError where there is none."""
+        with self._writing() as writer, self._lock:
+            count = self._count_of(label)
+            writer.changes.say({"op": "delete_label", "label": self._contents.names.labels[label]})
+            return count
+
+    def rename_label(self, label: str, new: str) -> int:
+        """Call a label something else, or merge it with the one of that name; how many examples it had.
+
+        Raises LabelError where no example has that label.
+        """
+        with self._writing() as writer, self._lock:
+            count = self._count_of(label)
+            if new == label:
+                return count
+            labels = self._contents.names.labels
+            if new in labels:
+                writer.changes.say({"op": "merge", "label": labels[label], "into": labels[new]})
+            else:
+                writer.changes.write({"op": "rename", "label": labels[label], "name": new})
+            return count
+
+    def sync(self) -> None:
+        """Returns when all is on flash. Raises StateError."""
+        with self._writing() as writer:
+            writer.appender.sync()
+
+    def compact(self, should_stop: Callable[[], bool] = lambda: False) -> bool:
+        """Compact some segments, if that is worth it and within the day's budget; whether it was done.
+
+        Raises StateError where it cannot be written; nothing is lost then.
+        """
+        with self._writing() as writer:
+            return writer.space.compact(should_stop)
+
+    def close(self) -> None:
+        """Idempotent. Views of the examples stay readable. Raises StateError where the last sync fails."""
+        writer, self._writer = self._writer, None
+        try:
+            if writer is not None:
+                writer.appender.stop(_STOP_S)
+                self.wear.save(now=True)
+        finally:
+            if writer is not None:
+                writer.changes.close()
+            if self._held is not None:
+                os.close(self._held)
+                self._held = None
+
+    @contextmanager
+    def _writing(self) -> Iterator[_Writer]:
+        """Raises StateError where this cache is for reading, or flash refuses."""
+        if self._writer is None:
+            raise StateError(f"the cache {self._folder} was opened for reading only, or is closed")
+        try:
+            yield self._writer
+        except StateError:
+            raise
+        except OSError as error:
+            raise StateError(f"the cache {self._folder} cannot be written: {error.strerror or error}") from error
+
+    def _encoded(self, examples: Sequence[Example], changes: Changes) -> NDArray[Any]:
         records = np.zeros(len(examples), self.layout.record)
+        entries, sequence = records["stored"]["entry"], changes.next_sequence()
         for row, example in enumerate(examples):
-            record = records[row]
-            record["label"] = self._index(self._labels, example.label, "label", MAX_LABELS)
-            record["camera"] = self._index(self._cameras, example.camera, "camera", MAX_CAMERAS)
-            record["received_ms"] = example.received_ms
-            record["frame_id"] = int(example.frame_id, 16)
-            record["split"] = SPLITS.index(example.split)
-            record["split_said"] = example.split_said
-            record["bottleneck"] = self.layout.encoded(example.bottleneck)
-        records["crc"] = segment.checksums(records)
+            label = changes.index(example.label, "label")
+            camera = changes.index(example.camera, "camera")
+            split, flags = SPLITS.index(example.split), SAID if example.split_said else 0
+            frame_id = int(example.frame_id, 16)
+            entries[row] = (
+                frame_id, example.received_ms, example.group, sequence, 0, label, camera, split, flags, b""
+            )  # fmt: skip
+            records["bottleneck"][row] = self.layout.encoded(example.bottleneck)
+        segment.seal(records)
         return records
 
-    def _index(self, names: dict[str, int], name: str, kind: str, limit: int) -> int:
-        """The number of a name; a new name is on flash before any record can carry its number."""
-        if name not in names:
-            if len(names) >= limit:
-                raise StateError(f"the cache {self._folder} holds {limit} {kind}s, and no more fit")
-            index = max(names.values(), default=-1) + 1
-            self._write_journal({"op": kind, "index": index, "name": name})
-            names[name] = index
-        return names[name]
-
-    def _write_journal(self, entry: dict[str, Any]) -> None:
-        if self._journal is None:
-            raise StateError(f"the cache {self._folder} was opened for reading only")
-        self._journal.append(entry)
-
-    def _append_to_segment(self, records: NDArray[Any]) -> int:
-        """Append as many records as the last segment takes; how many that were."""
-        used = self._records.in_segment(len(self._segments) - 1)
-        if not self._segments or used >= self._segments[-1].capacity:
-            self._segments.append(segment.create(self._folder / f"{len(self._segments) + 1:08d}.seg", self.layout))
-            sync_folder(self._folder)
-            used = 0
-        last = self._segments[-1]
-        fitting = records[: last.capacity - used]
-        segment.write_rows(last, fitting, used)
-        self._records.extend(len(self._segments) - 1, fitting, np.empty(0, np.int64))
-        return len(fitting)
-
-
-class CachedExamples:
-    """The examples of a cache as a training sees them (training.Examples), read from flash as they are asked for."""
-
-    def __init__(
-        self,
-        layout: Layout,
-        segments: list[Segment],
-        places: NDArray[Any],
-        labels: tuple[str, ...],
-        targets: NDArray[np.int32],
-        splits: NDArray[np.uint8],
-    ) -> None:
-        self._segments = segments
-        self._places = places
-        self.count = len(places)
-        self.size = layout.size
-        self.dtype = np.dtype(layout.dtype)
-        self.labels = labels
-        self.targets = targets  # [N] class indices into `labels`
-        self.splits = splits  # [N] indices into records.SPLITS
-        self.scale = layout.scale
-        self.zero_point = layout.zero_point
-        self.backbone_id = layout.backbone_id
-
-    def read(self, rows: NDArray[np.int64], out: NDArray[Any]) -> NDArray[Any]:
-        """Fill and return `out` [B, D] with the stored bottlenecks of `rows` [B], in any order.
-
-        Raises StateError where flash cannot be read.
-        """
-        places = self._places[rows]
-        try:
-            for number in np.unique(places["segment"]):
-                here = np.flatnonzero(places["segment"] == number)
-                out[here] = self._from_segment(self._segments[number], places["row"][here])
-        except OSError as error:
-            raise StateError(f"the cache cannot be read: {error.strerror or error}") from error
-        return out
-
-    def _from_segment(self, opened: Segment, rows: NDArray[np.int64]) -> NDArray[Any]:
-        first, last = int(rows.min()), int(rows.max())
-        if len(rows) * 8 >= last - first:  # dense enough: one long read is cheaper than many short ones
-            block = segment.read_rows(opened, first, last - first + 1)
-            found: NDArray[Any] = block["bottleneck"][rows - first]
-            return found
-        return np.stack([segment.read_rows(opened, int(row), 1)["bottleneck"][0] for row in rows])
-
-
-class _Records:
-    """The bookkeeping of all records in memory, without bottlenecks: about 40 bytes each."""
-
-    _DTYPE = np.dtype(
-        [
-            ("frame_id", "u8"),
-            ("segment", "i4"),
-            ("row", "i4"),
-            ("label", "u2"),
-            ("split", "u1"),
-            ("split_said", "?"),
-            ("rotten", "?"),
-        ]
-    )
-
-    def __init__(self) -> None:
-        self._array = np.empty(0, self._DTYPE)
-        self._count = 0
-        self._in_segment: dict[int, int] = {}
-
-    def extend(self, number: int, records: NDArray[Any], rotten: NDArray[np.int64]) -> None:
-        end = self._count + len(records)
-        if end > len(self._array):
-            grown = np.empty(max(end, 2 * len(self._array), 256), self._DTYPE)
-            grown[: self._count] = self._array[: self._count]
-            self._array = grown
-        new = self._array[self._count : end]
-        for name in ("frame_id", "label", "split", "split_said"):
-            new[name] = records[name]
-        new["segment"] = number
-        new["row"] = np.arange(len(records)) + self.in_segment(number)
-        new["rotten"] = False
-        new["rotten"][rotten] = True
-        self._count = end
-        self._in_segment[number] = self.in_segment(number) + len(records)
-
-    def in_segment(self, number: int) -> int:
-        return self._in_segment.get(number, 0)
-
-    def view(self, name: str) -> NDArray[Any]:
-        column: NDArray[Any] = self._array[: self._count][name]
-        return column
-
-    def places(self) -> NDArray[Any]:
-        return self._array[: self._count][["segment", "row"]]
-
-    def usable(self) -> NDArray[np.bool_]:
-        return ~self.view("rotten")
+    def _count_of(self, label: str) -> int:
+        count = self.label_counts().get(label, 0)
+        if not count:
+            raise LabelError(f"no example has the label {label!r}; there are: {', '.join(self.label_counts())}")
+        return count
 
 
 def _locked(path: Path) -> int:

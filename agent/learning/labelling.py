@@ -64,17 +64,17 @@ class Labelling:
         where flash cannot be written.
         """
         label = checked_label(text)
-        with self._lock, self._timings.phase("cache_append"):
+        with self._timings.phase("cache_append"):
             if _is_frame_id(frame_id) and frame_id in self._cache:
                 self._cache.relabel(frame_id, label)
             else:
                 self._cache.append([self._example(frame_id, label)])
+        with self._lock:
             self.learnt += 1
         return label
 
     def label_counts(self) -> dict[str, int]:
-        with self._lock:
-            return self._cache.label_counts()
+        return self._cache.label_counts()
 
     def _example(self, frame_id: str, label: str) -> Example:
         remembered = self._recent.get(frame_id)

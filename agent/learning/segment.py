@@ -5,7 +5,9 @@ Everything here is about bytes; what the records mean is the cache's business.
 
 import os
 import struct
+import weakref
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import MismatchError, StateError
+from agent.files import sync_folder
 
-MAGIC = b"LLSEGMT1"
-HEADER_BYTES = 4096  # one flash page, so that records never share a page with it
-TARGET_BYTES = 4 << 20
+MAGIC = b"LLSEGMT2"
+PAGE_BYTES = 4096  # of flash and of the page cache: what a small write costs
+TARGET_BYTES = 8 << 20
+FILL_BYTES = 64 << 10
+MAX_REPLACED = 512
 
-_HEADER = struct.Struct("<32s8sIIfi")  # backbone_id, dtype, size, capacity, scale, zero_point
+_HEADER = struct.Struct("<32s8sIIfiII")  # backbone_id, dtype, size, capacity, scale, zero_point, compacted, replaced
 _DTYPES = ("uint8", "int8", "float16")
+
+ENTRY = np.dtype(
+    [
+        ("frame_id", "<u8"),
+        ("received_ms", "<i8"),
+        ("group", "<u8"),
+        ("sequence", "<u4"),
+        ("bottleneck_crc", "<u4"),
+        ("label", "<u2"),
+        ("camera", "<u2"),
+        ("split", "u1"),
+        ("flags", "u1"),
+        ("reserved", "V2"),
+    ]
+)
+STORED_ENTRY = np.dtype([("crc", "<u4"), ("entry", ENTRY)])  # crc is of the entry
 
 
 @dataclass(frozen=True)
@@ -41,22 +62,14 @@ class Layout:
         return Layout(backbone_id, size, stored, float(np.float32(scale)), zero_point)
 
     @property
+    def bottleneck_bytes(self) -> int:
+        return self.size * np.dtype(self.dtype).itemsize
+
+    @property
     def record(self) -> np.dtype[Any]:
-        """One record: 40 bytes of bookkeeping, then the bottleneck. `crc` covers all that follows it."""
-        return np.dtype(
-            [
-                ("crc", "<u4"),
-                ("label", "<u2"),
-                ("camera", "<u2"),
-                ("received_ms", "<i8"),
-                ("frame_id", "<u8"),
-                ("group", "<u8"),
-                ("split", "u1"),
-                ("split_said", "u1"),
-                ("reserved", "V6"),
-                ("bottleneck", np.dtype(self.dtype).newbyteorder("<"), (self.size,)),
-            ]
-        )
+        """One record: what is kept of an example. In the file, entries and bottlenecks lie apart."""
+        bottleneck = np.dtype(self.dtype).newbyteorder("<")
+        return np.dtype([("stored", STORED_ENTRY), ("bottleneck", bottleneck, (self.size,))])
 
     def encoded(self, bottleneck: NDArray[Any]) -> NDArray[Any]:
         """A bottleneck [D] as it is stored. Bytes stay as they are; float32 is rounded to float16 and clipped to it."""
@@ -67,68 +80,129 @@ class Layout:
         return clipped
 
 
-@dataclass(frozen=True)
 class Segment:
-    """An open segment file."""
+    """An open segment file. Its descriptor is closed with the last reference to it, so that views go on reading."""
 
-    path: Path
-    descriptor: int
-    layout: Layout
-    capacity: int  # records
+    def __init__(
+        self, path: Path, descriptor: int, layout: Layout, capacity: int, compacted: bool, replaced: tuple[int, ...]
+    ) -> None:
+        self.path = path
+        self.descriptor = descriptor
+        self.layout = layout
+        self.capacity = capacity  # records
+        self.compacted = compacted  # all of it was there before it had its name
+        self.replaced = replaced  # numbers of the segments that do not count beside this one
+        self._bottlenecks_offset = _bottlenecks_offset(capacity)
+        self._bottleneck_bytes = layout.bottleneck_bytes
+        self.filled = 0  # bytes of the file up to which zeros or records were written by this process
+        weakref.finalize(self, os.close, descriptor)
+
+    @property
+    def number(self) -> int:
+        return int(self.path.stem)
+
+    @property
+    def size_bytes(self) -> int:
+        return _size_bytes(self.layout, self.capacity)
+
+    def entry_offset(self, row: int) -> int:
+        return PAGE_BYTES + row * STORED_ENTRY.itemsize
+
+    def bottleneck_offset(self, row: int) -> int:
+        return self._bottlenecks_offset + row * self._bottleneck_bytes
 
 
-@dataclass(frozen=True)
-class Scan:
-    """What stands in a segment."""
-
-    records: NDArray[Any]  # [used], without bottlenecks; rotten ones are included
-    rotten: NDArray[np.int64]  # rows whose checksum is wrong, with good records behind them
-    torn: int  # rows that were begun at the end and never finished
+def _bottlenecks_offset(capacity: int) -> int:
+    entries = -(-capacity * STORED_ENTRY.itemsize // PAGE_BYTES)
+    return (1 + entries) * PAGE_BYTES  # on a page of their own: a power of two values never straddles two
 
 
-def create(path: Path, layout: Layout) -> Segment:
-    """Make an empty, pre-allocated segment of about TARGET_BYTES, open for reading and writing. Raises OSError."""
-    capacity = max(16, (TARGET_BYTES - HEADER_BYTES) // layout.record.itemsize)
-    header = _HEADER.pack(
-        layout.backbone_id.encode(), layout.dtype.encode(), layout.size, capacity, layout.scale, layout.zero_point
-    )
-    temporary = path.with_suffix(".new")
-    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+def _size_bytes(layout: Layout, capacity: int) -> int:
+    return _bottlenecks_offset(capacity) + capacity * layout.bottleneck_bytes
+
+
+def capacity_for(layout: Layout, size_bytes: int) -> int:
+    """How many records a segment of about so many bytes holds; 16 at least."""
+    return max(16, (size_bytes - 2 * PAGE_BYTES) // layout.record.itemsize)
+
+
+def create(path: Path, layout: Layout, capacity: int) -> Segment:
+    """Make an empty, pre-allocated segment, open for reading and writing; it is on flash. Raises OSError."""
+    created = begin(path.with_suffix(".new"), layout, capacity)
+    publish(created, path)
+    return created
+
+
+def begin(path: Path, layout: Layout, capacity: int, replaced: Sequence[int] | None = None) -> Segment:
+    """As create, but it does not count until it is published. `replaced` marks a compacted segment."""
+    page = _packed_header(layout, capacity, replaced)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    begun = Segment(path, descriptor, layout, capacity, replaced is not None, tuple(replaced or ()))
     try:
-        # Space that is there already: an append then changes no size, and fdatasync has less to write.
-        os.posix_fallocate(descriptor, 0, HEADER_BYTES + capacity * layout.record.itemsize)
-        os.pwrite(descriptor, MAGIC + struct.pack("<I", zlib.crc32(header)) + header, 0)
-        os.fsync(descriptor)
-        temporary.rename(path)
+        # Space that is there already: an append changes no size, and a disk that fills up does not stop it.
+        os.posix_fallocate(descriptor, 0, begun.size_bytes)
+        if replaced is None:
+            # Zeros where entries will be: what was written once costs no entry in the file system's journal again.
+            page = page.ljust(_bottlenecks_offset(capacity), b"\0")
+        _pwrite(descriptor, page, 0)
     except OSError:
-        os.close(descriptor)
-        temporary.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         raise
-    return Segment(path, descriptor, layout, capacity)
+    return begun
+
+
+def publish(segment: Segment, path: Path) -> None:
+    """Sync a segment and give it the name under which it counts. Raises OSError; then the file is gone."""
+    try:
+        os.fsync(segment.descriptor)
+        segment.path.rename(path)
+    except OSError:
+        segment.path.unlink(missing_ok=True)
+        raise
+    segment.path = path
+    sync_folder(path.parent)
+
+
+def _packed_header(layout: Layout, capacity: int, replaced: Sequence[int] | None) -> bytes:
+    numbers = tuple(replaced or ())
+    header = _HEADER.pack(
+        layout.backbone_id.encode(),
+        layout.dtype.encode(),
+        layout.size,
+        capacity,
+        layout.scale,
+        layout.zero_point,
+        replaced is not None,
+        len(numbers),
+    ) + struct.pack(f"<{len(numbers)}I", *numbers)
+    header = header.ljust(PAGE_BYTES - len(MAGIC) - 4, b"\0")
+    return MAGIC + struct.pack("<I", zlib.crc32(header)) + header
 
 
 def open_segment(path: Path, *, readonly: bool) -> Segment:
     """Raises StateError where the header is damaged or of another version, and OSError."""
     descriptor = os.open(path, (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC)
     try:
-        return Segment(path, descriptor, *_read_header(descriptor, path))
+        return _with_header(path, descriptor)
     except BaseException:
         os.close(descriptor)
         raise
 
 
-def _read_header(descriptor: int, path: Path) -> tuple[Layout, int]:
-    raw = os.pread(descriptor, len(MAGIC) + 4 + _HEADER.size, 0)
-    if raw[: len(MAGIC)] != MAGIC:
-        raise StateError(f"{path} is no segment of a cache that this version reads (it begins {raw[:8]!r})")
-    header = raw[len(MAGIC) + 4 :]
-    if len(header) != _HEADER.size or struct.unpack_from("<I", raw, len(MAGIC))[0] != zlib.crc32(header):
+def _with_header(path: Path, descriptor: int) -> Segment:
+    page = os.pread(descriptor, PAGE_BYTES, 0)
+    if page[: len(MAGIC)] != MAGIC:
+        raise StateError(f"{path} is no segment of a cache that this version reads (it begins {page[:8]!r})")
+    header = page[len(MAGIC) + 4 :]
+    if len(page) != PAGE_BYTES or struct.unpack_from("<I", page, len(MAGIC))[0] != zlib.crc32(header):
         raise StateError(f"{path} has a damaged header; move the file away to go on without its examples")
-    backbone_id, dtype, size, capacity, scale, zero_point = _HEADER.unpack(header)
+    backbone_id, dtype, size, capacity, scale, zero_point, compacted, count = _HEADER.unpack_from(header)
     name = dtype.rstrip(b"\0").decode("ascii", "replace")
     if name not in _DTYPES:
         raise StateError(f"{path} holds bottlenecks of the type {name!r}, which this version does not read")
-    return Layout(backbone_id.decode("ascii", "replace"), size, name, scale, zero_point), capacity
+    layout = Layout(backbone_id.decode("ascii", "replace"), size, name, scale, zero_point)
+    replaced = struct.unpack_from(f"<{count}I", header, _HEADER.size)
+    return Segment(path, descriptor, layout, capacity, bool(compacted), replaced)
 
 
 def check_layout(found: Layout, expected: Layout, path: Path) -> None:
@@ -142,52 +216,102 @@ def check_layout(found: Layout, expected: Layout, path: Path) -> None:
         )
 
 
-def checksums(records: NDArray[Any]) -> NDArray[np.uint32]:
-    """The CRC-32 [n] of each record [n] behind its `crc` field."""
-    size = records.dtype.itemsize
-    raw = np.ascontiguousarray(records).view(np.uint8).data
-    starts = range(0, len(records) * size, size)
-    return np.fromiter((zlib.crc32(raw[at + 4 : at + size]) for at in starts), np.uint32, len(records))
+def checksums(rows: NDArray[Any]) -> NDArray[np.uint32]:
+    """The CRC-32 [n] of each of the rows [n] or [n, D], as they lie in memory."""
+    if not len(rows):
+        return np.empty(0, np.uint32)
+    raw = np.ascontiguousarray(rows).view(np.uint8).reshape(-1).data
+    size = len(raw) // len(rows)
+    return np.fromiter((zlib.crc32(raw[at : at + size]) for at in range(0, len(raw), size)), np.uint32, len(rows))
 
 
-def read_rows(segment: Segment, start: int, count: int) -> NDArray[Any]:
-    """`count` records from row `start` on; fewer where the file ends. Raises OSError."""
-    size = segment.layout.record.itemsize
-    raw = os.pread(segment.descriptor, count * size, HEADER_BYTES + start * size)
-    return np.frombuffer(raw, segment.layout.record, len(raw) // size)
+def seal(records: NDArray[Any]) -> None:
+    """Fill in the checksums of records [n] of a layout."""
+    entries = records["stored"]["entry"]
+    entries["bottleneck_crc"] = checksums(records["bottleneck"])
+    records["stored"]["crc"] = checksums(entries)
 
 
-def scan(segment: Segment, *, block_rows: int = 512) -> Scan:
-    """Read a segment once and check every record, a block at a time. Raises OSError."""
-    record = segment.layout.record
-    bookkeeping = [name for name in record.names or () if name != "bottleneck"]
-    blocks, good, begun = [], [], []
-    for start in range(0, segment.capacity, block_rows):
-        records = read_rows(segment, start, min(block_rows, segment.capacity - start))
-        if not len(records):
-            break
-        begun.append(records.view((np.uint8, record.itemsize)).any(axis=1))  # zeros are space that waits
-        good.append((checksums(records) == records["crc"]) & begun[-1])
-        blocks.append(records[bookkeeping].copy())
-        if not begun[-1].any():
-            break  # nothing is ever written behind a block of waiting space
-    if not blocks:
-        return Scan(np.empty(0, record), np.empty(0, np.int64), 0)
-    ok, started = np.concatenate(good), np.concatenate(begun)
-    used = int(np.flatnonzero(ok)[-1]) + 1 if ok.any() else 0
-    return Scan(np.concatenate(blocks)[:used], np.flatnonzero(~ok[:used]), int(started[used:].sum()))
+def read_entries(segment: Segment) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.bool_]]:
+    """The entries [capacity] of a segment, which of them are intact, and in which something stands. Raises OSError."""
+    stored = np.zeros(segment.capacity, STORED_ENTRY)
+    if segment.capacity:
+        _preadv(segment.descriptor, [stored.view(np.uint8).data], segment.entry_offset(0), stored.nbytes)
+    raw = stored.view(np.uint8).reshape(segment.capacity, STORED_ENTRY.itemsize)
+    begun: NDArray[np.bool_] = np.any(raw, axis=1)  # zeros are space that waits
+    entries: NDArray[Any] = stored["entry"].copy()
+    intact = np.logical_and(checksums(entries) == stored["crc"], begun)
+    return entries, intact, begun
 
 
-def write_rows(segment: Segment, records: NDArray[Any], start: int) -> None:
-    """Write records [n] from row `start` on, and return when they are on flash. Raises OSError."""
-    offset = HEADER_BYTES + start * records.dtype.itemsize
-    raw = np.ascontiguousarray(records).view(np.uint8).data
-    while raw:
-        written = os.pwrite(segment.descriptor, raw, offset)
-        raw, offset = raw[written:], offset + written
-    os.fdatasync(segment.descriptor)
+def read_into(segment: Segment, row: int, buffers: list[Any], size: int) -> None:
+    """Fill buffers, `size` bytes together, one after the other with what stands from `row` on. Raises OSError."""
+    _preadv(segment.descriptor, buffers, segment.bottleneck_offset(row), size)
 
 
-def clear_rows(segment: Segment, start: int) -> None:
-    """Turn the rows from `start` on back into waiting space. Raises OSError."""
-    write_rows(segment, np.zeros(segment.capacity - start, segment.layout.record), start)
+def _preadv(descriptor: int, buffers: list[Any], offset: int, size: int) -> None:
+    """What is behind the end of the file reads as zeros, which no checksum fits."""
+    if os.preadv(descriptor, buffers, offset) == size:
+        return
+    joined = bytearray()  # the file ends here, or the read was interrupted: rare, so done plainly
+    while len(joined) < size and (part := os.pread(descriptor, size - len(joined), offset + len(joined))):
+        joined += part
+    joined = joined.ljust(size, b"\0")
+    at = 0
+    for buffer in buffers:
+        view = memoryview(buffer).cast("B")
+        view[:] = joined[at : at + len(view)]
+        at += len(view)
+
+
+def read_ahead(segment: Segment, row: int, count: int) -> None:
+    """Let the kernel fetch rows that will be asked for next while something else is done."""
+    size = segment.layout.bottleneck_bytes
+    os.posix_fadvise(segment.descriptor, segment.bottleneck_offset(row), count * size, os.POSIX_FADV_WILLNEED)
+
+
+def bad_bottlenecks(segment: Segment, entries: NDArray[Any], block_rows: int = 512) -> NDArray[np.bool_]:
+    """Which of the first n bottlenecks do not fit their entries [n]; reads all, a block at a time. Raises OSError."""
+    bad = np.zeros(len(entries), np.bool_)
+    block = np.empty((min(block_rows, max(1, len(entries))), segment.layout.bottleneck_bytes), np.uint8)
+    for first in range(0, len(entries), block_rows):
+        part = entries[first : first + block_rows]
+        read_into(segment, first, [block[: len(part)]], len(part) * segment.layout.bottleneck_bytes)
+        bad[first : first + len(part)] = checksums(block[: len(part)]) != part["bottleneck_crc"]
+    return bad
+
+
+def write_rows(segment: Segment, records: NDArray[Any], start: int, *, fill: bool = False) -> int:
+    """Write sealed records [n] from row `start` on; the bytes written, in whole pages. Raises OSError. Not synced.
+
+    With `fill`, zeros are written ahead: a write to space that was never written costs an entry in the file
+    system's journal, which for single records is more than the zeros.
+    """
+    offset = segment.bottleneck_offset(start)
+    raw = np.ascontiguousarray(records["bottleneck"]).view(np.uint8).tobytes()
+    end = offset + len(raw)
+    if fill and end > segment.filled:
+        ahead = min(-(-end // FILL_BYTES) * FILL_BYTES, segment.size_bytes)
+        raw += bytes(ahead - end)
+        segment.filled = ahead
+    _pwrite(segment.descriptor, raw, offset)
+    entries = np.ascontiguousarray(records["stored"]).tobytes()
+    _pwrite(segment.descriptor, entries, segment.entry_offset(start))
+    return page_bytes(offset, len(raw)) + page_bytes(segment.entry_offset(start), len(entries))
+
+
+def clear_entries(segment: Segment, start: int, stop: int) -> None:
+    """Turn the rows from `start` to `stop` back into waiting space. Raises OSError. Not synced."""
+    _pwrite(segment.descriptor, bytes((stop - start) * STORED_ENTRY.itemsize), segment.entry_offset(start))
+
+
+def page_bytes(offset: int, size: int) -> int:
+    """What a write of `size` bytes at `offset` costs in whole pages."""
+    return (-(-(offset + size) // PAGE_BYTES) - offset // PAGE_BYTES) * PAGE_BYTES
+
+
+def _pwrite(descriptor: int, raw: bytes, offset: int) -> None:
+    view = memoryview(raw)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written

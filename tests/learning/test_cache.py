@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import BusyError, LastlayerError, MismatchError, StateError, UnknownFrameError
-from agent.learning import segment
+from agent.learning import compaction, names, segment
 from agent.learning.cache import Cache
+from agent.learning.checking import Fault, check
 from agent.learning.segment import Layout
 from agent.records import SPLITS, Example
 
@@ -34,13 +35,20 @@ def contents(cache: Cache) -> dict[str, tuple[str, bytes]]:
     examples = cache.examples()
     rows = np.arange(examples.count)
     read = examples.read(rows, np.empty((examples.count, examples.size), examples.dtype))
-    by_frame = cache.labels_by_frame()
-    labels = [examples.labels[target] for target in examples.targets]
-    assert labels == list(by_frame.values())
-    return {
-        frame_id: (f"{label} {SPLITS[split]}", row.tobytes())
-        for frame_id, label, split, row in zip(by_frame, labels, examples.splits, read, strict=True)
+    found = {
+        f"{frame_id:016x}": (f"{examples.labels[target]} {SPLITS[split]}", row.tobytes())
+        for frame_id, target, split, row in zip(
+            examples.frame_ids.tolist(), examples.targets, examples.splits, read, strict=True
+        )
     }
+    for row in examples.rotten:  # another one stands there
+        del found[f"{examples.frame_ids[row]:016x}"]
+    return found
+
+
+def labels(cache: Cache) -> dict[str, str]:
+    """by frame id"""
+    return {frame_id: label.split()[0] for frame_id, (label, _) in contents(cache).items()}
 
 
 def expected(examples: list[Example]) -> dict[str, tuple[str, bytes]]:
@@ -93,6 +101,29 @@ def test_labels_in_many_scripts(tmp_path: Path) -> None:
         assert list(cache.label_counts()) == labels
 
 
+def test_ten_thousand_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segment, "TARGET_BYTES", 1 << 20)
+    monkeypatch.setattr(os, "fdatasync", lambda descriptor: None)  # once for each new name: that is not the question
+    many = [example(number, f"label {number % 10_000}") for number in range(11_000)]
+    with Cache(tmp_path, LAYOUT) as cache:
+        cache.append(many)
+        assert len(cache.label_counts()) == 10_000
+    with Cache.read(tmp_path) as cache:
+        examples = cache.examples()
+        assert examples.labels == tuple(f"label {number}" for number in range(10_000))
+        assert (examples.targets == np.arange(11_000) % 10_000).all()
+        assert cache.label_of(many[-1].frame_id) == "label 999"
+
+
+def test_more_labels_than_a_record_can_name_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "MOST", 3)
+    with Cache(tmp_path, LAYOUT) as cache:
+        cache.append([example(number, f"label {number}") for number in range(3)])
+        with pytest.raises(StateError, match="holds 3 labels, and no more fit"):
+            cache.append([example(3, "one more")])
+        assert len(cache) == 3
+
+
 def test_a_label_can_be_changed(tmp_path: Path) -> None:
     with Cache(tmp_path, LAYOUT) as cache:
         cache.append([example(0, "glass"), example(1, "glass")])
@@ -102,7 +133,7 @@ def test_a_label_can_be_changed(tmp_path: Path) -> None:
             cache.relabel("f" * 16, "paper")
     with Cache(tmp_path, LAYOUT) as cache:
         assert cache.label_counts() == {"glass": 1, "paper": 1}
-        assert cache.labels_by_frame() == {example(0).frame_id: "glass", example(1).frame_id: "paper"}
+        assert labels(cache) == {example(0).frame_id: "glass", example(1).frame_id: "paper"}
 
 
 def test_a_label_that_no_example_carries_is_not_counted(tmp_path: Path) -> None:
@@ -221,10 +252,10 @@ def filled(folder: Path, count: int) -> Path:
 
 def test_a_torn_record_at_the_end_is_cut_off_and_reported(tmp_path: Path) -> None:
     path = filled(tmp_path, 20)
-    size = LAYOUT.record.itemsize
+    last = segment.open_segment(path, readonly=True)
     with path.open("r+b") as file:
-        file.seek(segment.HEADER_BYTES + 3 * size + size // 2)
-        file.write(bytes(size - size // 2))  # the last of four records was only half written
+        file.seek(last.bottleneck_offset(3) + LAYOUT.size // 2)
+        file.write(bytes(LAYOUT.size // 2))  # the last of four records was only half written
     with Cache(tmp_path, LAYOUT) as cache:
         assert (len(cache), cache.torn, cache.rotten) == (19, 1, 0)
         cache.append([example(99)])
@@ -233,30 +264,59 @@ def test_a_torn_record_at_the_end_is_cut_off_and_reported(tmp_path: Path) -> Non
         assert example(99).frame_id in cache
 
 
-def test_a_rotten_record_is_skipped_and_counted(tmp_path: Path) -> None:
+def flip(path: Path, offset: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ 0x10]))
+
+
+def test_a_rotten_entry_is_skipped_and_counted(tmp_path: Path) -> None:
     filled(tmp_path, 20)
     path = tmp_path / "00000001.seg"
-    with path.open("r+b") as file:
-        file.seek(segment.HEADER_BYTES + 5 * LAYOUT.record.itemsize + 50)
-        byte = file.read(1)
-        file.seek(-1, os.SEEK_CUR)
-        file.write(bytes([byte[0] ^ 0x10]))
+    flip(path, segment.open_segment(path, readonly=True).entry_offset(5) + 20)
     with Cache(tmp_path, LAYOUT) as cache:
         assert (len(cache), cache.torn, cache.rotten) == (19, 0, 1)
-        assert example(5).frame_id not in cache.labels_by_frame()
+        assert example(5).frame_id not in cache
+    assert [(fault.file, fault.row) for fault in check(tmp_path)] == [("00000001.seg", 5)]
+
+
+def test_a_rotten_bottleneck_is_replaced_when_it_is_read_and_named_by_check(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    filled(tmp_path, 20)
+    path = tmp_path / "00000001.seg"
+    flip(path, segment.open_segment(path, readonly=True).bottleneck_offset(5) + 3)
+    with Cache(tmp_path, LAYOUT) as cache:
+        examples = cache.examples()
+        read = examples.read(np.arange(20), np.empty((20, LAYOUT.size), np.uint8))
+        assert examples.rotten == [5]
+        assert "row 5 is rotten" in caplog.text
+        same = [number for number in range(20) if read[5].tobytes() == example(number).bottleneck.tobytes()]
+        assert [(number % 4, number % 3) for number in same] == [(5 % 4, 5 % 3)]  # of its label and split
+        assert contents(cache) == expected(LABELLED[:5] + LABELLED[6:20])
+    assert check(tmp_path) == [Fault("00000001.seg", "a rotten bottleneck", 5, example(5).frame_id)]
+
+
+LABELLED = [example(number, f"label {number % 4}") for number in range(64)]
 
 
 # A few examples in two segments, and what is left of them when one byte is changed or the end is cut off.
 COUNT = 18
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+@pytest.fixture(scope="module", params=["as it came", "compacted"])
+def whole(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(segment, "TARGET_BYTES", 0)
         filled(folder, COUNT)
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+        if request.param == "compacted":
+            patch.setattr(compaction, "FRESH_SEGMENTS", 1)
+            with Cache(folder, LAYOUT) as cache:
+                assert cache.compact()
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in ("lock", "wear.json")}
 
 
 def survivors(folder: Path, files: dict[str, bytes]) -> dict[str, tuple[str, bytes]]:
@@ -280,7 +340,7 @@ def damaged(change: Callable[[bytes, int], bytes]) -> Callable[..., None]:
     @given(st.data())
     def run(tmp_path_factory: pytest.TempPathFactory, whole: dict[str, bytes], data: st.DataObject) -> None:
         folder = tmp_path_factory.mktemp("damaged")
-        name = data.draw(st.sampled_from(sorted(set(whole) - {"lock"})))
+        name = data.draw(st.sampled_from(sorted(whole)))
         used = len(whole[name].rstrip(b"\0"))
         at = data.draw(st.integers(0, used - 1))
         intact = expected([example(number, f"label {number % 4}") for number in range(COUNT)])
