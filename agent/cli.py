@@ -10,12 +10,13 @@ import sys
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import agent
-from agent.commands import bench, classify, demo, evaluate, heads, learn, retrain, run
+from agent.commands import bench, cache, classify, demo, evaluate, heads, learn, retrain, run
 from agent.errors import LastlayerError
 
 EPILOG = """\
 exit codes: 0 done · 2 wrong usage or configuration · 3 bad picture, label, list, frame or head · 4 bad backbone
-            5 state folder unusable, locked or of another backbone · 6 nothing to learn from · 7 no network · 1 other
+            5 state folder unusable, locked or of another backbone · 6 nothing to learn from · 7 no network
+            8 the new head was refused · 1 other
 
 example:    lastlayer --state S learn pictures/      # pictures/CLASS/*.jpg
             lastlayer --state S retrain
@@ -56,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     _add_options(top)
     top.set_defaults(state=None, backbone=None, input_range=None, json=False, verbose=False)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (run, demo, learn, retrain, evaluate, classify, heads, bench):
+    for module in (run, demo, learn, retrain, evaluate, classify, cache, heads, bench):
         module.register(commands, everywhere)
     return top
 

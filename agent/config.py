@@ -105,6 +105,29 @@ class MqttConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheConfig:
+    sync_records: Annotated[
+        int, Rule("Examples that may be acknowledged before they are on flash together; 1: none.", 1, 10_000)
+    ] = 1
+    sync_ms: Annotated[int, Rule("Milliseconds after which they are on flash at the latest.", 1, 60_000)] = 1000
+    max_bytes: Annotated[
+        int | None,
+        Rule(
+            "The most that examples may take; beyond it the oldest of the largest label go.",
+            1_048_576,
+            1_099_511_627_776,
+            "as much as there is room for",
+        ),
+    ] = None
+    compact_bytes_per_day: Annotated[
+        int, Rule("The most that compaction may write in a day, in bytes; 0: it does not.", 0, 1_099_511_627_776)
+    ] = 268_435_456
+    endurance_tbw: Annotated[
+        float | None, Rule("Terabytes that the card can be written, by its maker.", 0.001, 1e6, "not known")
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
 class RetrainConfig:
     solver: Annotated[Literal["auto", "adam", "sgd"], Rule("How a head is fitted; auto leaves it to the agent.")] = (
         "auto"
@@ -118,6 +141,19 @@ class RetrainConfig:
     auto_after: Annotated[
         int, Rule("Retrain unasked after so many new examples; 0: only when asked.", 0, 1_000_000_000)
     ] = 0
+    margin: Annotated[
+        float, Rule("Loss of top-1 beyond which, and beyond chance, a new head does not go into service.", 0, 1)
+    ] = 0.02
+    keep_heads: Annotated[int, Rule("Heads that are kept; older ones are deleted.", 2, 10_000)] = 20
+    pause_above_c: Annotated[
+        float, Rule("Pause while a sensor of the board is hotter, in degrees Celsius.", -100, 200)
+    ] = 80.0
+    pause_below_free_bytes: Annotated[
+        int, Rule("Pause while less memory than this is free, in bytes.", 0, 1_000_000_000_000)
+    ] = 33_554_432
+    pause_latency_factor: Annotated[
+        float, Rule("Pause when frames take so many times as long as without a retraining; 0: never.", 0, 1000)
+    ] = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +175,7 @@ class Config:
     threads: Annotated[int, Rule("Threads of the backbone.", 1, 256)] = 1
     http: HttpConfig = field(default_factory=HttpConfig)
     mqtt: MqttConfig = field(default_factory=MqttConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
     retrain: RetrainConfig = field(default_factory=RetrainConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
 

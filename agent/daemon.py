@@ -13,7 +13,9 @@ from agent.ingress.http import Api
 from agent.ingress.inbox import Inbox
 from agent.ingress.server import Server
 from agent.learning.labelling import Labelling, RecentFrames
+from agent.learning.pausing import Conditions, Limits
 from agent.learning.retraining import Retraining
+from agent.learning.upkeep import Upkeep
 from agent.reporting.announcer import Announcer
 from agent.reporting.broker import Broker
 from agent.reporting.timing import Timings
@@ -39,10 +41,11 @@ class Daemon:
     window_s: float
 
     def watch(self, stop: threading.Event) -> None:
-        """Report every window and follow the head store, until `stop` is set."""
+        """Report every window, follow the head store and mind the retraining, until `stop` is set."""
         next_report = time.monotonic() + self.window_s
         while not stop.wait(min(TICK_S, max(0.0, next_report - time.monotonic()))):
             self.service.follow_store()
+            self.service.mind_retraining()
             if time.monotonic() >= next_report:
                 self.report()
                 next_report += self.window_s
@@ -66,7 +69,8 @@ def running(config: Config, state_folder: Path, input_range: tuple[float, float]
         state = open_state(state_folder, config.backbone, input_range)
         timings = Timings(node=config.mqtt.node, runtime=FAMILY)
         classifier = Classifier(state.backbone(threads=config.threads), timings, max_pixels=config.http.max_pixels)
-        cache = stack.enter_context(state.cache(classifier.backbone))
+        cache = stack.enter_context(state.cache(classifier.backbone, config.cache))
+        upkeep = Upkeep(cache)
         broker = Broker(config.mqtt) if config.mqtt.host is not None else None
         announcer = Announcer(broker)
         recent = RecentFrames(config.http.remember_frames)
@@ -78,6 +82,7 @@ def running(config: Config, state_folder: Path, input_range: tuple[float, float]
             Labelling(cache, recent, timings),
             state.heads,
             retraining,
+            Conditions(pause_limits(config.retrain)),
             timings,
             announcer,
             retrain_after=config.retrain.auto_after,
@@ -98,6 +103,8 @@ def running(config: Config, state_folder: Path, input_range: tuple[float, float]
             stopped_last(broker.stop)
             stack.callback(daemon.report)  # what the last window held
         stopped_last(retraining.stop)
+        upkeep.start()
+        stopped_last(upkeep.stop)
         server.start()
         stopped_last(server.stop)
         log.info("listening on %s, state in %s", server.url, state.folder)
@@ -115,5 +122,11 @@ def retrain_options(retrain: RetrainConfig) -> list[str]:
         "--steps": retrain.steps,
         "--validate-every": retrain.validate_every,
         "--seed": retrain.seed,
+        "--margin": retrain.margin,
+        "--keep-heads": retrain.keep_heads,
     }
     return [word for name, value in settings.items() if value is not None for word in (name, str(value))]
+
+
+def pause_limits(retrain: RetrainConfig) -> Limits:
+    return Limits(retrain.pause_above_c, retrain.pause_below_free_bytes, retrain.pause_latency_factor)

@@ -70,6 +70,12 @@ class UnknownHeadError(LastlayerError, LookupError):
     exit_code = 3
 
 
+class RefusedHeadError(LastlayerError, ValueError):
+    """A head that did not pass the gate."""
+
+    exit_code = 8
+
+
 class TrainingError(LastlayerError, ValueError):
     """Examples from which no head can be made."""
 

@@ -10,8 +10,9 @@ from typing import Any
 import agent
 from agent.errors import BusyError, ImageError, LastlayerError, TrainingError
 from agent.ingress.inbox import Inbox
-from agent.learning.headstore import HeadStore, summary
+from agent.learning.headstore import HeadStore
 from agent.learning.labelling import Labelling, RecentFrames
+from agent.learning.pausing import Conditions
 from agent.learning.retraining import Retraining
 from agent.records import Frame, Result, checked_label
 from agent.reporting.announcer import Announcer
@@ -21,6 +22,7 @@ from agent.vision.classifier import TOP, Classifier
 log = logging.getLogger(__name__)
 
 WAIT_FOR_ROOM_S = 2.0
+WORK = ("decode", "session_run", "result_processing")  # all that is done for a frame; `bottleneck` is in session_run
 
 
 class Service:
@@ -34,6 +36,7 @@ class Service:
         labelling: Labelling,
         heads: HeadStore,
         retraining: Retraining,
+        conditions: Conditions,
         timings: Timings,
         announcer: Announcer,
         *,
@@ -45,6 +48,7 @@ class Service:
         self._labelling = labelling
         self._heads = heads
         self._retraining = retraining
+        self._conditions = conditions
         self._retrain_after = retrain_after
         self._timings = timings
         self._announcer = announcer
@@ -73,6 +77,8 @@ class Service:
             raise
         with self._counting:
             self._frames += 1
+        work_ms = sum(seen.result.timings_ms.get(phase, 0.0) for phase in WORK)
+        self._conditions.latency.add(work_ms, disturbed=self._retraining.is_running)
         self._recent.remember(seen)
         self._announcer.result(seen.result)
         if label is not None:
@@ -111,17 +117,44 @@ class Service:
     def retraining(self) -> dict[str, Any]:
         return self._retraining.status()
 
+    def cancel_retraining(self) -> dict[str, Any]:
+        """End it; its status then. Raises TrainingError where none is under way."""
+        return self._retraining.cancel()
+
+    def mind_retraining(self) -> None:
+        """Let it pause where the board has something better to do, and go on afterwards. To be called every second."""
+        if not self._retraining.is_under_way:
+            self._conditions.latency.forget_disturbed()
+            return
+        reason = self._conditions.reason_to_pause()
+        if reason is None:
+            self._retraining.resume()
+        else:
+            self._retraining.pause(reason)
+
     # Heads
 
     def heads(self) -> dict[str, Any]:
-        reports = [summary(self._heads.report(version)) for version in self._heads.versions()]
+        """Those in the store, and which of them is in service."""
+        reports = [self._heads.summary(version) for version in self._heads.versions()]
         return {"active": self._heads.active(), "heads": reports}
 
-    def activate(self, version: str) -> None:
-        """Raises UnknownHeadError, MismatchError, and StateError for a damaged head."""
+    def head(self, version: str) -> dict[str, Any]:
+        """All that is known of one. Raises UnknownHeadError, and StateError where its report is damaged."""
+        return self._heads.report(version)
+
+    def activate(self, version: str, *, force: bool = False) -> None:
+        """Raises UnknownHeadError, MismatchError, StateError for a damaged head, and RefusedHeadError for one that the
+        gate refused, unless `force` is said."""
         self._classifier.check(version, self._heads.load(version))
-        self._heads.activate(version)
+        self._heads.activate(version, force=force)
         self.follow_store()
+
+    def rollback(self) -> str:
+        """Return to the head that was in service before; its version. Raises UnknownHeadError where there is none."""
+        version = self._heads.rollback()
+        self.follow_store()
+        return version
 
     def follow_store(self) -> None:
         """Put the store's active head into service, whoever made it so; without it, go on with the one before."""
@@ -141,7 +174,7 @@ class Service:
     def announce_head(self) -> None:
         version = self._classifier.head_version
         if version is not None:
-            self._announcer.head(summary(self._heads.report(version)))
+            self._announcer.head(self._heads.summary(version))
 
     def timings(self) -> dict[str, Any]:
         """Every phase since the start."""

@@ -159,7 +159,7 @@ class Story:
 
     def _retrained(self) -> dict[str, Any] | None:
         status: dict[str, Any] = self._http.call("GET", "/v1/retrain")
-        return None if status["state"] == "running" else status
+        return None if status["state"] in ("running", "paused") else status
 
     def _first_answer(self, path: str) -> tuple[LabelledPicture, dict[str, Any]]:
         for picture, answer in self._posted(self._pictures.held_out, "", lambda _: path):

@@ -1,59 +1,177 @@
 """`lastlayer heads`: the heads that were made, and which of them is in service."""
 
 import argparse
+import shutil
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
-from agent.commands.terminal import columns, show, state_folder
-from agent.learning.headstore import HeadStore, summary
+from agent.commands.plot_png import curves_png
+from agent.commands.plot_text import chart
+from agent.commands.terminal import columns, say, show, state_folder
+from agent.errors import StateError
+from agent.files import write_atomically
+from agent.learning.headstore import HeadStore
 
 EXAMPLE = """\
 example:  lastlayer --state S heads
+          lastlayer --state S heads show 2 --plot curves.png
+          lastlayer --state S heads rollback
           lastlayer --state S heads activate 2
+
+A head that the gate refused goes into service with `activate --force` alone. A running daemon follows in a second.
 """
+
+MAX_LABELS = 50  # in a table for a person
+
+_CURVES = (  # of a point, with a name and whether its axis is logarithmic
+    ("loss", "training loss", True),
+    ("train_top1", "training top-1", False),
+    ("val_top1", "validation top-1", False),
+    ("val_top5", "validation top-5", False),
+)
 
 
 def register(commands: Any, options: argparse.ArgumentParser) -> None:
     command = commands.add_parser(
         "heads",
         parents=[options],
-        help="list heads, put one into service",
-        description="Lists the heads, newest last, or puts one into service; a running daemon follows in a second.",
+        help="list heads, show one, put one into service, roll back",
+        description="Lists the heads, newest last, shows all that is known of one, or changes which one is in service.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = command.add_subparsers(dest="action", metavar="ACTION")
     activate = actions.add_parser("activate", parents=[options], help="put a head into service")
     activate.add_argument("version")
+    activate.add_argument("--force", action="store_true", help="even one that the gate refused")
+    actions.add_parser("rollback", parents=[options], help="return to the head that was in service before")
+    details = actions.add_parser("show", parents=[options], help="all that is known of a head, and its curves")
+    details.add_argument("version", nargs="?", help="(default: the one in service)")
+    details.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the curves into this file too")
     command.set_defaults(execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     store = HeadStore(state_folder(arguments) / "heads")
     if arguments.action == "activate":
-        store.activate(arguments.version)
+        store.activate(arguments.version, force=arguments.force)
         show(arguments, {"active": arguments.version}, f"head {arguments.version} is in service")
-        return 0
-    active = store.active()
-    reports = [summary(store.report(version)) for version in store.versions()]
-    show(arguments, {"active": active, "heads": reports}, _text(active, reports))
+    elif arguments.action == "rollback":
+        version = store.rollback()
+        show(arguments, {"active": version}, f"head {version} is in service again")
+    elif arguments.action == "show":
+        _show(arguments, store)
+    else:
+        active = store.active()
+        reports = [store.summary(version) for version in store.versions()]
+        show(arguments, {"active": active, "heads": reports}, _text(active, reports))
     return 0
+
+
+def _show(arguments: argparse.Namespace, store: HeadStore) -> None:
+    version = arguments.version or store.active()
+    if version is None:
+        raise StateError("no head is in service: `lastlayer retrain` makes one")
+    report = store.report(version)
+    if arguments.plot:
+        try:
+            write_atomically(arguments.plot, curves_png(report))
+        except OSError as error:
+            raise StateError(f"{arguments.plot} cannot be written: {error.strerror or error}") from error
+        say(f"the curves are in {arguments.plot}")
+    blocks = (sys.stdout.encoding or "ascii").lower().replace("-", "") == "utf8"
+    text = details(report, store.active() == version, shutil.get_terminal_size().columns, blocks)
+    show(arguments, report, text)
+
+
+def details(report: dict[str, Any], in_service: bool, width: int, blocks: bool) -> str:
+    """All that a person wants to know of a head, with its curves in `width` columns."""
+    gate = report.get("gate")
+    validation = report.get("validation") or {}
+    rows = [
+        [f"head {report['version']}", "in service" if in_service else "not in service"],
+        ["made", _time(report.get("created_ms"))],
+        ["solver", f"{report.get('solver')}: {report.get('reason')}"],
+        ["settings", ", ".join(f"{name} {value}" for name, value in (report.get("settings") or {}).items())],
+        ["examples", f"{report.get('examples')} of {len(report.get('labels') or ())} labels"],
+        ["gate", "not judged" if not gate else f"{'passed' if gate['accepted'] else 'REFUSED'}: {gate['reason']}"],
+    ]
+    if validation:
+        scores = [f"{name} {validation[key]:.3f}" for key, name in _SCORES]
+        rows.append(["validation", f"{', '.join(scores)} on {validation['images']} examples"])
+    text = "\n".join(f"{name:<11} {value}" for name, value in rows)
+    text += f"\n\n{_labels(report, validation)}"
+    if report.get("candidates"):
+        text += f"\n\n{_candidates(report['candidates'])}"
+    return f"{text}\n\n{_curves(report, width, blocks)}"
+
+
+_SCORES = (("top1", "top-1"), ("top5", "top-5"), ("macro_recall", "macro recall"), ("ece", "calibration error"))
+
+
+def _labels(report: dict[str, Any], validation: dict[str, Any]) -> str:
+    rows = [["label", "examples", "validation", "recall", "precision"]]
+    per_class = validation.get("per_class") or {}
+    labels = report.get("labels") or []
+    for label in labels[:MAX_LABELS]:
+        figures = per_class.get(label, {})
+        counts = [str((report.get("label_counts") or {}).get(label, "-")), str(figures.get("count", "-"))]
+        rows.append([label, *counts, _score(figures.get("recall")), _score(figures.get("precision"))])
+    more = f"\nand {len(labels) - MAX_LABELS} more: --json tells all" if len(labels) > MAX_LABELS else ""
+    return columns(rows) + more
+
+
+def _candidates(candidates: list[dict[str, Any]]) -> str:
+    rows = [["compared", "top-1", "loss"]]
+    for candidate in candidates:
+        rows.append([_recipe(candidate["recipe"]), _score(candidate["top1"]), _score(candidate["loss"])])
+    return columns(rows)
+
+
+def _recipe(recipe: Any) -> str:
+    if not isinstance(recipe, dict):
+        return str(recipe)
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in recipe.items() if value).removeprefix(
+        "solver "
+    )
+
+
+def _curves(report: dict[str, Any], width: int, blocks: bool) -> str:
+    points = report.get("curves") or []
+    charts = []
+    for key, title, log in _CURVES:
+        known = [point for point in points if point[key] is not None]
+        if known:
+            steps, values = [point["step"] for point in known], [point[key] for point in known]
+            charts.append(chart(title, steps, values, width, log=log, blocks=blocks))
+    return "\n\n".join(charts) or "no curves: it was computed at once, without steps"
 
 
 def _text(active: str | None, reports: list[dict[str, Any]]) -> str:
     if not reports:
         return "no heads yet: `lastlayer retrain` makes one"
-    rows = [["", "version", "made", "labels", "examples", "solver", "validation top-1"]]
+    rows = [["", "version", "made", "labels", "examples", "solver", "validation top-1", "gate"]]
     for report in reports:
         rows.append(
             [
                 "*" if report["version"] == active else "",
                 report["version"],
-                time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(report["created_ms"] / 1000)),
-                str(len(report["labels"])),
-                str(report["examples"]),
-                report["solver"],
-                "-" if report["top1"] is None else f"{report['top1']:.3f}",
+                _time(report["created_ms"]),
+                "-" if report["labels"] is None else str(len(report["labels"])),
+                "-" if report["examples"] is None else str(report["examples"]),
+                report["solver"] or "the report is damaged",
+                _score(report["top1"]),
+                {True: "passed", False: "refused", None: "-"}[report["accepted"]],
             ]
         )
     return columns(rows) + "\n* in service"
+
+
+def _time(ms: int | None) -> str:
+    return "-" if ms is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ms / 1000))
+
+
+def _score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

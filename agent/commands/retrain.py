@@ -2,19 +2,25 @@
 
 import argparse
 import json
+import logging
 import sys
 import time
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from agent.commands.retrain_progress import Pace, Reporter
 from agent.commands.terminal import say, show, state_folder
-from agent.errors import TrainingError
+from agent.errors import ConfigError, RefusedHeadError, StateError, TrainingError, UnknownHeadError
+from agent.learning import gate
 from agent.learning.cache import Cache
-from agent.learning.headstore import HeadStore, summary
-from agent.learning.progress import Progress
+from agent.learning.checkpoint import Checkpoint
+from agent.learning.control import Control
+from agent.learning.examples import Examples
+from agent.learning.head import Head
+from agent.learning.headstore import KEEP, HeadStore, summary
+from agent.learning.progress import Phases
+from agent.learning.statistics import Statistics
 from agent.learning.training import Settings, Training, train
 from agent.reporting.timing import Timings, table
 
@@ -23,8 +29,14 @@ example:  lastlayer --state S retrain
           lastlayer --state S retrain --solver adam --learning-rate 0.01 --epsilon 0.1 --batch 100 --steps 10000
 
 The second is the setting of the 2016 study, and what adam takes where nothing is said. With --json,
-progress goes to stderr as JSON lines. The new head is in service at once, in a running daemon too.
+progress goes to stderr as JSON lines. A head that passes the gate is in service at once, in a running
+daemon too; one that is worse than the head in service is kept as refused, and the command ends with 8.
+It can be ended at any time (Ctrl-C, SIGTERM); the head in service stays.
 """
+
+STATISTICS, CHECKPOINT = "statistics", "training"  # files in the state folder, beside the cache
+
+log = logging.getLogger(__name__)
 
 _OPTIONS = {  # of Settings, with what --help says
     "learning_rate": "step size of adam and sgd",
@@ -55,28 +67,94 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
         command.add_argument(
             "--" + name.replace("_", "-"), type=type(default), default=default, help=f"{text} (default: {default})"
         )
+    command.add_argument(
+        "--margin",
+        type=float,
+        default=gate.MARGIN,
+        help=f"loss of top-1 beyond which, and beyond chance, the head is refused (default: {gate.MARGIN})",
+    )
+    command.add_argument("--keep-heads", type=int, default=KEEP, help=f"older ones are deleted (default: {KEEP})")
+    # For the daemon: stdin says when to pause, and its end ends the retraining.
+    command.add_argument("--controlled", action="store_true", help=argparse.SUPPRESS)
     command.add_argument("--standardise", action="store_true", help="standardise the bottlenecks first (adam, sgd)")
     command.set_defaults(execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    names = ("solver", "standardise", *_OPTIONS)
-    settings = Settings(**{name: getattr(arguments, name) for name in names})
+    try:
+        return _retrain(arguments)
+    except KeyboardInterrupt:
+        say("lastlayer retrain: stopped; the head in service is the one it was")
+        return 130
+
+
+def _retrain(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments)
     folder = state_folder(arguments)
+    store = HeadStore(folder / "heads", arguments.keep_heads)
     timings = Timings(node="cli", runtime="numpy")
-    with _examples(folder) as cache, _Reporter(arguments.json) as reporter:
-        training = train(cache.examples(), settings, timings, reporter.report)
-    store = HeadStore(folder / "heads")
-    version = store.add(training.head, _report(training))
-    with timings.phase("activate"):
-        store.activate(version)
+    control = Control(sys.stdin.fileno()) if arguments.controlled else None
+    pace = Pace(lambda: control.paused_s if control else 0.0)
+    with _examples(folder) as cache, Reporter(arguments.json, pace) as reporter:
+        examples = cache.examples()
+        statistics = _kept_statistics(folder, examples)
+        should_stop = control.should_stop if control else None
+        checkpoint = Checkpoint(folder / CHECKPOINT)
+        training = train(examples, settings, timings, reporter.report, should_stop, statistics, checkpoint)
+        version = store.add(training.head, _report(training))
+        checkpoint.clear()
+        verdict = _judged(store, version, examples, arguments.margin, settings.seed, Phases(timings))
+    store.judged(version, verdict.as_dict())
+    if verdict.accepted:
+        with timings.phase("activate"):
+            store.activate(version)
+    if statistics.is_worth_storing:
+        try:
+            statistics.save(folder / STATISTICS)
+        except StateError as error:  # the head does not need them
+            log.warning("%s", error)
     reports = timings.since_start()
     if arguments.json:
         say(json.dumps({"event": "phases", "phases": timings.drain()}))
     report = store.report(version)
-    payload = {**summary(report), "reason": training.reason, "phases": [phase.as_dict() for phase in reports]}
-    show(arguments, payload, f"{_text(version, training)}\n\n{table(reports)}")
-    return 0
+    payload = {
+        **summary(report),
+        "reason": training.reason,
+        "gate": report["gate"],
+        "phases": [phase.as_dict() for phase in reports],
+    }
+    show(arguments, payload, f"{_text(version, training, verdict)}\n\n{table(reports)}")
+    return 0 if verdict.accepted else RefusedHeadError.exit_code
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    if not 0 <= arguments.margin <= 1:
+        raise ConfigError(f"margin: must be from 0 to 1, not {arguments.margin}")
+    if arguments.keep_heads < 2:
+        raise ConfigError(f"keep_heads: must be at least 2, not {arguments.keep_heads}: a rollback needs one more")
+    names = ("solver", "standardise", *_OPTIONS)
+    return Settings(**{name: getattr(arguments, name) for name in names})
+
+
+def _judged(
+    store: HeadStore, version: str, examples: Examples, margin: float, seed: int, phases: Phases
+) -> gate.Verdict:
+    """As it was read back from flash, beside the head in service."""
+    try:
+        head = store.load(version)
+    except StateError as error:
+        return gate.Verdict(False, f"it cannot be loaded: {error}", margin)
+    return gate.judge(head, _in_service(store), examples, margin=margin, seed=seed, phases=phases)
+
+
+def _in_service(store: HeadStore) -> tuple[str, Head] | None:
+    """The version in service and its head, to compare with; None where there is none that can be loaded."""
+    try:
+        version = store.active()
+        return None if version is None else (version, store.load(version))
+    except (StateError, UnknownHeadError) as error:
+        log.warning("the head in service is no measure: %s", error)
+        return None
 
 
 def _examples(state: Path) -> Cache:
@@ -84,6 +162,18 @@ def _examples(state: Path) -> Cache:
     if not any(folder.glob("*.seg")):
         raise TrainingError(f"{folder} holds no examples: `lastlayer --state {state} learn PICTURES` adds some")
     return Cache.read(folder)
+
+
+def _kept_statistics(folder: Path, examples: Examples) -> Statistics:
+    """Those of earlier retrainings, or none yet."""
+    try:
+        statistics = Statistics.load(folder / STATISTICS)
+    except StateError as error:
+        log.warning("%s", error)
+        statistics = None
+    if statistics is None or not statistics.fits(examples):
+        return Statistics(examples.backbone_id, examples.size)
+    return statistics
 
 
 def _report(training: Training) -> dict[str, Any]:
@@ -101,51 +191,24 @@ def _report(training: Training) -> dict[str, Any]:
     }
 
 
-def _text(version: str, training: Training) -> str:
+def _text(version: str, training: Training, verdict: gate.Verdict) -> str:
     validation = training.validation
     judged = (
         f"validation top-1 {validation.top1:.3f}, top-5 {validation.top5:.3f} on {validation.images} examples"
         if validation
         else "no validation examples to judge it by"
     )
+    state = "is in service" if verdict.accepted else "is REFUSED, the one in service stays"
     lines = [
-        f"head {version} is in service: {len(training.head.labels)} labels, {training.examples} examples, {judged}",
+        f"head {version} {state}: {len(training.head.labels)} labels, {training.examples} examples, {judged}",
         f"{training.solver}: {training.reason}",
+        f"gate: {verdict.reason}",
     ]
+    for label, figures in verdict.new_labels.items():
+        judged = "no validation examples" if figures.recall is None else f"recall {figures.recall:.3f}"
+        lines.append(f"new label {label}: {judged}")
+    if not verdict.accepted:
+        lines.append(f"to use it all the same: lastlayer heads activate {version} --force")
     if training.untrained_labels:
         lines.append(f"not in it, for want of examples to train on: {', '.join(training.untrained_labels)}")
     return "\n".join(lines)
-
-
-class _Reporter:
-    """Progress on stderr: JSON lines for a program, a bar for a person at a terminal."""
-
-    def __init__(self, as_json: bool) -> None:
-        self._as_json = as_json
-        self._bar: tqdm[Any] | None = None
-        self._stage = ""
-
-    def __enter__(self) -> "_Reporter":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def report(self, progress: Progress) -> None:
-        if self._as_json:
-            print(json.dumps({"event": "progress", **_flat(progress)}), file=sys.stderr, flush=True)
-            return
-        if progress.stage != self._stage:
-            self.__exit__()
-            self._stage = progress.stage
-            self._bar = tqdm(
-                desc=progress.stage, total=progress.steps, file=sys.stderr, disable=not sys.stderr.isatty()
-            )
-        if self._bar is not None:
-            self._bar.update(progress.step - self._bar.n)
-
-
-def _flat(progress: Progress) -> dict[str, Any]:
-    point = asdict(progress.point) if progress.point else {}
-    return {**point, "stage": progress.stage, "step": progress.step, "steps": progress.steps}

@@ -12,6 +12,7 @@ from agent.errors import (
     LabelError,
     LastlayerError,
     MismatchError,
+    RefusedHeadError,
     TrainingError,
     UnknownFrameError,
     UnknownHeadError,
@@ -32,6 +33,7 @@ _STATUSES: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (UnknownFrameError, HTTPStatus.NOT_FOUND),
     (UnknownHeadError, HTTPStatus.NOT_FOUND),
     (MismatchError, HTTPStatus.CONFLICT),
+    (RefusedHeadError, HTTPStatus.CONFLICT),
     (BusyError, HTTPStatus.SERVICE_UNAVAILABLE),
     (LastlayerError, HTTPStatus.INTERNAL_SERVER_ERROR),
 )
@@ -52,7 +54,10 @@ class Api:
             ("POST", r"/v1/frames/([^/]+)/label", self._post_label),
             ("POST", r"/v1/retrain", self._post_retrain),
             ("GET", r"/v1/retrain", lambda request: Reply(HTTPStatus.OK, service.retraining())),
+            ("DELETE", r"/v1/retrain", self._delete_retrain),
             ("GET", r"/v1/heads", lambda request: Reply(HTTPStatus.OK, service.heads())),
+            ("GET", r"/v1/heads/([^/]+)", lambda request, version: Reply(HTTPStatus.OK, service.head(version))),
+            ("POST", r"/v1/heads/rollback", lambda request: Reply(HTTPStatus.OK, {"active": service.rollback()})),
             ("POST", r"/v1/heads/([^/]+)/activate", self._post_activate),
             ("GET", r"/v1/status", lambda request: Reply(HTTPStatus.OK, service.status())),
             ("GET", r"/v1/timings", lambda request: Reply(HTTPStatus.OK, service.timings())),
@@ -115,8 +120,18 @@ class Api:
         except (BusyError, TrainingError) as error:
             return error_reply(HTTPStatus.CONFLICT, str(error))
 
+    def _delete_retrain(self, request: Request) -> Reply:
+        try:
+            return Reply(HTTPStatus.OK, self._service.cancel_retraining())
+        except TrainingError as error:
+            return error_reply(HTTPStatus.CONFLICT, str(error))
+
     def _post_activate(self, request: Request, version: str) -> Reply:
-        self._service.activate(version)
+        _check_query(request, "force")
+        force = request.query.get("force", "0")
+        if force not in ("0", "1"):
+            raise _BadRequest(f"force must be 0 or 1, not {force[:40]!r}")
+        self._service.activate(version, force=force == "1")
         return Reply(HTTPStatus.OK, {"active": version})
 
 

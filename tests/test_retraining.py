@@ -1,0 +1,285 @@
+"""A retraining that behaves: judged, cancelled, paused, and never left behind. The real daemon, as a process."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from tests.conftest import write_class_folders
+from tests.daemon import PATIENCE_S, ROOT, Daemon, lastlayer
+from tests.mosquitto import Listener, Mosquitto
+from tests.waiting import until
+
+ENDLESS = {"solver": "adam", "steps": 10_000_000}
+# A single step after a single example: it answers that example's label to everything.
+BAD = ["--solver", "sgd", "--steps", "1", "--batch", "1", "--learning-rate", "1"]
+ALWAYS_SHORT = 1_000_000_000_000  # bytes that no board has free
+
+
+@pytest.fixture(scope="module")
+def judged_once(tmp_path_factory: pytest.TempPathFactory, photographs: list[np.ndarray]) -> Path:
+    """A state with 10 train and 30 val examples each of two labels, and head 1 in service."""
+    folder = tmp_path_factory.mktemp("judged")
+    pictures = write_class_folders(folder / "pictures", photographs, 40)
+    rows = ["file,class,split"]
+    for label in ("china", "flower"):
+        rows += [f"{label}/{n:03d}.jpg,{label},{'train' if n < 10 else 'val'}" for n in range(40)]
+    (pictures / "split.csv").write_text("\n".join(rows))
+    lastlayer("--state", folder / "state", "learn", pictures / "split.csv")
+    lastlayer("--state", folder / "state", "retrain")
+    return folder / "state"
+
+
+@pytest.fixture
+def judged(judged_once: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(judged_once, tmp_path / "state"))
+
+
+def as_json(*words: object, expect: int = 0) -> Any:
+    return json.loads(lastlayer(*words, "--json", expect=expect).stdout)
+
+
+def running_steps(daemon: Daemon) -> int:
+    """The steps of a retraining, once it has made some."""
+    return int(until(lambda: daemon.ask("GET", "/v1/retrain").get("step"), PATIENCE_S))
+
+
+def is_alive(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+# The gate
+
+
+def test_a_worse_head_is_refused_kept_and_can_be_forced(judged: Path) -> None:
+    made = as_json("--state", judged, "retrain", *BAD, expect=8)
+    assert (made["version"], made["accepted"]) == ("2", False)
+    assert made["gate"]["comparison"]["examples"] == 60
+    assert "worse than the head in service: top-1 0.500 against 1.000" in made["gate"]["reason"]
+    heads = as_json("--state", judged, "heads")
+    assert (heads["active"], [head["accepted"] for head in heads["heads"]]) == ("1", [True, False])
+
+    ended = lastlayer("--state", judged, "heads", "activate", "2", expect=8)
+    assert "was refused: worse" in ended.stderr
+    assert as_json("--state", judged, "heads", "activate", "2", "--force") == {"active": "2"}
+    assert as_json("--state", judged, "heads", "rollback") == {"active": "1"}
+    assert "no head to return to" in lastlayer("--state", judged, "heads", "rollback", expect=3).stderr
+
+    text = lastlayer("--state", judged, "retrain", *BAD, expect=8).stdout
+    assert "head 3 is REFUSED" in text
+    assert "heads activate 3 --force" in text
+
+
+def test_a_margin_of_one_lets_it_pass(judged: Path) -> None:
+    assert as_json("--state", judged, "retrain", *BAD, "--margin", "1")["accepted"] is True
+    assert as_json("--state", judged, "heads")["active"] == "2"
+
+
+@pytest.mark.parametrize(("option", "value"), [("--margin", "1.5"), ("--margin", "nan"), ("--keep-heads", "1")])
+def test_settings_that_make_no_sense_are_refused(judged: Path, option: str, value: str) -> None:
+    assert "must be" in lastlayer("--state", judged, "retrain", option, value, expect=2).stderr
+
+
+def test_the_daemon_says_that_a_head_was_refused_and_serves_the_one_before(
+    judged: Path, mosquitto: Mosquitto, jpegs: list[bytes]
+) -> None:
+    config = {
+        "retrain": {"solver": "sgd", "steps": 1, "batch": 1, "learning_rate": 1},
+        "mqtt": {"host": mosquitto.host, "port": mosquitto.port, "node": "board"},
+    }
+    with Listener(mosquitto) as listener, Daemon(judged, config) as daemon:
+        daemon.ask("POST", "/v1/retrain", expect=202)
+        ended = daemon.wait_retrained()
+        assert (ended["state"], ended["head"], ended["accepted"]) == ("done", "2", False)
+        assert "worse than the head in service" in ended["reason"]
+        said = listener.wait_for("lastlayer/board/retrain", lambda payload: payload["state"] == "done")[0]
+        assert (said["accepted"], said["reason"]) == (False, ended["reason"])
+        assert daemon.ask("POST", "/v1/frames", jpegs[0])["head"] == "1"
+
+        assert "was refused" in daemon.ask("POST", "/v1/heads/2/activate", expect=409)["error"]
+        assert "0 or 1" in daemon.ask("POST", "/v1/heads/2/activate?force=yes", expect=400)["error"]
+        assert daemon.ask("POST", "/v1/heads/2/activate?force=1") == {"active": "2"}
+        assert daemon.ask("POST", "/v1/frames", jpegs[0])["head"] == "2"
+        assert daemon.ask("POST", "/v1/heads/rollback") == {"active": "1"}
+        assert daemon.ask("POST", "/v1/frames", jpegs[0])["head"] == "1"
+        assert "no head to return to" in daemon.ask("POST", "/v1/heads/rollback", expect=404)["error"]
+        assert daemon.ask("GET", "/v1/heads/2")["gate"]["accepted"] is False
+
+        as_json("--state", judged, "heads", "activate", "2", "--force")  # by a person, beside the daemon
+        until(lambda: daemon.ask("GET", "/v1/status")["head"] == "2", PATIENCE_S)
+        as_json("--state", judged, "heads", "rollback")
+        until(lambda: daemon.ask("GET", "/v1/status")["head"] == "1", PATIENCE_S)
+
+
+def test_a_damaged_report_takes_nothing_else_down(judged: Path, jpegs: list[bytes]) -> None:
+    path = judged / "heads" / "1" / "report.json"
+    path.write_bytes(path.read_bytes().replace(b"lda", b"lbd"))
+    with Daemon(judged) as daemon:
+        assert daemon.ask("POST", "/v1/frames", jpegs[0])["head"] == "1"
+        (head,) = daemon.ask("GET", "/v1/heads")["heads"]
+        assert "sha256" in head["error"]
+        assert head["labels"] == ["china", "flower"]
+        assert "sha256" in daemon.ask("GET", "/v1/heads/1", expect=500)["error"]
+        daemon.ask("POST", "/v1/retrain", expect=202)
+        assert daemon.wait_retrained()["accepted"] is True
+    assert "damaged" in lastlayer("--state", judged, "heads").stdout
+    assert "sha256" in lastlayer("--state", judged, "heads", "show", "1", expect=5).stderr
+
+
+def test_only_so_many_heads_are_kept(judged: Path) -> None:
+    for _ in range(3):
+        lastlayer("--state", judged, "retrain", *BAD, "--keep-heads", "2", expect=8)
+    assert [head["version"] for head in as_json("--state", judged, "heads")["heads"]] == ["1", "3", "4"]
+
+
+# Curves
+
+
+def test_all_that_is_known_of_a_head_is_shown_and_drawn(judged: Path, tmp_path: Path) -> None:
+    lastlayer("--state", judged, "retrain", "--solver", "adam", "--steps", "40", "--validate-every", "10")
+    picture = tmp_path / "curves.png"
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "COLUMNS": "70"}
+    shown = lastlayer("--state", judged, "heads", "show", "2", "--plot", picture, env=environment)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "head 2      in service" in shown.stdout
+    assert "█" in shown.stdout
+    assert max(map(len, shown.stdout.partition("training loss")[2].splitlines())) <= 70
+    for word in ("learning_rate 0.01", "china", "gate", "training loss, logarithmic", "validation top-5"):
+        assert word in shown.stdout
+    ascii_only = lastlayer("--state", judged, "heads", "show", env={**environment, "PYTHONIOENCODING": "ascii"})
+    assert "|#" in ascii_only.stdout
+    report = as_json("--state", judged, "heads", "show", "2")
+    assert [point["step"] for point in report["curves"]] == [10, 20, 30, 40]
+    assert report["settings"]["solver"] == "adam"
+    assert "computed at once" in lastlayer("--state", judged, "heads", "show", "1", "--plot", picture).stdout
+    assert (
+        "cannot be written"
+        in lastlayer("--state", judged, "heads", "show", "1", "--plot", tmp_path / "no" / "x.png", expect=5).stderr
+    )
+
+
+# Cancel
+
+
+def test_a_retraining_is_cancelled_and_nothing_has_changed(judged: Path, mosquitto: Mosquitto) -> None:
+    config = {"retrain": ENDLESS, "mqtt": {"host": mosquitto.host, "port": mosquitto.port, "node": "board"}}
+    with Listener(mosquitto) as listener, Daemon(judged, config) as daemon:
+        assert "no retraining is running" in daemon.ask("DELETE", "/v1/retrain", expect=409)["error"]
+        daemon.ask("POST", "/v1/retrain", expect=202)
+        running_steps(daemon)
+        assert daemon.ask("GET", "/v1/retrain")["eta_s"] > 0
+        began = time.monotonic()
+        assert daemon.ask("DELETE", "/v1/retrain")["state"] == "cancelled"
+        assert time.monotonic() - began < 5
+        listener.wait_for("lastlayer/board/retrain", lambda payload: payload["state"] == "cancelled")
+        assert psutil.Process(daemon.process.pid).children() == []
+        assert daemon.ask("GET", "/v1/heads")["active"] == "1"
+        daemon.ask("POST", "/v1/retrain", expect=202)  # and another may begin
+    assert len(as_json("--state", judged, "heads")["heads"]) == 1
+
+
+@pytest.fixture
+def retraining(judged: Path) -> Iterator["subprocess.Popen[str]"]:
+    """`lastlayer retrain`, endless, as a person types it, in the midst of its steps."""
+    command = [sys.executable, "-m", "agent", "--state", str(judged), "retrain", "--json"]
+    command += ["--solver", "adam", "--steps", "10000000", "--validate-every", "100"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stderr is not None
+        assert any('"adam"' in line for line in iter(process.stderr.readline, ""))
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize(("number", "codes"), [(signal.SIGINT, (130,)), (signal.SIGTERM, (143, -signal.SIGTERM))])
+def test_ctrl_c_and_sigterm_end_the_command_at_once(
+    retraining: "subprocess.Popen[str]", judged: Path, number: signal.Signals, codes: tuple[int, ...]
+) -> None:
+    before = sorted(path.name for path in (judged / "heads").iterdir())
+    began = time.monotonic()
+    retraining.send_signal(number)
+    _, said = retraining.communicate(timeout=PATIENCE_S)
+    assert retraining.returncode in codes  # -15 is what a shell calls 143
+    assert time.monotonic() - began < 5
+    assert "Traceback" not in said
+    assert sorted(path.name for path in (judged / "heads").iterdir()) == before
+
+
+# Pauses
+
+
+def test_a_retraining_pauses_when_memory_is_short_and_can_still_be_cancelled(
+    judged: Path, mosquitto: Mosquitto, jpegs: list[bytes]
+) -> None:
+    config = {
+        "retrain": {**ENDLESS, "pause_below_free_bytes": ALWAYS_SHORT},
+        "mqtt": {"host": mosquitto.host, "port": mosquitto.port, "node": "board"},
+    }
+    with Listener(mosquitto) as listener, Daemon(judged, config) as daemon:
+        daemon.ask("POST", "/v1/retrain", expect=202)
+        said = listener.wait_for("lastlayer/board/retrain", lambda payload: payload["state"] == "paused")[0]
+        assert "memory is short" in said["reason"]
+        status = daemon.ask("GET", "/v1/retrain")
+        assert (status["state"], status["pauses"]) == ("paused", 1)
+        assert daemon.ask("GET", "/v1/status")["retrain"] == "paused"
+        assert "running already" in daemon.ask("POST", "/v1/retrain", expect=409)["error"]
+        (child,) = psutil.Process(daemon.process.pid).children()
+
+        def rests() -> bool:
+            """It has used no processor for a while."""
+            before = child.cpu_times()
+            time.sleep(0.5)  # the length of the measurement
+            return child.cpu_times() == before
+
+        until(rests, PATIENCE_S)
+        assert daemon.ask("POST", "/v1/frames", jpegs[0])["head"] == "1"
+        assert daemon.ask("DELETE", "/v1/retrain")["state"] == "cancelled"
+        assert not is_alive(child.pid)
+
+
+def test_a_retraining_pauses_when_frames_take_too_long_and_goes_on_afterwards(judged: Path, jpegs: list[bytes]) -> None:
+    """At a factor of 0.001 they always do."""
+    with Daemon(judged, {"retrain": {**ENDLESS, "pause_latency_factor": 0.001}}) as daemon:
+        for _ in range(20):
+            daemon.ask("POST", "/v1/frames", jpegs[0])
+        daemon.ask("POST", "/v1/retrain", expect=202)
+        running_steps(daemon)
+        for _ in range(20):
+            daemon.ask("POST", "/v1/frames", jpegs[0])
+        until(lambda: daemon.ask("GET", "/v1/retrain")["state"] == "paused", PATIENCE_S)
+        paused = daemon.ask("GET", "/v1/retrain")
+        assert "frames took more than 0.001 times as long" in paused["reason"]
+        until(lambda: daemon.ask("GET", "/v1/retrain")["step"] > paused["step"] + 1000, PATIENCE_S)
+        status = daemon.ask("GET", "/v1/retrain")
+        assert (status["state"], status["pauses"]) == ("running", 1)
+        assert "reason" not in status
+
+
+def test_a_daemon_that_is_stopped_takes_a_paused_retraining_with_it(judged: Path) -> None:
+    with Daemon(judged, {"retrain": {**ENDLESS, "pause_below_free_bytes": ALWAYS_SHORT}}) as daemon:
+        daemon.ask("POST", "/v1/retrain", expect=202)
+        until(lambda: daemon.ask("GET", "/v1/retrain")["state"] == "paused", PATIENCE_S)
+        (child,) = psutil.Process(daemon.process.pid).children()
+        assert daemon.stop(PATIENCE_S) == 0
+        assert not is_alive(child.pid)
+
+
+@pytest.mark.parametrize("limit", [0, ALWAYS_SHORT], ids=["running", "paused"])
+def test_a_daemon_that_is_killed_leaves_no_retraining_behind(judged: Path, limit: int) -> None:
+    with Daemon(judged, {"retrain": {**ENDLESS, "pause_below_free_bytes": limit}}) as daemon:
+        daemon.ask("POST", "/v1/retrain", expect=202)
+        state = "paused" if limit else "running"
+        until(lambda: daemon.ask("GET", "/v1/retrain")["state"] == state, PATIENCE_S)
+        (child,) = psutil.Process(daemon.process.pid).children()
+        daemon.kill()
+        until(lambda: not is_alive(child.pid), PATIENCE_S)
+    assert as_json("--state", judged, "heads")["active"] == "1"
