@@ -83,6 +83,7 @@ class Seen:
     frame: Frame
     result: Result
     bottleneck: NDArray[np.generic]  # [D], in the dtype of the backbone's output
+    fingerprint: int  # the perceptual hash of the picture, 64 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,5 +96,5 @@ class Example:
     received_ms: int
     camera: str = ""
     split: Split = "train"
-    split_said: bool = False  # by somebody; otherwise its hash decided
+    split_said: bool = False  # by somebody; otherwise its group decided
     group: int = 0  # of frames that belong on one side of a split, as bursts do; 0: of none

@@ -197,5 +197,6 @@ class Service:
             "dropped": self._inbox.dropped,
             "retrain": self.retraining()["state"],
             "mqtt": self._announcer.status(),
+            "cache": self._labelling.cache_status(),
             "uptime_s": round(time.monotonic() - self._started, 3),
         }

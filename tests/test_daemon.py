@@ -46,6 +46,7 @@ def test_the_whole_story(tmp_path: Path, photographs: list[np.ndarray], mosquitt
         status = daemon.ask("GET", "/v1/status")
         assert status["labels"] == {"china": 19, "flower": 19}
         assert (status["frames"], status["node"], status["mqtt"]["connected"]) == (39, "board", True)
+        assert status["cache"]["written_bytes"] > 0
 
         assert daemon.ask("POST", "/v1/retrain", expect=202)["state"] == "running"
         ended = daemon.wait_retrained()

@@ -79,7 +79,7 @@ def evaluate(
             try:
                 with timings.phase("file_access"):
                     payload = picture.read()
-                bottleneck = classifier.bottleneck(payload)
+                bottleneck, _ = classifier.embed(payload)
             except (OSError, ImageError, zipfile.BadZipFile) as error:
                 say(f"{picture.name}: not evaluated: {error}")
                 failed += 1

@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from agent.commands.terminal import progress, say, show, state_folder
 from agent.errors import DatasetError, ImageError
+from agent.learning.bursts import Bursts, split_of_group
 from agent.learning.cache import Cache
 from agent.learning.dataset import LabelledPicture, open_dataset
 from agent.learning.labelling import picture_id
-from agent.learning.splits import split_of
 from agent.records import Example
 from agent.reporting.timing import Timings, table
 from agent.state import open_state
@@ -79,6 +81,7 @@ def learn(pictures: Iterable[LabelledPicture], classifier: Classifier, cache: Ca
     """Add what is new to the cache, GROUP by GROUP. A bad picture is reported and counted, and the rest is learnt."""
     learnt = Learnt()
     group: dict[str, Example] = {}  # by frame id: what is not in the cache yet
+    bursts = cache.bursts()
     for picture in pictures:
         try:
             with timings.phase("file_access"):
@@ -86,12 +89,7 @@ def learn(pictures: Iterable[LabelledPicture], classifier: Classifier, cache: Ca
             frame_id = picture_id(payload)
             known = group[frame_id].label if frame_id in group else cache.label_of(frame_id)
             if known is None:
-                split = picture.split or split_of(bytes.fromhex(frame_id))
-                bottleneck = classifier.bottleneck(payload)
-                stamp = int(time.time() * 1000)
-                said = picture.split is not None
-                example = Example(frame_id, picture.label, bottleneck, stamp, split=split, split_said=said)
-                group[frame_id] = example
+                group[frame_id] = _example(frame_id, picture, *classifier.embed(payload), bursts)
         except (OSError, ImageError, zipfile.BadZipFile) as error:
             say(f"{picture.name}: not learnt: {error}")
             learnt.failed += 1
@@ -108,6 +106,16 @@ def learn(pictures: Iterable[LabelledPicture], classifier: Classifier, cache: Ca
             _append(cache, group, timings)
     _append(cache, group, timings)
     return learnt
+
+
+def _example(
+    frame_id: str, picture: LabelledPicture, bottleneck: NDArray[Any], fingerprint: int, bursts: Bursts
+) -> Example:
+    """What nobody named a split for falls on the side of the pictures that look the same."""
+    stamp = int(time.time() * 1000)
+    group = bursts.join(None, stamp, fingerprint)
+    split, said = picture.split or split_of_group(group), picture.split is not None
+    return Example(frame_id, picture.label, bottleneck, stamp, split=split, split_said=said, group=group)
 
 
 def _append(cache: Cache, group: dict[str, Example], timings: Timings) -> None:

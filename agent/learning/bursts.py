@@ -7,6 +7,8 @@ perceptual hashes differ in at most NEAR_BITS. A group is known by the hash of i
 in the group that it joined, so splits do not move when the cache grows.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,24 +24,29 @@ NEAR_BITS = 4
 class Bursts:
     """The groups of a cache. Used by one thread at a time."""
 
-    def __init__(self) -> None:
-        self._groups: NDArray[np.uint64] = np.zeros(64, np.uint64)
-        self._count = 0
-        self._last: dict[str, tuple[int, int]] = {}  # camera → when its last frame came, and its group
+    def __init__(
+        self, groups: NDArray[np.uint64] | None = None, last: Mapping[str, tuple[int, int]] | None = None
+    ) -> None:
+        """The groups [n] that there are, and of each camera when its last frame came, unix ms, and its group."""
+        known = np.zeros(0, np.uint64) if groups is None else groups
+        self._groups: NDArray[np.uint64] = np.concatenate([known, np.zeros(64, np.uint64)])  # with room to grow
+        self._count = len(known)
+        self._last = dict(last or {})
 
-    def add(self, camera: str | None, received_ms: int, group: int) -> None:
-        """Take note of an example and its group. `camera` is None for a picture that no camera pushed."""
-        known = self._groups[: self._count]
-        if not (known == np.uint64(group)).any():
-            if self._count == len(self._groups):
-                self._groups = np.concatenate([self._groups, np.zeros_like(self._groups)])
-            self._groups[self._count] = group
-            self._count += 1
+    def join(self, camera: str | None, received_ms: int, fingerprint: int) -> int:
+        """The group that a picture with this perceptual hash belongs to, of which it is a member from now on.
+
+        `camera` is None for a picture that no camera pushed: it is no neighbour in time of anything.
+        """
+        group = self._of_neighbour(camera, received_ms, fingerprint)
+        if group is None:
+            group = fingerprint or 1  # an even picture has the hash 0, which in a record says: of no group
+            self._found(group)
         if camera is not None:
             self._last[camera] = received_ms, group
+        return group
 
-    def group_of(self, camera: str | None, received_ms: int, fingerprint: int) -> int:
-        """The group that an example with this perceptual hash joins; a new one is known by that hash."""
+    def _of_neighbour(self, camera: str | None, received_ms: int, fingerprint: int) -> int | None:
         if camera in self._last:
             last_ms, group = self._last[camera]
             if abs(received_ms - last_ms) <= BURST_MS:
@@ -50,7 +57,13 @@ class Bursts:
             nearest = int(differing.argmin())
             if differing[nearest] <= NEAR_BITS:
                 return int(known[nearest])
-        return fingerprint
+        return None
+
+    def _found(self, group: int) -> None:
+        if self._count == len(self._groups):
+            self._groups = np.concatenate([self._groups, np.zeros_like(self._groups)])
+        self._groups[self._count] = group
+        self._count += 1
 
 
 def split_of_group(group: int) -> Split:

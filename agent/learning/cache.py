@@ -20,6 +20,7 @@ from agent.errors import BusyError, LabelError, StateError, UnknownFrameError
 from agent.learning import opening, segment
 from agent.learning.appending import Appender
 from agent.learning.bookkeeping import SAID
+from agent.learning.bursts import Bursts
 from agent.learning.changes import Changes
 from agent.learning.reading import CachedExamples
 from agent.learning.segment import Layout
@@ -133,6 +134,11 @@ class Cache:
         """
         with self._lock:
             return CachedExamples(self.layout, list(self._contents.parts), self._contents.names.by_label())
+
+    def bursts(self) -> Bursts:
+        """The groups of its examples, as they are now."""
+        with self._lock:
+            return self._contents.bursts()
 
     def status(self) -> dict[str, Any]:
         """Figures that cost next to nothing to gather."""

@@ -6,6 +6,7 @@ import numpy as np
 
 from agent.learning import bookkeeping, names
 from agent.learning.bookkeeping import Part
+from agent.learning.bursts import Bursts
 from agent.learning.names import Names
 from agent.records import SPLITS
 
@@ -45,6 +46,23 @@ class Contents:
     def label_counts(self) -> dict[str, int]:
         counts = bookkeeping.label_counts(self.parts, names.MOST)
         return {label: int(counts[index]) for label, index in self.names.labels.items() if counts[index]}
+
+    def bursts(self) -> Bursts:
+        """The groups of all examples, and where each camera was last."""
+        cameras = {index: name for name, index in self.names.cameras.items()}
+        groups = [np.zeros(0, np.uint64)]
+        last: dict[str, tuple[int, int]] = {}
+        for part in self.parts:
+            usable = part.usable() & (part.column("group") != 0)
+            group, came, camera = (part.column(name)[usable] for name in ("group", "received_ms", "camera"))
+            groups.append(np.unique(group))
+            for index in np.unique(camera).tolist():
+                rows = np.flatnonzero(camera == index)
+                latest = rows[came[rows].argmax()]
+                found = int(came[latest]), int(group[latest])
+                name = cameras.get(index, "")
+                last[name] = max(found, last.get(name, found))
+        return Bursts(np.unique(np.concatenate(groups)), last)
 
     def split_counts(self) -> dict[str, dict[str, int]]:
         counts = np.zeros((names.MOST, len(SPLITS)), np.int64)

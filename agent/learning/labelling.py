@@ -8,8 +8,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from agent.errors import UnknownFrameError
+from agent.learning.bursts import split_of_group
 from agent.learning.cache import Cache
-from agent.learning.splits import split_of
 from agent.records import Example, Result, Seen, checked_label
 from agent.reporting.timing import Timings
 
@@ -24,22 +24,22 @@ class RecentFrames:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._frames: OrderedDict[str, tuple[Result, NDArray[Any]]] = OrderedDict()
+        self._frames: OrderedDict[str, tuple[Result, NDArray[Any], int]] = OrderedDict()
         self._lock = threading.Lock()
 
     def remember(self, seen: Seen) -> None:
         with self._lock:
-            self._frames[seen.frame.frame_id] = seen.result, seen.bottleneck
+            self._frames[seen.frame.frame_id] = seen.result, seen.bottleneck, seen.fingerprint
             if len(self._frames) > self._capacity:
                 self._frames.popitem(last=False)
 
     def results(self) -> list[Result]:
         """Newest first."""
         with self._lock:
-            return [result for result, _ in reversed(self._frames.values())]
+            return [result for result, _, _ in reversed(self._frames.values())]
 
-    def get(self, frame_id: str) -> tuple[Result, NDArray[Any]] | None:
-        """Result and bottleneck [D] of a frame; None if it is not remembered."""
+    def get(self, frame_id: str) -> tuple[Result, NDArray[Any], int] | None:
+        """Result, bottleneck [D] and perceptual hash of a frame; None if it is not remembered."""
         with self._lock:
             return self._frames.get(frame_id)
 
@@ -55,6 +55,7 @@ class Labelling:
         self._cache = cache
         self._recent = recent
         self._timings = timings
+        self._bursts = cache.bursts()
         self._lock = threading.Lock()
 
     def label(self, frame_id: str, text: object) -> str:
@@ -76,6 +77,10 @@ class Labelling:
     def label_counts(self) -> dict[str, int]:
         return self._cache.label_counts()
 
+    def cache_status(self) -> dict[str, Any]:
+        """What Cache.status says."""
+        return self._cache.status()
+
     def _example(self, frame_id: str, label: str) -> Example:
         remembered = self._recent.get(frame_id)
         if remembered is None:
@@ -83,9 +88,11 @@ class Labelling:
                 f"the frame {frame_id[:32]!r} is not remembered: it was never here, or too many came since; "
                 "send the picture again with its label"
             )
-        result, bottleneck = remembered
-        split = split_of(bottleneck.tobytes())  # the same picture, the same bottleneck, the same side
-        return Example(frame_id, label, bottleneck, result.received_ms, result.camera, split)
+        result, bottleneck, fingerprint = remembered
+        with self._lock:
+            group = self._bursts.join(result.camera, result.received_ms, fingerprint)
+        split = split_of_group(group)
+        return Example(frame_id, label, bottleneck, result.received_ms, result.camera, split, group=group)
 
 
 def _is_frame_id(text: str) -> bool:

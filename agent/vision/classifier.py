@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import MismatchError
+from agent.learning.dhash import dhash
 from agent.learning.head import Head, predictions
 from agent.records import Frame, Result, Seen
 from agent.reporting.timing import Stopwatch, Timings
@@ -45,14 +46,14 @@ class Classifier:
         self.check(version, head)
         self._in_service = version, head
 
-    def bottleneck(self, payload: bytes) -> NDArray[Any]:
-        """The bottleneck [D] of a picture's bytes. Raises ImageError."""
+    def embed(self, payload: bytes) -> tuple[NDArray[Any], int]:
+        """The bottleneck [D] and the perceptual hash of a picture's bytes. Raises ImageError."""
         watch = Stopwatch()
         image = self._decoded(payload, watch)
         with self._turn, watch.phase("bottleneck"):
             bottleneck = self.backbone.bottleneck(image)
         self._timings.record(watch)
-        return bottleneck
+        return bottleneck, dhash(image)
 
     def classify(self, frame: Frame, top: int = TOP) -> Seen:
         """Raises ImageError where the frame's bytes are no good picture."""
@@ -67,7 +68,7 @@ class Classifier:
             best = predictions(probabilities, head.labels, top) if head and probabilities is not None else ()
         self._timings.record(watch)
         result = Result(frame.frame_id, frame.camera, frame.received_ms, version, best, head is None, watch.ms)
-        return Seen(frame, result, bottleneck)
+        return Seen(frame, result, bottleneck, dhash(image))
 
     def _decoded(self, payload: bytes, watch: Stopwatch) -> NDArray[np.uint8]:
         bundle = self.backbone.bundle

@@ -1,16 +1,15 @@
+from pathlib import Path
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.learning.bursts import BURST_MS, NEAR_BITS, Bursts, split_of_group
+from agent.learning.cache import Cache
+from agent.learning.segment import Layout
+from agent.records import Example
 
 HASH = st.integers(0, 2**64 - 1)
-
-
-def joined(bursts: Bursts, camera: str | None, received_ms: int, fingerprint: int) -> int:
-    group = bursts.group_of(camera, received_ms, fingerprint)
-    bursts.add(camera, received_ms, group)
-    return group
 
 
 def far_apart(count: int) -> list[int]:
@@ -20,40 +19,68 @@ def far_apart(count: int) -> list[int]:
 def test_frames_of_one_camera_that_come_close_in_time_are_one_burst() -> None:
     bursts = Bursts()
     hashes = far_apart(6)
-    groups = [joined(bursts, "door", number * BURST_MS, fingerprint) for number, fingerprint in enumerate(hashes)]
+    groups = [bursts.join("door", number * BURST_MS, fingerprint) for number, fingerprint in enumerate(hashes)]
     assert groups == [hashes[0]] * 6  # each within the time of the one before
 
 
 def test_a_pause_or_another_camera_begins_a_new_burst() -> None:
     bursts = Bursts()
     first, second, third = far_apart(3)
-    assert joined(bursts, "door", 0, first) == first
-    assert joined(bursts, "yard", 1, second) == second
-    assert joined(bursts, "door", BURST_MS + 1, third) == third
+    assert bursts.join("door", 0, first) == first
+    assert bursts.join("yard", 1, second) == second
+    assert bursts.join("door", BURST_MS + 1, third) == third
 
 
 def test_pictures_that_look_the_same_belong_together_whenever_and_wherever_they_come() -> None:
     bursts = Bursts()
     (first,) = far_apart(1)
-    joined(bursts, "door", 0, first)
-    assert joined(bursts, "yard", 10 * BURST_MS, first ^ (2**NEAR_BITS - 1)) == first
-    assert joined(bursts, None, 0, first ^ 1) == first
-    assert joined(bursts, None, 0, first ^ (2 ** (NEAR_BITS + 1) - 1)) != first
+    bursts.join("door", 0, first)
+    assert bursts.join("yard", 10 * BURST_MS, first ^ (2**NEAR_BITS - 1)) == first
+    assert bursts.join(None, 0, first ^ 1) == first
+    assert bursts.join(None, 0, first ^ (2 ** (NEAR_BITS + 1) - 1)) != first
 
 
 def test_pictures_that_no_camera_pushed_are_no_burst_however_fast_they_come() -> None:
     bursts = Bursts()
     hashes = far_apart(50)
-    assert [joined(bursts, None, 0, fingerprint) for fingerprint in hashes] == hashes
+    assert [bursts.join(None, 0, fingerprint) for fingerprint in hashes] == hashes
 
 
 @given(st.lists(st.tuples(st.sampled_from(["door", "yard", None]), st.integers(0, 10**6), HASH), max_size=40), HASH)
 def test_groups_do_not_move_when_examples_are_added(examples: list[tuple[str | None, int, int]], another: int) -> None:
     def groups(of: list[tuple[str | None, int, int]]) -> list[int]:
         bursts = Bursts()
-        return [joined(bursts, *example) for example in of]
+        return [bursts.join(*example) for example in of]
 
     assert groups([*examples, ("door", 0, another)])[:-1] == groups(examples)
+
+
+def test_an_even_picture_has_a_group_too() -> None:
+    bursts = Bursts()
+    assert bursts.join(None, 0, 0) == bursts.join(None, 0, 0) != 0
+
+
+def test_groups_survive_in_the_cache(tmp_path: Path) -> None:
+    layout = Layout.of("0" * 32, 4, "uint8", 1.0, 0)
+    first, second, third = far_apart(3)
+
+    def example(number: int, camera: str, group: int) -> Example:
+        return Example(f"{number:016x}", "cup", np.zeros(4, np.uint8), number * 1000, camera, group=group)
+
+    with Cache(tmp_path, layout) as cache:
+        cache.append([example(0, "door", first), example(1, "yard", second), example(2, "door", first)])
+    with Cache(tmp_path, layout) as cache:
+        bursts = cache.bursts()
+    assert bursts.join("door", 2000 + BURST_MS, third) == first
+    assert bursts.join(None, 0, second ^ 3) == second
+    assert bursts.join("yard", 1001 + BURST_MS, third) == third
+
+
+def test_groups_go_on_where_they_were_left() -> None:
+    first, second, third = far_apart(3)
+    bursts = Bursts(np.array([first, second], np.uint64), {"door": (0, second)})
+    assert bursts.join(None, 0, first ^ 1) == first
+    assert bursts.join("door", BURST_MS, third) == second
 
 
 @given(HASH)
