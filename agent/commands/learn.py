@@ -113,7 +113,7 @@ def _example(
 ) -> Example:
     """What nobody named a split for falls on the side of the pictures that look the same."""
     stamp = int(time.time() * 1000)
-    group = bursts.join(None, stamp, fingerprint)
+    group = bursts.join("", picture.label, stamp, fingerprint)
     split, said = picture.split or split_of_group(group), picture.split is not None
     return Example(frame_id, picture.label, bottleneck, stamp, split=split, split_said=said, group=group)
 

@@ -48,21 +48,21 @@ class Contents:
         return {label: int(counts[index]) for label, index in self.names.labels.items() if counts[index]}
 
     def bursts(self) -> Bursts:
-        """The groups of all examples, and where each camera was last."""
+        """The groups of all examples, and where each camera last saw each label."""
         cameras = {index: name for name, index in self.names.cameras.items()}
+        labels = self.names.by_label()
         groups = [np.zeros(0, np.uint64)]
-        last: dict[str, tuple[int, int]] = {}
+        last: dict[tuple[str, str], tuple[int, int]] = {}
         for part in self.parts:
-            usable = part.usable() & (part.column("group") != 0)
-            group, came, camera = (part.column(name)[usable] for name in ("group", "received_ms", "camera"))
-            groups.append(np.unique(group))
-            for index in np.unique(camera).tolist():
-                rows = np.flatnonzero(camera == index)
-                latest = rows[came[rows].argmax()]
-                found = int(came[latest]), int(group[latest])
-                name = cameras.get(index, "")
-                last[name] = max(found, last.get(name, found))
-        return Bursts(np.unique(np.concatenate(groups)), last)
+            entries = part.entries[: part.used][part.usable() & (part.column("group") != 0)]
+            groups.append(np.unique(entries["group"]))
+            latest = entries[np.argsort(entries["received_ms"], kind="stable")]
+            for camera, label in np.unique(latest[["camera", "label"]]).tolist():
+                of_pair = latest[(latest["camera"] == camera) & (latest["label"] == label)][-1]
+                seen = cameras.get(camera, ""), labels.get(label, "")
+                found = int(of_pair["received_ms"]), int(of_pair["group"])
+                last[seen] = max(found, last.get(seen, found))
+        return Bursts(np.unique(np.concatenate(groups)), {seen: found for seen, found in last.items() if seen[0]})
 
     def split_counts(self) -> dict[str, dict[str, int]]:
         counts = np.zeros((names.MOST, len(SPLITS)), np.int64)

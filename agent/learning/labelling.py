@@ -90,7 +90,7 @@ class Labelling:
             )
         result, bottleneck, fingerprint = remembered
         with self._lock:
-            group = self._bursts.join(result.camera, result.received_ms, fingerprint)
+            group = self._bursts.join(result.camera, label, result.received_ms, fingerprint)
         split = split_of_group(group)
         return Example(frame_id, label, bottleneck, result.received_ms, result.camera, split, group=group)
 

@@ -16,48 +16,52 @@ def far_apart(count: int) -> list[int]:
     return [int(number) for number in np.random.default_rng(0).integers(0, 2**63, count)]
 
 
-def test_frames_of_one_camera_that_come_close_in_time_are_one_burst() -> None:
+def test_frames_of_one_camera_and_label_that_come_close_in_time_are_one_burst() -> None:
     bursts = Bursts()
     hashes = far_apart(6)
-    groups = [bursts.join("door", number * BURST_MS, fingerprint) for number, fingerprint in enumerate(hashes)]
+    groups = [bursts.join("door", "cup", number * BURST_MS, each) for number, each in enumerate(hashes)]
     assert groups == [hashes[0]] * 6  # each within the time of the one before
 
 
-def test_a_pause_or_another_camera_begins_a_new_burst() -> None:
+def test_a_pause_another_camera_or_another_label_begins_a_new_burst() -> None:
     bursts = Bursts()
-    first, second, third = far_apart(3)
-    assert bursts.join("door", 0, first) == first
-    assert bursts.join("yard", 1, second) == second
-    assert bursts.join("door", BURST_MS + 1, third) == third
+    first, second, third, fourth = far_apart(4)
+    assert bursts.join("door", "cup", 0, first) == first
+    assert bursts.join("yard", "cup", 1, second) == second
+    assert bursts.join("door", "plate", 1, third) == third
+    assert bursts.join("door", "cup", BURST_MS + 1, fourth) == fourth
 
 
 def test_pictures_that_look_the_same_belong_together_whenever_and_wherever_they_come() -> None:
     bursts = Bursts()
     (first,) = far_apart(1)
-    bursts.join("door", 0, first)
-    assert bursts.join("yard", 10 * BURST_MS, first ^ (2**NEAR_BITS - 1)) == first
-    assert bursts.join(None, 0, first ^ 1) == first
-    assert bursts.join(None, 0, first ^ (2 ** (NEAR_BITS + 1) - 1)) != first
+    bursts.join("door", "cup", 0, first)
+    assert bursts.join("yard", "plate", 10 * BURST_MS, first ^ (2**NEAR_BITS - 1)) == first
+    assert bursts.join("", "cup", 0, first ^ 1) == first
+    assert bursts.join("", "cup", 0, first ^ (2 ** (NEAR_BITS + 1) - 1)) != first
 
 
-def test_pictures_that_no_camera_pushed_are_no_burst_however_fast_they_come() -> None:
+def test_pictures_without_a_camera_are_no_burst_however_fast_they_come() -> None:
     bursts = Bursts()
     hashes = far_apart(50)
-    assert [bursts.join(None, 0, fingerprint) for fingerprint in hashes] == hashes
+    assert [bursts.join("", "cup", 0, each) for each in hashes] == hashes
 
 
-@given(st.lists(st.tuples(st.sampled_from(["door", "yard", None]), st.integers(0, 10**6), HASH), max_size=40), HASH)
-def test_groups_do_not_move_when_examples_are_added(examples: list[tuple[str | None, int, int]], another: int) -> None:
-    def groups(of: list[tuple[str | None, int, int]]) -> list[int]:
+SEEN = st.tuples(st.sampled_from(["door", "yard", ""]), st.sampled_from(["cup", "plate"]), st.integers(0, 10**6), HASH)
+
+
+@given(st.lists(SEEN, max_size=40), HASH)
+def test_groups_do_not_move_when_examples_are_added(examples: list[tuple[str, str, int, int]], another: int) -> None:
+    def groups(of: list[tuple[str, str, int, int]]) -> list[int]:
         bursts = Bursts()
         return [bursts.join(*example) for example in of]
 
-    assert groups([*examples, ("door", 0, another)])[:-1] == groups(examples)
+    assert groups([*examples, ("door", "cup", 0, another)])[:-1] == groups(examples)
 
 
 def test_an_even_picture_has_a_group_too() -> None:
     bursts = Bursts()
-    assert bursts.join(None, 0, 0) == bursts.join(None, 0, 0) != 0
+    assert bursts.join("", "cup", 0, 0) == bursts.join("", "cup", 0, 0) != 0
 
 
 def test_groups_survive_in_the_cache(tmp_path: Path) -> None:
@@ -71,16 +75,9 @@ def test_groups_survive_in_the_cache(tmp_path: Path) -> None:
         cache.append([example(0, "door", first), example(1, "yard", second), example(2, "door", first)])
     with Cache(tmp_path, layout) as cache:
         bursts = cache.bursts()
-    assert bursts.join("door", 2000 + BURST_MS, third) == first
-    assert bursts.join(None, 0, second ^ 3) == second
-    assert bursts.join("yard", 1001 + BURST_MS, third) == third
-
-
-def test_groups_go_on_where_they_were_left() -> None:
-    first, second, third = far_apart(3)
-    bursts = Bursts(np.array([first, second], np.uint64), {"door": (0, second)})
-    assert bursts.join(None, 0, first ^ 1) == first
-    assert bursts.join("door", BURST_MS, third) == second
+    assert bursts.join("door", "cup", 2000 + BURST_MS, third) == first
+    assert bursts.join("", "cup", 0, second ^ 3) == second
+    assert bursts.join("yard", "cup", 1001 + BURST_MS, third) == third
 
 
 @given(HASH)
