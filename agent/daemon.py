@@ -12,10 +12,10 @@ from agent.config import Config, RetrainConfig
 from agent.ingress.http import Api
 from agent.ingress.inbox import Inbox
 from agent.ingress.server import Server
+from agent.learning.cache.upkeep import Upkeep
 from agent.learning.labelling import Labelling, RecentFrames
 from agent.learning.pausing import Conditions, Limits
 from agent.learning.retraining import Retraining
-from agent.learning.upkeep import Upkeep
 from agent.reporting.announcer import Announcer
 from agent.reporting.broker import Broker
 from agent.reporting.timing import Timings

@@ -26,11 +26,10 @@ from numpy.typing import NDArray
 
 from agent.commands.terminal import columns
 from agent.config import CacheConfig
-from agent.learning import segment
-from agent.learning.cache import Cache, CachedExamples
+from agent.learning.cache import Cache, CachedExamples, segment
+from agent.learning.cache.segment import Layout
 from agent.learning.examples import Batch, Shuffled, blocks, in_memory
 from agent.learning.progress import Phases
-from agent.learning.segment import Layout
 from agent.learning.training import Settings
 from agent.records import Example
 from tests import loop_device

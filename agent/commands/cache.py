@@ -7,8 +7,8 @@ from typing import Any
 from agent.commands.terminal import columns, show, state_folder
 from agent.errors import StateError, UnknownFrameError
 from agent.learning.cache import Cache
-from agent.learning.checking import check
-from agent.learning.wear import years
+from agent.learning.cache.checking import check
+from agent.learning.cache.wear import years
 from agent.records import SPLITS, checked_label
 
 EXAMPLE = """\

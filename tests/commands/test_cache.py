@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from agent import cli
-from agent.learning import segment
-from agent.learning.cache import Cache
-from agent.learning.segment import Layout
+from agent.learning.cache import Cache, segment
+from agent.learning.cache.segment import Layout
 from agent.records import Example
 
 LAYOUT = Layout.of("0" * 32, 24, "uint8", 1.0, 0)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.learning import segment
-from agent.learning.journal import Journal
-from agent.learning.segment import Layout
+from agent.learning.cache import segment
+from agent.learning.cache.journal import Journal
+from agent.learning.cache.segment import Layout
 
 pytestmark = pytest.mark.slow
 

@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from agent.errors import StateError
-from agent.learning import segment
-from agent.learning.cache import Cache
-from agent.learning.checking import check
+from agent.learning.cache import Cache, segment
+from agent.learning.cache.checking import check
 from tests import loop_device
-from tests.learning.test_cache import LAYOUT, contents, example, expected
+from tests.learning.cache.test_cache import LAYOUT, contents, example, expected
 from tests.loop_device import LoopDevice
 
 pytestmark = [
@@ -33,10 +32,10 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from agent.config import CacheConfig
-from agent.learning import segment, compaction
+from agent.learning.cache import segment, compaction
 segment.TARGET_BYTES = 0
 compaction.FRESH_SEGMENTS = 3
-from tests.learning.test_cache import LAYOUT, Cache, example
+from tests.learning.cache.test_cache import LAYOUT, Cache, example
 cache = Cache(Path(sys.argv[1]), LAYOUT)
 for number in range(100_000):
     cache.append([example(number, "new")])

@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import BusyError, LastlayerError, MismatchError, StateError, UnknownFrameError
-from agent.learning import compaction, names, segment
-from agent.learning.cache import Cache
-from agent.learning.checking import Fault, check
-from agent.learning.segment import Layout
+from agent.learning.cache import Cache, compaction, names, segment
+from agent.learning.cache.checking import Fault, check
+from agent.learning.cache.segment import Layout
 from agent.records import SPLITS, Example
 
 LAYOUT = Layout.of("0" * 32, 24, "uint8", 0.0235285, 3)
@@ -81,12 +80,12 @@ def test_examples_are_on_flash_when_append_returns(tmp_path: Path) -> None:
     program = (
         "import sys; sys.path.insert(0, '.')\n"
         "from pathlib import Path; import os, signal\n"
-        "from tests.learning.test_cache import Cache, LAYOUT, example\n"
+        "from tests.learning.cache.test_cache import Cache, LAYOUT, example\n"
         f"cache = Cache(Path({str(tmp_path)!r}), LAYOUT)\n"
         "for number in range(20): cache.append([example(number)])\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     ended = subprocess.run([sys.executable, "-c", program], cwd=root)
     assert ended.returncode == -9
     with Cache(tmp_path, LAYOUT) as cache:

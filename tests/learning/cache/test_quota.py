@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from agent.config import CacheConfig
 from agent.errors import StateError
 from agent.learning.cache import Cache
-from agent.learning.checking import check
-from agent.learning.quota import surpluses
-from agent.learning.segment import Layout
+from agent.learning.cache.checking import check
+from agent.learning.cache.quota import surpluses
+from agent.learning.cache.segment import Layout
 from agent.records import Example
 
 LAYOUT = Layout.of("0" * 32, 1024, "uint8", 1.0, 0)

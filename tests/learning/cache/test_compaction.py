@@ -6,12 +6,11 @@ import pytest
 
 from agent.config import CacheConfig
 from agent.errors import StateError
-from agent.learning import compaction, segment
-from agent.learning.cache import Cache
-from agent.learning.checking import check
-from agent.learning.upkeep import Upkeep
-from tests.learning.crashing import Killed, abandon, killed_at
-from tests.learning.test_cache import LAYOUT, contents, example, expected, flip, labels
+from agent.learning.cache import Cache, compaction, segment
+from agent.learning.cache.checking import check
+from agent.learning.cache.upkeep import Upkeep
+from tests.learning.cache.crashing import Killed, abandon, killed_at
+from tests.learning.cache.test_cache import LAYOUT, contents, example, expected, flip, labels
 from tests.waiting import until
 
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.learning import wear
-from agent.learning.wear import Wear, read_counts, years
+from agent.learning.cache import wear
+from agent.learning.cache.wear import Wear, read_counts, years
 
 
 def test_counts_are_kept_by_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.learning.bookkeeping import Part
+from agent.learning.cache.bookkeeping import Part
 
 
 def victims(parts: list[Part], count: int) -> list[tuple[Part, NDArray[np.int64]]]:

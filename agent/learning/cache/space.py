@@ -8,11 +8,11 @@ from pathlib import Path
 from agent.config import CacheConfig
 from agent.errors import StateError
 from agent.files import sync_folder
-from agent.learning import bookkeeping, compaction, quota, segment
-from agent.learning.changes import Changes
-from agent.learning.contents import Contents
-from agent.learning.segment import Layout
-from agent.learning.wear import Wear
+from agent.learning.cache import bookkeeping, compaction, quota, segment
+from agent.learning.cache.changes import Changes
+from agent.learning.cache.contents import Contents
+from agent.learning.cache.segment import Layout
+from agent.learning.cache.wear import Wear
 
 log = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ import numpy as np
 
 from agent.errors import StateError
 from agent.files import sync_folder
-from agent.learning import bookkeeping, journal, segment
-from agent.learning.bookkeeping import ROTTEN, Part
-from agent.learning.contents import Contents
-from agent.learning.names import Names
-from agent.learning.segment import Layout, Segment
+from agent.learning.cache import bookkeeping, journal, segment
+from agent.learning.cache.bookkeeping import ROTTEN, Part
+from agent.learning.cache.contents import Contents
+from agent.learning.cache.names import Names
+from agent.learning.cache.segment import Layout, Segment
 
 log = logging.getLogger(__name__)
 

@@ -17,18 +17,16 @@ from numpy.typing import NDArray
 
 from agent.config import CacheConfig
 from agent.errors import BusyError, LabelError, StateError, UnknownFrameError
-from agent.learning import opening, segment
-from agent.learning.appending import Appender
-from agent.learning.bookkeeping import SAID
 from agent.learning.bursts import Bursts
-from agent.learning.changes import Changes
-from agent.learning.reading import CachedExamples
-from agent.learning.segment import Layout
-from agent.learning.space import Space
-from agent.learning.wear import Wear, years
+from agent.learning.cache import opening, segment
+from agent.learning.cache.appending import Appender
+from agent.learning.cache.bookkeeping import SAID
+from agent.learning.cache.changes import Changes
+from agent.learning.cache.reading import CachedExamples
+from agent.learning.cache.segment import Layout
+from agent.learning.cache.space import Space
+from agent.learning.cache.wear import Wear, years
 from agent.records import SPLITS, Example
-
-__all__ = ["Cache", "CachedExamples"]
 
 _STOP_S = 5.0
 

@@ -11,12 +11,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from agent.learning import compaction, segment
-from agent.learning.cache import Cache
-from agent.learning.checking import check
+from agent.learning.cache import Cache, compaction, segment
+from agent.learning.cache.checking import check
 from agent.records import Example
-from tests.learning.crashing import Killed, abandon, killed_at
-from tests.learning.test_cache import LAYOUT, labels
+from tests.learning.cache.crashing import Killed, abandon, killed_at
+from tests.learning.cache.test_cache import LAYOUT, labels
 
 FRAMES = st.integers(0, 60)
 LABELS = st.sampled_from(["a", "b", "c", "ß"])

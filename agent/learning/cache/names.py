@@ -1,6 +1,6 @@
 """Labels and cameras of a cache: a record carries their numbers, the journal says what they are called."""
 
-from agent.learning.journal import Entry
+from agent.learning.cache.journal import Entry
 
 MOST = 1 << 16
 

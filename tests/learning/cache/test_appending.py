@@ -7,10 +7,9 @@ import pytest
 
 from agent.config import CacheConfig
 from agent.errors import StateError
-from agent.learning import segment
-from agent.learning.cache import Cache
-from agent.learning.checking import check
-from tests.learning.test_cache import LAYOUT, contents, example, expected
+from agent.learning.cache import Cache, segment
+from agent.learning.cache.checking import check
+from tests.learning.cache.test_cache import LAYOUT, contents, example, expected
 from tests.waiting import until
 
 

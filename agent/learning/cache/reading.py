@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import StateError
-from agent.learning import segment
-from agent.learning.bookkeeping import SAID, Part
+from agent.learning.cache import segment
+from agent.learning.cache.bookkeeping import SAID, Part
+from agent.learning.cache.segment import Layout, Segment
 from agent.learning.examples import lent
-from agent.learning.segment import Layout, Segment
 
 log = logging.getLogger(__name__)
 

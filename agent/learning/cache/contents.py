@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agent.learning import bookkeeping, names
-from agent.learning.bookkeeping import Part
 from agent.learning.bursts import Bursts
-from agent.learning.names import Names
+from agent.learning.cache import bookkeeping, names
+from agent.learning.cache.bookkeeping import Part
+from agent.learning.cache.names import Names
 from agent.records import SPLITS
 
 

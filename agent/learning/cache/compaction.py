@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.learning import segment
-from agent.learning.bookkeeping import DROPPED, RELABELLED, ROTTEN, SAID, Part
-from agent.learning.reading import gather
-from agent.learning.segment import Layout, Segment
+from agent.learning.cache import segment
+from agent.learning.cache.bookkeeping import DROPPED, RELABELLED, ROTTEN, SAID, Part
+from agent.learning.cache.reading import gather
+from agent.learning.cache.segment import Layout, Segment
 
 log = logging.getLogger(__name__)
 

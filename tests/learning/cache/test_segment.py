@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from agent.errors import StateError
-from agent.learning import segment
-from agent.learning.bookkeeping import load_parts
-from agent.learning.segment import Layout
+from agent.learning.cache import segment
+from agent.learning.cache.bookkeeping import load_parts
+from agent.learning.cache.segment import Layout
 
 LAYOUT = Layout.of("0" * 32, 6, "uint8", 0.5, 3)
 

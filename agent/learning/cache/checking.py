@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from agent.errors import StateError
-from agent.learning import journal, segment
-from agent.learning.bookkeeping import load_parts
-from agent.learning.names import Names
-from agent.learning.segment import Layout, Segment
+from agent.learning.cache import journal, segment
+from agent.learning.cache.bookkeeping import load_parts
+from agent.learning.cache.names import Names
+from agent.learning.cache.segment import Layout, Segment
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.learning import segment
-from agent.learning.journal import Entry
-from agent.learning.segment import ENTRY, Segment
+from agent.learning.cache import segment
+from agent.learning.cache.journal import Entry
+from agent.learning.cache.segment import ENTRY, Segment
 
 SAID = 1  # flags: somebody said the split
 RELABELLED = 2  # in memory only: the label is not the one on flash

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from agent.errors import StateError
-from agent.learning import bookkeeping, names, segment
-from agent.learning.contents import Contents
-from agent.learning.journal import Entry, Journal, read
-from agent.learning.wear import Wear
+from agent.learning.cache import bookkeeping, names, segment
+from agent.learning.cache.contents import Contents
+from agent.learning.cache.journal import Entry, Journal, read
+from agent.learning.cache.wear import Wear
 
 
 class Changes:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import StateError
-from agent.learning import bookkeeping, segment
-from agent.learning.bookkeeping import DROPPED, Part
-from agent.learning.wear import Wear
+from agent.learning.cache import bookkeeping, segment
+from agent.learning.cache.bookkeeping import DROPPED, Part
+from agent.learning.cache.wear import Wear
 
 log = logging.getLogger(__name__)
 
