@@ -17,7 +17,7 @@ from agent.errors import (
     UnknownFrameError,
     UnknownHeadError,
 )
-from agent.ingress.server import Reply, Request, error_reply
+from agent.ingress.connection import Reply, Request, error_reply
 from agent.service import Service
 from agent.vision.classifier import TOP
 

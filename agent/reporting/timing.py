@@ -19,6 +19,7 @@ import re
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
@@ -51,12 +52,12 @@ class Lap:
             self._add(self._phase, self.ms, self._images)
 
 
-class Timer:
+class Timer(ABC):
     """What phases are timed with."""
 
+    @abstractmethod
     def add(self, phase: str, ms: float, images: int = 1) -> None:
         """Counts a phase that took ms milliseconds and went over so many images."""
-        raise NotImplementedError
 
     def phase(self, name: str, images: int = 1) -> Lap:
         """Times the block of a with statement."""

@@ -9,7 +9,8 @@ import pytest
 
 from agent.errors import ServiceError
 from agent.ingress import server as server_module
-from agent.ingress.server import Reply, Request, Server
+from agent.ingress.connection import Reply, Request
+from agent.ingress.server import Server
 from tests.waiting import until
 
 
