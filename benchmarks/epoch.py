@@ -1,0 +1,78 @@
+"""An epoch of the study, 100,000 examples of 100 classes in batches of 100, beside the study's own scheme.
+
+    python -m benchmarks.epoch [--folder DIR]
+
+Theirs: one text file a bottleneck, 100 of them read and parsed for each step, and the step in plain float32 numpy;
+over some steps, the epoch by the rule of three. Ours: a whole epoch from a real cache, twice. Both with a warm page
+cache and one BLAS thread. `input` is reading and parsing, or the phase file_access. Ends with 1 where a goal is missed.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import numpy as np
+
+from agent.measuring.learning import Effort, measure_epochs, measure_validations, synthetic_cache
+from benchmarks.cache import TextFiles
+from benchmarks.step import plain_numpy
+
+EXAMPLES, CLASSES, BATCH = 100_000, 100, 100
+STEPS = 40
+GOAL_RATIO, GOAL_INPUT = 15.0, 0.10
+
+
+def theirs(folder: Path, seed: int) -> tuple[float, float]:
+    """Seconds an epoch of the text scheme takes, and those of them for input."""
+    rng = np.random.default_rng(seed)
+    files = TextFiles(folder, rng)
+    step = plain_numpy(CLASSES, BATCH)
+    reading, training = [], []
+    for _ in range(STEPS):
+        began = time.perf_counter()
+        batch = files.batch()
+        read = time.perf_counter()
+        step(batch, rng.integers(0, CLASSES, BATCH, np.int32))  # type: ignore[arg-type]
+        reading.append(read - began)
+        training.append(time.perf_counter() - read)
+    steps = EXAMPLES / BATCH
+    input_s = statistics.median(reading) * steps
+    return input_s + statistics.median(training) * steps, input_s
+
+
+def ours(folder: Path, seed: int) -> tuple[float, float]:
+    """Seconds an epoch takes, and those of them for input."""
+    effort = Effort(EXAMPLES, 1000, {BATCH: 2}, 2, part=20_000, epochs=2, whole_s=120.0)
+    with synthetic_cache(folder, seed) as cache:
+        cache.grow(EXAMPLES)
+        epoch = measure_epochs(cache, measure_validations(cache.examples(), effort, seed), effort, seed)[0]
+    if epoch.extrapolated:
+        sys.exit("epoch: a whole epoch would take more than two minutes here")
+    return epoch.mean_ms / 1000, epoch.parts_ms["file_access"] / 1000
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, help="where the files lie meanwhile (default: the temporary folder)")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=asked.folder) as scratch:
+        (Path(scratch) / "text").mkdir()
+        text_s, text_input_s = theirs(Path(scratch) / "text", seed=0)
+        own_s, own_input_s = ours(Path(scratch), seed=0)
+    print(f"{'an epoch':<28}{'s':>10}{'input s':>10}{'share':>8}")
+    for name, whole, reading in (("text files, plain numpy", text_s, text_input_s), ("the cache", own_s, own_input_s)):
+        print(f"{name:<28}{whole:>10.2f}{reading:>10.2f}{reading / whole:>8.0%}")
+    ratio, share = text_s / own_s, own_input_s / own_s
+    print(f"\n{ratio:.1f} times as fast; goal: at least {GOAL_RATIO:g}   {'PASS' if ratio >= GOAL_RATIO else 'FAIL'}")
+    print(f"input {share:.1%} of it; goal: at most {GOAL_INPUT:.0%}   {'PASS' if share <= GOAL_INPUT else 'FAIL'}")
+    return 0 if ratio >= GOAL_RATIO and share <= GOAL_INPUT else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
