@@ -5,11 +5,11 @@ answer the same examples, so only those on which exactly one of them is right te
 which the head in service got right and the new one does not, and `gained`, the other way round. The new head is
 worse if
 
-    (lost - gained) / n  >  margin + 1.645 sqrt(lost + gained) / n
+    (lost - gained) / n  >  max(margin, 1.645 sqrt(lost + gained) / n)
 
 The root is the standard error of lost - gained for two heads that are equally good, 1.645 of them are exceeded by
-chance once in twenty. So a single example, or three of ten, do not block a head where there are few to judge by, and
-with thousands the margin alone decides.
+chance once in twenty. So a single example, or two of eight, do not block a head where there are few to judge by, and
+with hundreds the margin alone decides.
 """
 
 import math
@@ -148,7 +148,7 @@ def _compared(answers: _Answers, version: str, margin: float) -> Comparison | No
         return None
     now, before = answers.right[answers.shared], answers.right_before[answers.shared]
     lost, gained = int((before & ~now).sum()), int((now & ~before).sum())
-    allowed = margin + STANDARD_ERRORS * math.sqrt(lost + gained) / examples
+    allowed = max(margin, STANDARD_ERRORS * math.sqrt(lost + gained) / examples)
     return Comparison(version, examples, float(now.mean()), float(before.mean()), lost, gained, allowed)
 
 
