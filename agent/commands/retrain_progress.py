@@ -28,7 +28,8 @@ class Pace:
         if progress.stage != self._stage or progress.step <= 1:
             self._stage, self._began = progress.stage, self._last
         self._last = self._now()
-        return (self._last - self._began) / max(progress.step, 1) * (progress.steps - progress.step)
+        done = max(progress.step - progress.resumed, 1)  # in this process
+        return (self._last - self._began) / done * (progress.steps - progress.step)
 
     def _now(self) -> float:
         return self._clock() - self._paused_s()
