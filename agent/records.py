@@ -70,9 +70,9 @@ class Result:
             "camera": self.camera,
             "received_ms": self.received_ms,
             "head": self.head,
-            "predictions": [{"label": p.label, "probability": p.probability} for p in self.predictions],
+            "predictions": [{"label": p.label, "probability": round(p.probability, 6)} for p in self.predictions],
             "unknown": self.unknown,
-            "timings_ms": self.timings_ms,
+            "timings_ms": {phase: round(ms, 3) for phase, ms in self.timings_ms.items()},
         }
 
 
@@ -83,7 +83,7 @@ class Seen:
     frame: Frame
     result: Result
     bottleneck: NDArray[np.generic]  # [D], in the dtype of the backbone's output
-    fingerprint: int  # the perceptual hash of the picture, 64 bits
+    thumbnail: NDArray[np.uint8]  # for the perceptual hash of the picture, if it comes to be labelled
 
 
 @dataclass(frozen=True, slots=True)

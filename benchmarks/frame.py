@@ -42,7 +42,7 @@ from agent.vision.backbone import Backbone
 from agent.vision.image import decode
 
 PICTURE_BYTES = 100_000
-DAEMONS = 3  # one after another: where its memory comes to lie makes one faster than the next
+DAEMONS = 5  # one after another: where its memory comes to lie makes one faster than the next
 WARM_UP = 50  # rounds
 PATIENCE_S = 60.0
 INSIDE = ("decode", "session_run", "result_processing")  # the daemon's own timings of a frame; they do not overlap

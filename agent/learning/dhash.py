@@ -8,17 +8,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 _ROWS, _COLUMNS = 8, 9
+_THUMBNAIL = 24  # pixels, about
 _WEIGHTS = np.left_shift(np.uint64(1), np.arange(64, dtype=np.uint64))
 
 
-def dhash(image: NDArray[np.uint8]) -> int:
-    """The hash of RGB pixels [height, width, 3], both sides at least 9; 64 bits."""
-    green = image[:, :, 1]  # most of what the eye takes for brightness, without a conversion
-    height, width = green.shape
-    rows = np.add.reduceat(green, np.arange(_ROWS) * height // _ROWS, axis=0, dtype=np.float32)
+def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What a hash needs of RGB pixels [height, width, 3], in half a kB and at next to no cost: every frame gets one."""
+    step = max(1, min(image.shape[:2]) // _THUMBNAIL)
+    small: NDArray[np.uint8] = image[::step, ::step, 1].copy()  # green: most of what the eye takes for brightness
+    return small
+
+
+def dhash(small: NDArray[np.uint8]) -> int:
+    """The hash of a thumbnail; 64 bits."""
+    height, width = small.shape
+    rows = np.add.reduceat(small, np.arange(_ROWS) * height // _ROWS, axis=0, dtype=np.float32)
     cells = np.add.reduceat(rows, np.arange(_COLUMNS) * width // _COLUMNS, axis=1)
-    # Rows and columns that do not divide evenly hold one pixel more or less: means, not sums.
-    cells /= np.diff(np.arange(_COLUMNS + 1) * width // _COLUMNS)
+    # Where the width does not divide evenly, columns hold one pixel more or less: means, not sums.
+    cells /= np.maximum(np.diff(np.arange(_COLUMNS + 1) * width // _COLUMNS), 1)
     brighter = cells[:, 1:] > cells[:, :-1]
     return int(_WEIGHTS[brighter.ravel()].sum(dtype=np.uint64))
 

@@ -15,6 +15,7 @@ from agent.errors import StateError
 from agent.records import Prediction
 
 FORMAT = 1
+FEW_LABELS = 64
 
 Float32 = NDArray[np.float32]
 
@@ -121,6 +122,10 @@ def predictions(probabilities: Float32, labels: Sequence[str], top: int) -> tupl
     top = min(top, len(labels))
     if top < 1:
         return ()
+    if len(labels) <= FEW_LABELS:  # sorting them takes less time than calling numpy
+        values = probabilities.tolist()
+        ranked = sorted(range(len(values)), key=values.__getitem__, reverse=True)[:top]  # stable: ties as they come
+        return tuple(Prediction(labels[index], values[index]) for index in ranked)
     least = np.partition(probabilities, len(labels) - top)[len(labels) - top]
     best = np.flatnonzero(probabilities >= least)  # more than `top` where the last ones are equal
     order = np.argsort(-probabilities[best], kind="stable")[:top]

@@ -5,11 +5,13 @@ import threading
 from collections import OrderedDict
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import UnknownFrameError
 from agent.learning.bursts import split_of_group
 from agent.learning.cache import Cache
+from agent.learning.dhash import dhash
 from agent.records import Example, Result, Seen, checked_label
 from agent.reporting.timing import Timings
 
@@ -24,12 +26,12 @@ class RecentFrames:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._frames: OrderedDict[str, tuple[Result, NDArray[Any], int]] = OrderedDict()
+        self._frames: OrderedDict[str, tuple[Result, NDArray[Any], NDArray[np.uint8]]] = OrderedDict()
         self._lock = threading.Lock()
 
     def remember(self, seen: Seen) -> None:
         with self._lock:
-            self._frames[seen.frame.frame_id] = seen.result, seen.bottleneck, seen.fingerprint
+            self._frames[seen.frame.frame_id] = seen.result, seen.bottleneck, seen.thumbnail
             if len(self._frames) > self._capacity:
                 self._frames.popitem(last=False)
 
@@ -38,8 +40,8 @@ class RecentFrames:
         with self._lock:
             return [result for result, _, _ in reversed(self._frames.values())]
 
-    def get(self, frame_id: str) -> tuple[Result, NDArray[Any], int] | None:
-        """Result, bottleneck [D] and perceptual hash of a frame; None if it is not remembered."""
+    def get(self, frame_id: str) -> tuple[Result, NDArray[Any], NDArray[np.uint8]] | None:
+        """Result, bottleneck [D] and thumbnail of a frame; None if it is not remembered."""
         with self._lock:
             return self._frames.get(frame_id)
 
@@ -88,9 +90,9 @@ class Labelling:
                 f"the frame {frame_id[:32]!r} is not remembered: it was never here, or too many came since; "
                 "send the picture again with its label"
             )
-        result, bottleneck, fingerprint = remembered
+        result, bottleneck, small = remembered
         with self._lock:
-            group = self._bursts.join(result.camera, label, result.received_ms, fingerprint)
+            group = self._bursts.join(result.camera, label, result.received_ms, dhash(small))
         split = split_of_group(group)
         return Example(frame_id, label, bottleneck, result.received_ms, result.camera, split, group=group)
 

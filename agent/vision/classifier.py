@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import MismatchError
-from agent.learning.dhash import dhash
+from agent.learning.dhash import dhash, thumbnail
 from agent.learning.head import Head, predictions
 from agent.records import Frame, Result, Seen
 from agent.reporting.timing import Stopwatch, Timings
@@ -53,7 +53,7 @@ class Classifier:
         with self._turn, watch.phase("bottleneck"):
             bottleneck = self.backbone.bottleneck(image)
         self._timings.record(watch)
-        return bottleneck, dhash(image)
+        return bottleneck, dhash(thumbnail(image))
 
     def classify(self, frame: Frame, top: int = TOP) -> Seen:
         """Raises ImageError where the frame's bytes are no good picture."""
@@ -68,7 +68,7 @@ class Classifier:
             best = predictions(probabilities, head.labels, top) if head and probabilities is not None else ()
         self._timings.record(watch)
         result = Result(frame.frame_id, frame.camera, frame.received_ms, version, best, head is None, watch.ms)
-        return Seen(frame, result, bottleneck, dhash(image))
+        return Seen(frame, result, bottleneck, thumbnail(image))
 
     def _decoded(self, payload: bytes, watch: Stopwatch) -> NDArray[np.uint8]:
         bundle = self.backbone.bundle
