@@ -72,7 +72,9 @@ class HttpConfig:
     remember_frames: Annotated[
         int, Rule("How many recent frames can be labelled without sending them again.", 1, 100_000)
     ] = 1000
-    inbox: Annotated[int, Rule("How many frames may wait; beyond that, senders are told to come again.", 1, 1000)] = 16
+    inbox: Annotated[
+        int, Rule("How many frames may be under way; beyond that, senders are told to come again.", 1, 1000)
+    ] = 16
 
     def __post_init__(self) -> None:
         if not self.open and not is_loopback(self.host):

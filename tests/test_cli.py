@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from agent.errors import BusyError
+from agent.learning.cache import Cache
+from agent.records import SPLITS
 from tests.conftest import write_class_folders
 from tests.daemon import ROOT, Daemon, lastlayer
 
@@ -94,6 +96,21 @@ def test_val_and_test_rows_of_a_list_are_never_trained_on(tmp_path: Path, pictur
     for split, images in [("train", 14), ("val", 6), ("test", 6)]:
         evaluated = as_json("--state", state, "evaluate", pictures / "split.csv", "--split", split)
         assert evaluated["images"] == images
+
+
+def test_a_folder_is_evaluated_by_the_splits_that_it_was_learnt_with(
+    tmp_path: Path, photographs: list[np.ndarray]
+) -> None:
+    pictures, state = write_class_folders(tmp_path / "pictures", photographs, 40), tmp_path / "state"
+    lastlayer("--state", state, "learn", pictures)
+    trained = as_json("--state", state, "retrain")["examples"]
+    with Cache.read(state / "cache") as cache:
+        splits = cache.examples().splits
+        counts = {split: int((splits == number).sum()) for number, split in enumerate(SPLITS)}
+    assert counts["train"] == trained
+    assert counts["val"] + counts["test"] > 0
+    for split in (split for split, count in counts.items() if count):
+        assert as_json("--state", state, "evaluate", pictures, "--split", split)["images"] == counts[split]
 
 
 def test_the_settings_of_the_study_can_be_asked_for(state: Path) -> None:

@@ -10,12 +10,13 @@ import numpy as np
 
 from agent.commands.terminal import columns, progress, say, show, state_folder
 from agent.errors import DatasetError, ImageError, StateError
+from agent.learning.cache import Cache
 from agent.learning.dataset import LabelledPicture, open_dataset
 from agent.learning.head import Head
 from agent.learning.labelling import picture_id
 from agent.learning.metrics import Evaluation, Tally
 from agent.learning.splits import split_of
-from agent.records import SPLITS
+from agent.records import SPLITS, Split
 from agent.reporting.timing import Timings, table
 from agent.state import existing_state
 from agent.vision.backbone import FAMILY
@@ -53,7 +54,8 @@ def execute(arguments: argparse.Namespace) -> int:
     classifier.put_into_service(version, head)
     with open_dataset(arguments.source) as pictures:
         if arguments.split:
-            pictures = [picture for picture in pictures if _split(picture) == arguments.split]
+            learnt = _Learnt(state.folder / "cache")
+            pictures = [picture for picture in pictures if learnt.split(picture) == arguments.split]
         evaluation, failed = evaluate(progress(pictures, "evaluate"), classifier, head, timings)
     if evaluation is None:
         of_split = f" of the split {arguments.split}" if arguments.split else ""
@@ -89,14 +91,30 @@ def evaluate(
     return (tally.evaluation() if images else None), failed
 
 
-def _split(picture: LabelledPicture) -> str:
-    """What the picture was learnt as: its split where one is given, its hash otherwise."""
-    if picture.split is not None:
-        return picture.split
-    try:
-        return split_of(bytes.fromhex(picture_id(picture.read())))
-    except (OSError, zipfile.BadZipFile):
-        return "train"
+class _Learnt:
+    """The splits of what the cache holds, as a training sees them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._frame_ids, self._splits = np.zeros(0, np.uint64), np.zeros(0, np.uint8)
+        if any(folder.glob("*.seg")):
+            with Cache.read(folder) as cache:
+                examples = cache.examples()
+            order = np.argsort(examples.frame_ids)
+            self._frame_ids, self._splits = examples.frame_ids[order], examples.splits[order]
+
+    def split(self, picture: LabelledPicture) -> Split:
+        """The one that is named, or that it was learnt with; what was never learnt falls where its hash says."""
+        if picture.split is not None:
+            return picture.split
+        try:
+            frame_id = picture_id(picture.read())
+        except (OSError, zipfile.BadZipFile):
+            return "train"
+        number = np.uint64(int(frame_id, 16))
+        at = int(np.searchsorted(self._frame_ids, number))
+        if at < len(self._frame_ids) and self._frame_ids[at] == number:
+            return SPLITS[int(self._splits[at])]
+        return split_of(bytes.fromhex(frame_id))
 
 
 def _text(version: str, evaluation: Evaluation) -> str:
