@@ -54,27 +54,29 @@ def _host_name(host: str) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
+class FramesConfig:
+    max_bytes: Annotated[int, Rule("The largest picture that is accepted, in bytes.", 1024, 268_435_456)] = 10_485_760
+    max_pixels: Annotated[
+        int, Rule("The largest picture that is decoded, in pixels; one takes 3 bytes of memory.", 1, 500_000_000)
+    ] = 40_000_000
+    inbox: Annotated[
+        int, Rule("How many frames may be under way; beyond that, senders wait or are told to come again.", 1, 1000)
+    ] = 16
+    remember: Annotated[int, Rule("How many recent frames can be labelled without sending them again.", 1, 100_000)] = (
+        1000
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class HttpConfig:
     host: Annotated[str, Rule("The address to listen on.", check=_host_name)] = "127.0.0.1"
     port: Annotated[int, Rule("The port to listen on; 0 takes any free one.", 0, 65_535)] = 8080
     open: Annotated[
         bool, Rule("true lets anyone on the network use this board, without a password; needed off loopback.")
     ] = False
-    max_body_bytes: Annotated[int, Rule("The largest picture that is accepted, in bytes.", 1024, 268_435_456)] = (
-        10_485_760
-    )
-    max_pixels: Annotated[
-        int, Rule("The largest picture that is decoded, in pixels; one takes 3 bytes of memory.", 1, 500_000_000)
-    ] = 40_000_000
     request_timeout_s: Annotated[float, Rule("Seconds within which a whole request must have arrived.", 0.1, 3600)] = (
         10.0
     )
-    remember_frames: Annotated[
-        int, Rule("How many recent frames can be labelled without sending them again.", 1, 100_000)
-    ] = 1000
-    inbox: Annotated[
-        int, Rule("How many frames may be under way; beyond that, senders are told to come again.", 1, 1000)
-    ] = 16
 
     def __post_init__(self) -> None:
         if not self.open and not is_loopback(self.host):
@@ -175,6 +177,7 @@ class Config:
         Path | None, Rule("The folder of the cache and the heads.", null="--state, or the usual place of the user")
     ] = None
     threads: Annotated[int, Rule("Threads of the backbone.", 1, 256)] = 1
+    frames: FramesConfig = field(default_factory=FramesConfig)
     http: HttpConfig = field(default_factory=HttpConfig)
     mqtt: MqttConfig = field(default_factory=MqttConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)

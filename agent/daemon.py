@@ -3,15 +3,17 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from agent.config import Config, RetrainConfig
 from agent.ingress.http import Api
 from agent.ingress.inbox import Inbox
 from agent.ingress.server import Server
+from agent.learning.cache import Cache
 from agent.learning.cache.upkeep import Upkeep
 from agent.learning.labelling import Labelling, RecentFrames
 from agent.learning.pausing import Conditions, Limits
@@ -20,7 +22,10 @@ from agent.reporting.announcer import Announcer
 from agent.reporting.broker import Broker
 from agent.reporting.timing import Timings
 from agent.service import Service
-from agent.state import open_state
+from agent.service.heads import Heads
+from agent.service.seeing import Seeing
+from agent.service.teaching import Teaching
+from agent.state import State, open_state
 from agent.vision.backbone import FAMILY
 from agent.vision.classifier import Classifier
 
@@ -30,28 +35,34 @@ TICK_S = 1.0  # how soon a head that somebody else activated is in service
 STOP_S = 1.0  # for each part; all of them well within 5 s
 
 
+class Part(Protocol):
+    """What has threads or processes of its own."""
+
+    def start(self) -> None: ...
+
+    def stop(self, timeout: float) -> None: ...
+
+
 @dataclass(frozen=True)
 class Daemon:
     """What runs between the start and the stop."""
 
     service: Service
     server: Server
-    timings: Timings
-    announcer: Announcer
     window_s: float
 
     def watch(self, stop: threading.Event) -> None:
         """Report every window, follow the head store and mind the retraining, until `stop` is set."""
         next_report = time.monotonic() + self.window_s
         while not stop.wait(min(TICK_S, max(0.0, next_report - time.monotonic()))):
-            self.service.follow_store()
-            self.service.mind_retraining()
+            self.service.heads.follow_store()
+            self.service.teaching.mind_retraining()
             if time.monotonic() >= next_report:
                 self.report()
                 next_report += self.window_s
 
     def report(self) -> None:
-        self.announcer.timings(self.timings.reports())
+        self.service.announcer.timings(self.service.timings.reports())
 
 
 @contextmanager
@@ -63,53 +74,62 @@ def running(config: Config, state_folder: Path, input_range: tuple[float, float]
     """
     with ExitStack() as stack:
 
-        def stopped_last(stop: Callable[[float], None]) -> None:
-            stack.callback(stop, STOP_S)
+        def started(part: Part) -> None:
+            part.start()
+            stack.callback(part.stop, STOP_S)
 
         state = open_state(state_folder, config.backbone, input_range)
         timings = Timings(node=config.mqtt.node, runtime=FAMILY)
-        classifier = Classifier(state.backbone(threads=config.threads), timings, max_pixels=config.http.max_pixels)
+        classifier = Classifier(state.backbone(threads=config.threads), timings, max_pixels=config.frames.max_pixels)
         cache = stack.enter_context(state.cache(classifier.backbone, config.cache))
-        upkeep = Upkeep(cache)
         broker = Broker(config.mqtt) if config.mqtt.host is not None else None
-        announcer = Announcer(broker)
-        recent = RecentFrames(config.http.remember_frames)
         retraining = Retraining(state.folder, retrain_options(config.retrain))
-        service = Service(
-            classifier,
-            Inbox(config.http.inbox),
-            recent,
-            Labelling(cache, recent, timings),
-            state.heads,
-            retraining,
-            Conditions(pause_limits(config.retrain)),
-            timings,
-            announcer,
-            retrain_after=config.retrain.auto_after,
-        )
+        service = _service(config, state, cache, classifier, retraining, timings, Announcer(broker))
         server = Server(
             config.http.host,
             config.http.port,
             Api(service),
-            max_body_bytes=config.http.max_body_bytes,
+            max_body_bytes=config.frames.max_bytes,
             request_timeout_s=config.http.request_timeout_s,
         )
         stack.callback(server.server_close)
-        daemon = Daemon(service, server, timings, announcer, config.report.window_s)
+        daemon = Daemon(service, server, config.report.window_s)
 
-        service.follow_store()
+        service.heads.follow_store()
         if broker is not None:
-            broker.start()
-            stopped_last(broker.stop)
+            started(broker)
             stack.callback(daemon.report)  # what the last window held
-        stopped_last(retraining.stop)
-        upkeep.start()
-        stopped_last(upkeep.stop)
-        server.start()
-        stopped_last(server.stop)
+        stack.callback(retraining.stop, STOP_S)
+        started(Upkeep(cache))
+        started(server)
         log.info("listening on %s, state in %s", server.url, state.folder)
         yield daemon
         log.info("stopping")
+
+
+def _service(
+    config: Config,
+    state: State,
+    cache: Cache,
+    classifier: Classifier,
+    retraining: Retraining,
+    timings: Timings,
+    announcer: Announcer,
+) -> Service:
+    recent = RecentFrames(config.frames.remember)
+    heads = Heads(state.heads, classifier, announcer)
+    teaching = Teaching(
+        Labelling(cache, recent, timings),
+        retraining,
+        Conditions(pause_limits(config.retrain)),
+        timings,
+        announcer,
+        on_head=heads.follow_store,
+        retrain_after=config.retrain.auto_after,
+    )
+    listeners = (teaching.watch_frame, lambda seen: announcer.result(seen.result))
+    seeing = Seeing(classifier, Inbox(config.frames.inbox), recent, listeners)
+    return Service(seeing, teaching, heads, timings, announcer)
 
 
 def retrain_options(retrain: RetrainConfig) -> list[str]:

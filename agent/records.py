@@ -14,6 +14,8 @@ MAX_LABEL_BYTES = 200
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
+Source = Literal["http", "mqtt", "folder"]  # through which door a frame came
+
 
 def checked_label(text: object, what: str = "label") -> str:
     """A label (or a camera's name) as it is stored: NFC, without surrounding blanks.
@@ -43,7 +45,6 @@ class Frame:
     received_ms: int  # wall clock, unix ms
     payload: bytes  # as received: JPEG or PNG
     camera: str = ""
-    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,7 +182,7 @@ def test_a_refused_password_is_told_and_seeing_goes_on(state: Path, tmp_path: Pa
 
 def test_bad_frames_are_refused_and_counted(state: Path, jpegs: list[bytes], photographs: list[np.ndarray]) -> None:
     huge = encoded(np.zeros((13_000, 13_000), np.uint8), "JPEG", quality=5)
-    with Daemon(state, {"http": {"max_body_bytes": 4_000_000}}) as daemon:
+    with Daemon(state, {"frames": {"max_bytes": 4_000_000}}) as daemon:
         for payload, complaint in [
             (b"", "0 bytes"),
             (b"hello", "not a picture"),
@@ -190,7 +190,7 @@ def test_bad_frames_are_refused_and_counted(state: Path, jpegs: list[bytes], pho
             (huge, "13000 x 13000"),
         ]:
             assert complaint in daemon.ask("POST", "/v1/frames", payload, expect=400)["error"]
-        assert "max_body_bytes" in daemon.ask("POST", "/v1/frames", bytes(4_000_001), expect=413)["error"]
+        assert "frames.max_bytes" in daemon.ask("POST", "/v1/frames", bytes(4_000_001), expect=413)["error"]
         for query, complaint in [
             ("label=", "must not be empty"),
             ("label=" + "x" * 10_000, "200 bytes"),
@@ -203,6 +203,7 @@ def test_bad_frames_are_refused_and_counted(state: Path, jpegs: list[bytes], pho
             assert complaint in daemon.ask("POST", f"/v1/frames?{query}", jpegs[0], expect=400)["error"]
         status = daemon.ask("GET", "/v1/status")
         assert (status["bad_frames"], status["examples"]) == (4, 80)
+        assert status["sources"]["http"]["bad_frames"] == 4
         assert daemon.ask("POST", "/v1/frames", jpegs[0])["predictions"]
 
 
@@ -235,7 +236,7 @@ def one_daemon(learnt_once: Path, tmp_path_factory: pytest.TempPathFactory) -> A
 
 
 def test_a_frame_that_is_gone_can_no_longer_be_labelled(state: Path, jpegs: list[bytes]) -> None:
-    with Daemon(state, {"http": {"remember_frames": 2}}) as daemon:
+    with Daemon(state, {"frames": {"remember": 2}}) as daemon:
         first, *_, last = [daemon.ask("POST", "/v1/frames", jpegs[0])["frame_id"] for _ in range(3)]
         assert len(daemon.ask("GET", "/v1/frames")["frames"]) == 2
         assert "too many came since" in daemon.ask("POST", f"/v1/frames/{first}/label", {"label": "x"}, 404)["error"]

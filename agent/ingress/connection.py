@@ -219,7 +219,7 @@ class Connection(BaseHTTPRequestHandler):
     def _check_size(self, length: int) -> None:
         limit = self.server.max_body_bytes
         if length > limit:
-            message = f"the body has {length} bytes or more, the limit is {limit} (http.max_body_bytes)"
+            message = f"the body has {length} bytes or more, the limit is {limit} (frames.max_bytes)"
             raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
 
     def _send(self, reply: Reply) -> None:

@@ -23,6 +23,7 @@ from agent.vision.classifier import TOP
 
 log = logging.getLogger(__name__)
 
+WAIT_FOR_ROOM_S = 2.0  # then the sender is told to come again
 MAX_TOP = 1000
 MAX_RECENT = 100
 
@@ -53,14 +54,14 @@ class Api:
             ("GET", r"/v1/frames", self._get_frames),
             ("POST", r"/v1/frames/([^/]+)/label", self._post_label),
             ("POST", r"/v1/retrain", self._post_retrain),
-            ("GET", r"/v1/retrain", lambda request: Reply(HTTPStatus.OK, service.retraining())),
+            ("GET", r"/v1/retrain", lambda request: Reply(HTTPStatus.OK, service.teaching.retraining())),
             ("DELETE", r"/v1/retrain", self._delete_retrain),
-            ("GET", r"/v1/heads", lambda request: Reply(HTTPStatus.OK, service.heads())),
-            ("GET", r"/v1/heads/([^/]+)", lambda request, version: Reply(HTTPStatus.OK, service.head(version))),
-            ("POST", r"/v1/heads/rollback", lambda request: Reply(HTTPStatus.OK, {"active": service.rollback()})),
+            ("GET", r"/v1/heads", lambda request: Reply(HTTPStatus.OK, service.heads.list())),
+            ("GET", r"/v1/heads/([^/]+)", lambda request, version: Reply(HTTPStatus.OK, service.heads.report(version))),
+            ("POST", r"/v1/heads/rollback", lambda request: Reply(HTTPStatus.OK, {"active": service.heads.rollback()})),
             ("POST", r"/v1/heads/([^/]+)/activate", self._post_activate),
             ("GET", r"/v1/status", lambda request: Reply(HTTPStatus.OK, service.status())),
-            ("GET", r"/v1/timings", lambda request: Reply(HTTPStatus.OK, service.timings())),
+            ("GET", r"/v1/timings", lambda request: Reply(HTTPStatus.OK, service.phases())),
             ("GET", r"/healthz", lambda request: Reply(HTTPStatus.OK, {"status": "ok"})),
         ]
         self._routes = [(method, re.compile(path), answer) for method, path, answer in routes]
@@ -96,14 +97,19 @@ class Api:
         _check_query(request, "camera", "label", "top")
         top = _number(request, "top", TOP, MAX_TOP)
         result = self._service.classify(
-            request.body, camera=request.query.get("camera", ""), label=request.query.get("label"), top=top
+            request.body,
+            "http",
+            camera=request.query.get("camera", ""),
+            label=request.query.get("label"),
+            top=top,
+            wait_s=WAIT_FOR_ROOM_S,
         )
         return Reply(HTTPStatus.OK, result.as_dict())
 
     def _get_frames(self, request: Request) -> Reply:
         _check_query(request, "limit")
         limit = _number(request, "limit", 20, MAX_RECENT)
-        return Reply(HTTPStatus.OK, {"frames": [result.as_dict() for result in self._service.recent()[:limit]]})
+        return Reply(HTTPStatus.OK, {"frames": [result.as_dict() for result in self._service.seeing.recent()[:limit]]})
 
     def _post_label(self, request: Request, frame_id: str) -> Reply:
         try:
@@ -112,17 +118,19 @@ class Api:
             raise _BadRequest('the body is no JSON; send {"label": "…"}') from None
         if not isinstance(asked, dict) or asked.keys() != {"label"}:
             raise _BadRequest('send {"label": "…"} and nothing else')
-        return Reply(HTTPStatus.OK, {"frame_id": frame_id, "label": self._service.label(frame_id, asked["label"])})
+        return Reply(
+            HTTPStatus.OK, {"frame_id": frame_id, "label": self._service.teaching.label(frame_id, asked["label"])}
+        )
 
     def _post_retrain(self, request: Request) -> Reply:
         try:
-            return Reply(HTTPStatus.ACCEPTED, self._service.retrain())
+            return Reply(HTTPStatus.ACCEPTED, self._service.teaching.retrain())
         except (BusyError, TrainingError) as error:
             return error_reply(HTTPStatus.CONFLICT, str(error))
 
     def _delete_retrain(self, request: Request) -> Reply:
         try:
-            return Reply(HTTPStatus.OK, self._service.cancel_retraining())
+            return Reply(HTTPStatus.OK, self._service.teaching.cancel())
         except TrainingError as error:
             return error_reply(HTTPStatus.CONFLICT, str(error))
 
@@ -131,7 +139,7 @@ class Api:
         force = request.query.get("force", "0")
         if force not in ("0", "1"):
             raise _BadRequest(f"force must be 0 or 1, not {force[:40]!r}")
-        self._service.activate(version, force=force == "1")
+        self._service.heads.activate(version, force=force == "1")
         return Reply(HTTPStatus.OK, {"active": version})
 
 

@@ -1,0 +1,63 @@
+"""Which head is in service: the store says it, the classifier follows."""
+
+import logging
+from typing import Any
+
+from agent.errors import LastlayerError
+from agent.learning.headstore import HeadStore
+from agent.reporting.announcer import Announcer
+from agent.vision.classifier import Classifier
+
+log = logging.getLogger(__name__)
+
+
+class Heads:
+    """Thread-safe. `error` is why the store's active head is not in service, if it is not."""
+
+    def __init__(self, store: HeadStore, classifier: Classifier, announcer: Announcer) -> None:
+        self.error: str | None = None
+        self._store = store
+        self._classifier = classifier
+        self._announcer = announcer
+
+    @property
+    def in_service(self) -> str | None:
+        """The version of the head that answers."""
+        return self._classifier.head_version
+
+    def list(self) -> dict[str, Any]:
+        """Those in the store, and which of them is in service."""
+        reports = [self._store.summary(version) for version in self._store.versions()]
+        return {"active": self._store.active(), "heads": reports}
+
+    def report(self, version: str) -> dict[str, Any]:
+        """All that is known of one. Raises UnknownHeadError, and StateError where its report is damaged."""
+        return self._store.report(version)
+
+    def activate(self, version: str, *, force: bool = False) -> None:
+        """Raises UnknownHeadError, MismatchError, StateError for a damaged head, and RefusedHeadError for one that the
+        gate refused, unless `force` is said."""
+        self._classifier.check(version, self._store.load(version))
+        self._store.activate(version, force=force)
+        self.follow_store()
+
+    def rollback(self) -> str:
+        """Return to the head that was in service before; its version. Raises UnknownHeadError where there is none."""
+        version = self._store.rollback()
+        self.follow_store()
+        return version
+
+    def follow_store(self) -> None:
+        """Put the store's active head into service, whoever made it so; without it, go on with the one before."""
+        try:
+            version = self._store.active()
+            if version is None or version == self.in_service:
+                return
+            self._classifier.put_into_service(version, self._store.load(version))
+            self.error = None
+            log.info("head %s is in service", version)
+            self._announcer.head(self._store.summary(version))
+        except LastlayerError as error:
+            if str(error) != self.error:  # said once, not at every look
+                log.error("the active head cannot be put into service: %s", error)
+            self.error = str(error)

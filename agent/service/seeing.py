@@ -1,0 +1,93 @@
+"""Seeing: a frame that any source brought is classified, remembered for a while, and told of."""
+
+import secrets
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+from agent.errors import ImageError
+from agent.ingress.inbox import Inbox
+from agent.learning.labelling import RecentFrames
+from agent.records import Frame, Result, Seen, Source, checked_label
+from agent.vision.classifier import TOP, Classifier
+
+
+@dataclass(frozen=True, slots=True)
+class SourceCounts:
+    """The frames of one source since the start."""
+
+    frames: int  # classified
+    bad_frames: int  # that were no good picture
+    dropped: int  # for which there was no room
+
+
+class Seeing:
+    """Thread-safe. Each of `listeners` is told of every frame, in the thread that brought it, and must not block."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        inbox: Inbox,
+        recent: RecentFrames,
+        listeners: Sequence[Callable[[Seen], None]],
+    ) -> None:
+        self.classifier = classifier
+        self.inbox = inbox
+        self._recent = recent
+        self._listeners = listeners
+        self._counting = threading.Lock()
+        self._frames: Counter[Source] = Counter()
+        self._bad_frames: Counter[Source] = Counter()
+
+    def classify(
+        self,
+        payload: bytes,
+        source: Source,
+        *,
+        camera: str = "",
+        top: int = TOP,
+        received_ms: int | None = None,
+        wait_s: float | None = None,
+    ) -> Result:
+        """Say what a picture shows. It waits for room in the inbox, at most `wait_s` seconds if they are given.
+
+        `received_ms` (unix ms) is when it came, if that was not just now.
+        Raises ImageError for what is no good picture, LabelError for a camera's name that is none, and BusyError where
+        there was no room in time.
+        """
+        camera = checked_label(camera, "camera name") if camera else ""
+        frame = Frame(secrets.token_hex(8), received_ms or int(time.time() * 1000), payload, camera)
+        try:
+            with self.inbox.room(source, wait_s):
+                seen = self.classifier.classify(frame, top)
+        except ImageError:
+            with self._counting:
+                self._bad_frames[source] += 1
+            raise
+        with self._counting:
+            self._frames[source] += 1
+        self._recent.remember(seen)
+        for listener in self._listeners:
+            listener(seen)
+        return seen.result
+
+    def recent(self) -> list[Result]:
+        """The frames that can still be labelled, newest first."""
+        return self._recent.results()
+
+    def counts(self) -> dict[Source, SourceCounts]:
+        """Of every source that brought a frame."""
+        dropped = self.inbox.dropped
+        with self._counting:
+            return {
+                source: SourceCounts(self._frames[source], self._bad_frames[source], dropped.get(source, 0))
+                for source in sorted({*self._frames, *self._bad_frames, *dropped})
+            }
+
+    def status(self) -> dict[str, object]:
+        """The sums over all sources, and each source alone."""
+        counts = self.counts()
+        sums = {name: sum(getattr(count, name) for count in counts.values()) for name in SourceCounts.__slots__}
+        return {**sums, "sources": {source: asdict(count) for source, count in counts.items()}}

@@ -1,0 +1,64 @@
+"""All that the daemon does for those who ask."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import agent
+from agent.records import Result, Source, checked_label
+from agent.reporting.announcer import Announcer
+from agent.reporting.timing import Timings
+from agent.service.heads import Heads
+from agent.service.seeing import Seeing
+from agent.service.teaching import Teaching
+from agent.vision.classifier import TOP
+
+
+@dataclass(frozen=True)
+class Service:
+    """Thread-safe."""
+
+    seeing: Seeing
+    teaching: Teaching
+    heads: Heads
+    timings: Timings
+    announcer: Announcer
+    started: float = field(default_factory=time.monotonic)
+
+    def classify(
+        self,
+        payload: bytes,
+        source: Source,
+        *,
+        camera: str = "",
+        label: str | None = None,
+        top: int = TOP,
+        received_ms: int | None = None,
+        wait_s: float | None = None,
+    ) -> Result:
+        """Say what a picture shows and, where it comes with a label, remember it.
+
+        Raises what Seeing.classify raises, LabelError, and StateError where a label cannot be written to flash.
+        """
+        label = checked_label(label) if label is not None else None
+        result = self.seeing.classify(payload, source, camera=camera, top=top, received_ms=received_ms, wait_s=wait_s)
+        if label is not None:
+            self.teaching.label(result.frame_id, label)
+        return result
+
+    def phases(self) -> dict[str, Any]:
+        """The timings of every phase since the start."""
+        return {"phases": [report.as_dict() for report in self.timings.since_start()]}
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "version": agent.__version__,
+            "node": self.timings.node,
+            "backbone": self.seeing.classifier.backbone.bundle.name,
+            "head": self.heads.in_service,
+            "head_error": self.heads.error,
+            **self.seeing.status(),
+            **self.teaching.status(),
+            "mqtt": self.announcer.status(),
+            "uptime_s": round(time.monotonic() - self.started, 3),
+        }

@@ -1,0 +1,97 @@
+"""Teaching: people say what frames show, and a head is made of it."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from agent.errors import BusyError, TrainingError
+from agent.learning.labelling import Labelling
+from agent.learning.pausing import Conditions
+from agent.learning.retraining import Retraining
+from agent.records import Seen
+from agent.reporting.announcer import Announcer
+from agent.reporting.timing import Timings
+
+WORK = ("decode", "session_run", "result_processing")  # all that is done for a frame; `bottleneck` is in session_run
+
+
+class Teaching:
+    """Thread-safe. The phases of a retraining are added to `timings`; `on_head` is called when its head is stored."""
+
+    def __init__(
+        self,
+        labelling: Labelling,
+        retraining: Retraining,
+        conditions: Conditions,
+        timings: Timings,
+        announcer: Announcer,
+        *,
+        on_head: Callable[[], None],
+        retrain_after: int,
+    ) -> None:
+        self._labelling = labelling
+        self._retraining = retraining
+        self._conditions = conditions
+        self._timings = timings
+        self._announcer = announcer
+        self._on_head = on_head
+        self._retrain_after = retrain_after
+        self._learnt_at_retrain = 0
+
+    def label(self, frame_id: str, text: object) -> str:
+        """Remember a frame's label; the label as stored. Raises what Labelling.label raises."""
+        label = self._labelling.label(frame_id, text)
+        unused = self._labelling.learnt - self._learnt_at_retrain
+        if self._retrain_after and unused >= self._retrain_after:
+            with contextlib.suppress(BusyError, TrainingError):  # then the next label asks again
+                self.retrain()
+        return label
+
+    def label_counts(self) -> dict[str, int]:
+        return self._labelling.label_counts()
+
+    def retrain(self) -> dict[str, Any]:
+        """Begin a retraining; its status.
+
+        Raises BusyError while one is running, TrainingError with fewer than two labels.
+        """
+        labels = self._labelling.label_counts()
+        if len(labels) < 2:
+            raise TrainingError(f"there must be examples of two labels at least, there are {len(labels)}: label frames")
+        self._retraining.start(
+            on_progress=self._announcer.retrain, on_phases=self._timings.merge, on_done=self._on_head
+        )
+        self._learnt_at_retrain = self._labelling.learnt
+        return self.retraining()
+
+    def retraining(self) -> dict[str, Any]:
+        return self._retraining.status()
+
+    def cancel(self) -> dict[str, Any]:
+        """End the retraining; its status then. Raises TrainingError where none is under way."""
+        return self._retraining.cancel()
+
+    def watch_frame(self, seen: Seen) -> None:
+        """Note how long the work on a frame took, and whether a retraining ran beside it."""
+        work_ms = sum(seen.result.timings_ms.get(phase, 0.0) for phase in WORK)
+        self._conditions.latency.add(work_ms, disturbed=self._retraining.is_running)
+
+    def mind_retraining(self) -> None:
+        """Let it pause where the board has something better to do, and go on afterwards. To be called every second."""
+        if not self._retraining.is_under_way:
+            self._conditions.latency.forget_disturbed()
+            return
+        reason = self._conditions.reason_to_pause()
+        if reason is None:
+            self._retraining.resume()
+        else:
+            self._retraining.pause(reason)
+
+    def status(self) -> dict[str, Any]:
+        labels = self._labelling.label_counts()
+        return {
+            "examples": sum(labels.values()),
+            "labels": labels,
+            "retrain": self.retraining()["state"],
+            "cache": self._labelling.cache_status(),
+        }
