@@ -1,6 +1,7 @@
 """The command `lastlayer`."""
 
 import argparse
+import importlib
 import logging
 import os
 import sys
@@ -10,7 +11,7 @@ import sys
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import agent
-from agent.commands import bench, cache, classify, demo, evaluate, heads, learn, retrain, run
+from agent.commands import SUMMARIES
 from agent.errors import LastlayerError
 
 EPILOG = """\
@@ -25,7 +26,8 @@ example:    lastlayer --state S learn pictures/      # pictures/CLASS/*.jpg
 
 
 def main(words: list[str] | None = None) -> int:
-    arguments = parser().parse_args(words)
+    words = sys.argv[1:] if words is None else words
+    arguments = parser(words).parse_args(words)
     logging.basicConfig(
         level=logging.DEBUG if arguments.verbose else logging.INFO if arguments.command == "run" else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
@@ -44,7 +46,8 @@ def main(words: list[str] | None = None) -> int:
     return code
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(words: list[str]) -> argparse.ArgumentParser:
+    """Of all commands those that stand among `words` are registered in full, the rest with what they are for."""
     everywhere = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     _add_options(everywhere)
     top = argparse.ArgumentParser(
@@ -57,8 +60,11 @@ def parser() -> argparse.ArgumentParser:
     _add_options(top)
     top.set_defaults(state=None, backbone=None, input_range=None, json=False, verbose=False)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (run, demo, learn, retrain, evaluate, classify, cache, heads, bench):
-        module.register(commands, everywhere)
+    for name, summary in SUMMARIES.items():
+        if name in words:
+            importlib.import_module(f"agent.commands.{name}").register(commands, everywhere)
+        else:
+            commands.add_parser(name, help=summary)
     return top
 
 

@@ -260,6 +260,16 @@ def test_importing_the_agent_loads_neither_the_trainer_nor_its_frameworks() -> N
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
 
 
+def test_the_help_loads_no_numerics() -> None:
+    program = (
+        "import sys, contextlib, agent.cli\n"
+        "with contextlib.suppress(SystemExit): agent.cli.main(['--help'])\n"
+        "heavy = {'numpy', 'PIL', 'paho', 'psutil'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
 def test_two_people_may_retrain_at_once(state: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda seed: lastlayer("--state", state, "retrain", "--seed", seed), (1, 2)))

@@ -1,1 +1,16 @@
-"""What the command line can do: a module for each command, with `register` and the work itself."""
+"""What the command line can do: a module for each command, with `register` and the work itself.
+
+A module is imported only when its command is asked for: `lastlayer push` must not wait for numpy.
+"""
+
+SUMMARIES = {
+    "run": "serve: frames over HTTP, reports over MQTT",
+    "demo": "see the whole way once, with real pictures",
+    "learn": "take labelled pictures into the cache",
+    "retrain": "make a new head from the cache",
+    "evaluate": "measure the head in service on labelled pictures",
+    "classify": "say what pictures show",
+    "cache": "count, check, delete and rename examples",
+    "heads": "list heads, show one, put one into service, roll back",
+    "bench": "measure this machine beside the 2016 study",
+}

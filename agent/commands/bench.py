@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import study
+from agent.commands import SUMMARIES
 from agent.commands.terminal import say, show, state_folder
 from agent.errors import ConfigError
 from agent.files import write_atomically
@@ -32,7 +33,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     command = commands.add_parser(
         "bench",
         parents=[options],
-        help="measure this machine beside the 2016 study",
+        help=SUMMARIES["bench"],
         description="Measures the phases of the 2016 study on this machine and shows them beside its figures.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from agent.commands import SUMMARIES
 from agent.commands.terminal import columns, show, state_folder
 from agent.errors import StateError, UnknownFrameError
 from agent.learning.cache import Cache
@@ -25,7 +26,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     command = commands.add_parser(
         "cache",
         parents=[options],
-        help="count, check, delete and rename examples",
+        help=SUMMARIES["cache"],
         description="Shows what is in the cache, reads all of it for faults, and changes it by hand.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from agent.commands import SUMMARIES
 from agent.commands.terminal import say, show, state_folder
 from agent.errors import ImageError
 from agent.learning.labelling import picture_id
@@ -23,7 +24,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     command = commands.add_parser(
         "classify",
         parents=[options],
-        help="say what pictures show",
+        help=SUMMARIES["classify"],
         description="Classifies pictures with the head in service. With several, --json gives a list.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from agent.commands import SUMMARIES
 from agent.commands.demo_clients import HttpClient, Subscriber
 from agent.commands.demo_pictures import open_pictures
 from agent.commands.demo_processes import BROKERS, HOST, NODE, Child, running_broker, running_daemon
@@ -34,7 +35,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     command = commands.add_parser(
         "demo",
         parents=[options],
-        help="see the whole way once, with real pictures",
+        help=SUMMARIES["demo"],
         description="Starts a broker and the daemon, shows them pictures, labels these, retrains, and asks again.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,

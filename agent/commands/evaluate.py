@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from agent.commands import SUMMARIES
 from agent.commands.terminal import columns, progress, say, show, state_folder
 from agent.errors import DatasetError, ImageError, StateError
 from agent.learning.cache import Cache
@@ -33,7 +34,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     command = commands.add_parser(
         "evaluate",
         parents=[options],
-        help="measure the head in service on labelled pictures",
+        help=SUMMARIES["evaluate"],
         description="Classifies labelled pictures and counts how often the head in service is right.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from agent.commands import SUMMARIES
 from agent.commands.plot_png import curves_png
 from agent.commands.plot_text import chart
 from agent.commands.terminal import columns, say, show, state_folder
@@ -37,7 +38,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     command = commands.add_parser(
         "heads",
         parents=[options],
-        help="list heads, show one, put one into service, roll back",
+        help=SUMMARIES["heads"],
         description="Lists the heads, newest last, shows all that is known of one, or changes which one is in service.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -10,6 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from agent.commands import SUMMARIES
 from agent.commands.terminal import progress, say, show, state_folder
 from agent.errors import DatasetError, ImageError
 from agent.learning.bursts import Bursts, split_of_group
@@ -43,7 +44,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     command = commands.add_parser(
         "learn",
         parents=[options],
-        help="take labelled pictures into the cache",
+        help=SUMMARIES["learn"],
         description="Computes the bottlenecks of labelled pictures and keeps them; known pictures are passed over.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from agent.commands import SUMMARIES
 from agent.commands.retrain_progress import Pace, Reporter
 from agent.commands.terminal import say, show, state_folder
 from agent.errors import ConfigError, RefusedHeadError, StateError, TrainingError, UnknownHeadError
@@ -55,7 +56,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     command = commands.add_parser(
         "retrain",
         parents=[options],
-        help="make a new head from the cache",
+        help=SUMMARIES["retrain"],
         description="Trains the last layer on the cached examples and puts it into service.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,

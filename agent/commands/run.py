@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from agent.commands import SUMMARIES
 from agent.commands.terminal import state_folder
 from agent.config import load_config
 from agent.daemon import running
@@ -25,7 +26,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     command = commands.add_parser(
         "run",
         parents=[options],
-        help="serve: frames over HTTP, reports over MQTT",
+        help=SUMMARIES["run"],
         description="Classifies the frames that cameras push over HTTP and reports over MQTT.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
