@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from trainer.cli import main, read_about
+from trainer.cli import main
+from trainer.commands.export import read_about
 
 HEAVY = ("keras", "torch", "tensorflow", "jax")
 
