@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import agent
 from agent.commands.terminal import say
 from agent.errors import LastlayerError
+from trainer import reporting
 from trainer.commands import export, pretrain
 
 EPILOG = """\
@@ -36,6 +37,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     everywhere = argparse.ArgumentParser(add_help=False)
     everywhere.add_argument("--json", action="store_true", help="the result as JSON on stdout")
+    reporting.add_options(everywhere)
     top = argparse.ArgumentParser(
         prog="lastlayer-trainer",
         description="Makes backbones for Lastlayer: trains them and exports them as quantized bundles.",

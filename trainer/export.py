@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from agent.errors import BundleError, ConfigError
 from agent.files import write_atomically
-from agent.reporting.timing import Stopwatch
+from agent.reporting.timing import Timings
 from agent.vision.backbone import FAMILY, Backbone
 from agent.vision.bundle import FORMAT, load_bundle, sha256_of
 from trainer.quiet import quiet
@@ -143,26 +143,27 @@ def write_bundle(out: Path, content: bytes, size: int, bottleneck: int, about: d
     return model
 
 
-def export(checkpoint: Path, calibrate: Path, out: Path, size: int, seed: int, about: dict[str, Any]) -> dict[str, Any]:
+def export(
+    checkpoint: Path, calibrate: Path, out: Path, size: int, seed: int, about: dict[str, Any], timings: Timings
+) -> dict[str, Any]:
     """Makes the bundle `out` and compares it with the float network; returns figures and the time of each phase.
 
     `calibrate` is a folder of npz shards or of pictures; `about` is added to the manifest.
     Raises ConfigError (checkpoint), DatasetError (pictures) or BundleError (the bundle does not work).
     """
-    watch = Stopwatch()
-    with watch.phase("export"), quiet():
+    with timings.phase("export"), quiet():
         maps = tap_maps(load_checkpoint(checkpoint))
     pictures, held_out = sample_pictures(calibrate, size, CALIBRATION, HELD_OUT, seed)
-    with watch.phase("calibrate", len(pictures)):
+    with timings.phase("calibrate", len(pictures)):
         network = bottleneck_network(maps, size, measured_columns(maps, pictures))
-    with watch.phase("convert"), quiet():
+    with timings.phase("convert"), quiet():
         content = converted(network, pictures)
     bottleneck = int(network.output_shape[-1])
     recorded = {
         "created": time.strftime("%Y-%m-%d", time.gmtime()),
         "op_versions": op_versions(content),
     }
-    with tempfile.TemporaryDirectory() as scratch, watch.phase("evaluate", len(held_out)):
+    with tempfile.TemporaryDirectory() as scratch, timings.phase("evaluate", len(held_out)):
         trial = Path(scratch) / out.name
         write_bundle(trial, content, size, bottleneck, {})
         figures = compared(trial, network, held_out)
@@ -178,5 +179,5 @@ def export(checkpoint: Path, calibrate: Path, out: Path, size: int, seed: int, a
         "bottleneck": bottleneck,
         "family": FAMILY,
         **figures,
-        "phases": {phase: round(ms, 1) for phase, ms in watch.ms.items()},
+        "phases": [report.as_dict() for report in timings.since_start()],
     }

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from agent.errors import ConfigError, DatasetError
 from agent.files import write_atomically
+from agent.reporting.timing import Timings
 from trainer.backbones import tiny_resnet, with_heads
 from trainer.corpus import Corpus, read_shards
 from trainer.lessons import Lessons, answers
@@ -194,7 +195,7 @@ def validation_top1(network: Any, corpus: Corpus, size: int, batch: int) -> floa
     return hits / len(rows)
 
 
-def pretrain(recipe: Recipe, report: Report) -> dict[str, Any]:
+def pretrain(recipe: Recipe, report: Report, timings: Timings) -> dict[str, Any]:
     """Trains until the time is up; returns figures. The checkpoint is rewritten every two minutes.
 
     Raises DatasetError (corpus), BundleError (teacher) or ConfigError (checkpoint to resume).
@@ -207,7 +208,8 @@ def pretrain(recipe: Recipe, report: Report) -> dict[str, Any]:
         raise DatasetError(f"{recipe.corpus} holds pictures for validation only: nothing to train on")
     report(f"{len(corpus.pictures)} pictures of {len(corpus.class_ids)} classes, {corpus.unreadable} unreadable")
     boxes = view_boxes(corpus.pictures, recipe.views, recipe.seed)
-    taught = ask_teacher(recipe, corpus, boxes, report)
+    with timings.phase("teacher", len(corpus.train_rows)):
+        taught = ask_teacher(recipe, corpus, boxes, report)
     recipe.out.parent.mkdir(parents=True, exist_ok=True)
     network = new_network(corpus, taught)
     progress = restore(network, recipe.out) if recipe.resume else {"elapsed_s": 0.0, "pictures": 0}
@@ -217,6 +219,8 @@ def pretrain(recipe: Recipe, report: Report) -> dict[str, Any]:
         if clock.elapsed_s < clock.until * clock.budget_s:
             batches = Batches(corpus, boxes, taught, size, recipe.batch, seed)
             network.fit(batches, epochs=1_000_000, callbacks=[clock], verbose=0, shuffle=False)
+    with timings.phase("evaluate", len(corpus.validation_rows)):
+        top1 = validation_top1(network, corpus, recipe.size, recipe.batch)
     return {
         "checkpoint": str(recipe.out),
         "backend": keras.config.backend(),
@@ -227,5 +231,6 @@ def pretrain(recipe: Recipe, report: Report) -> dict[str, Any]:
         "pictures_seen": clock.pictures,
         "training_s": round(clock.elapsed_s, 1),
         "loss": clock.loss,
-        "validation_top1": validation_top1(network, corpus, recipe.size, recipe.batch),
+        "validation_top1": top1,
+        "phases": [report.as_dict() for report in timings.since_start()],
     }

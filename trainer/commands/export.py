@@ -9,8 +9,10 @@ from typing import Any
 
 from agent.commands.terminal import show
 from agent.errors import ConfigError
+from agent.vision.backbone import FAMILY
 from trainer.commands.arguments import file, folder, missing, multiple_of_32
 from trainer.quiet import quiet
+from trainer.reporting import reporting
 
 EPILOG = """\
 example: lastlayer-trainer export net.keras --calibrate corpus/ --out models/tinyresnet_96
@@ -22,6 +24,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     command = commands.add_parser(
         "export",
         parents=[options],
+        usage="lastlayer-trainer export NET.keras --calibrate PICTURES --out BUNDLE [options]",
         help="quantize a checkpoint into a bundle",
         description="Cuts a trained backbone at its bottleneck, quantizes it (int8, uint8 image in) and writes a\n"
         "bundle: model.tflite and manifest.json. Then compares it with the float network on held-out pictures.",
@@ -47,7 +50,10 @@ def execute(arguments: argparse.Namespace) -> int:
             from trainer.export import export
     except ImportError as error:
         raise missing(error) from error
-    figures = export(arguments.checkpoint, arguments.calibrate, arguments.out, arguments.size, arguments.seed, about)
+    with reporting(arguments, FAMILY) as timings:
+        figures = export(
+            arguments.checkpoint, arguments.calibrate, arguments.out, arguments.size, arguments.seed, about, timings
+        )
     show(arguments, figures, "\n".join(f"{name}: {value}" for name, value in figures.items()))
     return 0
 

@@ -17,6 +17,7 @@ from trainer.commands.arguments import (
     positive,
 )
 from trainer.quiet import quiet
+from trainer.reporting import reporting
 
 EPILOG = """\
 KERAS_BACKEND chooses tensorflow (default, and the fastest on a CPU), torch or jax.
@@ -29,6 +30,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     command = commands.add_parser(
         "pretrain",
         parents=[options],
+        usage="lastlayer-trainer pretrain CORPUS --out NET.keras [options]",
         help="train a backbone from a corpus",
         description="Trains a small backbone from npz shards of labelled pictures, by the clock.",
         epilog=EPILOG,
@@ -57,6 +59,8 @@ def execute(arguments: argparse.Namespace) -> int:
     except ImportError as error:
         raise missing(error) from error
     names = ("corpus", "out", "minutes", "size", "batch", "views", "seed", "workers", "teacher", "cache", "resume")
-    figures = pretrain(Recipe(**{name: getattr(arguments, name) for name in names}), say)
+    recipe = Recipe(**{name: getattr(arguments, name) for name in names})
+    with reporting(arguments, f"keras-{os.environ['KERAS_BACKEND']}") as timings:
+        figures = pretrain(recipe, say, timings)
     show(arguments, figures, "\n".join(f"{name}: {value}" for name, value in figures.items()))
     return 0
