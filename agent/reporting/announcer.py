@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from agent.records import Result
@@ -11,15 +11,19 @@ from agent.reporting.broker import Broker
 from agent.reporting.timing import TimingReport
 from agent.reporting.topics import result_payload
 
+Outlet = Callable[[str, Mapping[str, Any]], None]  # ("head", what is said of it); must neither block nor raise
+
 
 class Announcer:
-    """Publishes through a broker, or says nothing where none is configured. Never blocks, never raises. Thread-safe.
+    """Publishes through a broker, where one is configured. Never blocks, never raises. Thread-safe.
 
-    `seq` counts from 1 for each topic, so that a listener sees what it missed.
+    `seq` counts from 1 for each topic, so that a listener sees what it missed. Heads and retrainings are told
+    to each of `outlets` as well.
     """
 
-    def __init__(self, broker: Broker | None) -> None:
+    def __init__(self, broker: Broker | None, outlets: Sequence[Outlet] = ()) -> None:
         self._broker = broker
+        self._outlets = outlets
         self._seq: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -30,10 +34,12 @@ class Announcer:
 
     def head(self, report: Mapping[str, Any]) -> None:
         """The head in service; retained."""
+        self._tell("head", report)
         if self._broker is not None:
             self._publish(self._broker.topics.head, report, retain=True)
 
     def retrain(self, report: Mapping[str, Any]) -> None:
+        self._tell("retrain", report)
         if self._broker is not None:
             self._publish(self._broker.topics.retrain, report)
 
@@ -51,6 +57,10 @@ class Announcer:
             "dropped": self._broker.dropped,
             "last_error": self._broker.last_error,
         }
+
+    def _tell(self, event: str, payload: Mapping[str, Any]) -> None:
+        for outlet in self._outlets:
+            outlet(event, payload)
 
     def _publish(self, topic: str, payload: Mapping[str, Any], *, retain: bool = False) -> None:
         assert self._broker is not None
