@@ -15,6 +15,7 @@ from agent.errors import ConfigError
 from agent.schema import MAX_CHARS, RefusalError, Rule, parse, plain_text
 
 _OWN_DEFAULT = "the solver's own default"
+MAX_SOCKET_PATH_BYTES = 107
 
 
 def is_loopback(host: str) -> bool:
@@ -53,6 +54,15 @@ def _host_name(host: str) -> str | None:
     return None
 
 
+def _socket_path(path: str) -> str | None:
+    size = len(path.encode())
+    return (
+        f"may take {MAX_SOCKET_PATH_BYTES} bytes, as the kernel has it, not {size}"
+        if (size > MAX_SOCKET_PATH_BYTES)
+        else None
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class FramesConfig:
     max_bytes: Annotated[int, Rule("The largest picture that is accepted, in bytes.", 1024, 268_435_456)] = 10_485_760
@@ -71,20 +81,44 @@ class FramesConfig:
 class HttpConfig:
     host: Annotated[str, Rule("The address to listen on.", check=_host_name)] = "127.0.0.1"
     port: Annotated[int, Rule("The port to listen on; 0 takes any free one.", 0, 65_535)] = 8080
+    socket: Annotated[
+        Path | None,
+        Rule("A unix socket to listen on as well; who may open the file is let in.", null="none", check=_socket_path),
+    ] = None
     open: Annotated[
-        bool, Rule("true lets anyone on the network use this board, without a password; needed off loopback.")
+        bool,
+        Rule("true lets anyone on the network use this board without a token; off loopback one of both is needed."),
     ] = False
+    token_file: Annotated[
+        Path | None, Rule("A file with the token that everyone must show who comes over TCP.", null="none is asked for")
+    ] = None
+    tls_certificate: Annotated[
+        Path | None, Rule("A PEM file with the certificate, and those that signed it.", null="HTTP without TLS")
+    ] = None
+    tls_key: Annotated[
+        Path | None, Rule("A PEM file with the key of the certificate.", null="it is in the same file")
+    ] = None
+    max_per_second: Annotated[
+        float, Rule("Requests a second that one address may send over TCP, and twice as many at once.", 0.1, 1_000_000)
+    ] = 1000.0
     request_timeout_s: Annotated[float, Rule("Seconds within which a whole request must have arrived.", 0.1, 3600)] = (
         10.0
     )
 
     def __post_init__(self) -> None:
-        if not self.open and not is_loopback(self.host):
+        if not self.open and self.token_file is None and not is_loopback(self.host):
             raise RefusalError(
                 "http.host",
                 f"{self.host} can be reached from other machines, and anyone there could use this board; "
-                "take 127.0.0.1, or say that this is what you want with http.open: true",
+                "take 127.0.0.1, or ask for a token with http.token_file, or say that this is what you want with "
+                "http.open: true",
             )
+        if self.open and self.token_file is not None:
+            raise RefusalError(
+                "http.open", "true asks for no token, and http.token_file for one: leave one of them out"
+            )
+        if self.tls_key is not None and self.tls_certificate is None:
+            raise RefusalError("http.tls_key", "a key needs its certificate: set http.tls_certificate too")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Protocol
 from agent.config import Config, RetrainConfig
 from agent.ingress.http import Api
 from agent.ingress.inbox import Inbox
+from agent.ingress.opening import http_server
 from agent.ingress.server import Server
 from agent.learning.cache import Cache
 from agent.learning.cache.upkeep import Upkeep
@@ -20,6 +21,7 @@ from agent.learning.pausing import Conditions, Limits
 from agent.learning.retraining import Retraining
 from agent.reporting.announcer import Announcer
 from agent.reporting.broker import Broker
+from agent.reporting.feed import Feed
 from agent.reporting.timing import Timings
 from agent.service import Service
 from agent.service.heads import Heads
@@ -48,6 +50,7 @@ class Daemon:
     """What runs between the start and the stop."""
 
     service: Service
+    events: Feed
     server: Server
     window_s: float
 
@@ -57,6 +60,7 @@ class Daemon:
         while not stop.wait(min(TICK_S, max(0.0, next_report - time.monotonic()))):
             self.service.heads.follow_store()
             self.service.teaching.mind_retraining()
+            self.events.tell_changes(self.service.status)
             if time.monotonic() >= next_report:
                 self.report()
                 next_report += self.window_s
@@ -84,16 +88,12 @@ def running(config: Config, state_folder: Path, input_range: tuple[float, float]
         cache = stack.enter_context(state.cache(classifier.backbone, config.cache))
         broker = Broker(config.mqtt) if config.mqtt.host is not None else None
         retraining = Retraining(state.folder, retrain_options(config.retrain))
-        service = _service(config, state, cache, classifier, retraining, timings, Announcer(broker))
-        server = Server(
-            config.http.host,
-            config.http.port,
-            Api(service),
-            max_body_bytes=config.frames.max_bytes,
-            request_timeout_s=config.http.request_timeout_s,
-        )
-        stack.callback(server.server_close)
-        daemon = Daemon(service, server, config.report.window_s)
+        events = Feed()
+        announcer = Announcer(broker, [events.tell])
+        service = _service(config, state, cache, classifier, retraining, timings, announcer, events)
+        server = http_server(config.http, Api(service, events), config.frames.max_bytes)
+        stack.callback(server.close)
+        daemon = Daemon(service, events, server, config.report.window_s)
 
         service.heads.follow_store()
         if broker is not None:
@@ -102,7 +102,8 @@ def running(config: Config, state_folder: Path, input_range: tuple[float, float]
         stack.callback(retraining.stop, STOP_S)
         started(Upkeep(cache))
         started(server)
-        log.info("listening on %s, state in %s", server.url, state.folder)
+        stack.callback(events.close)  # before the server waits for those who listen
+        log.info("listening on %s, state in %s", " and ".join(server.addresses), state.folder)
         yield daemon
         log.info("stopping")
 
@@ -115,6 +116,7 @@ def _service(
     retraining: Retraining,
     timings: Timings,
     announcer: Announcer,
+    events: Feed,
 ) -> Service:
     recent = RecentFrames(config.frames.remember)
     heads = Heads(state.heads, classifier, announcer)
@@ -127,7 +129,11 @@ def _service(
         on_head=heads.follow_store,
         retrain_after=config.retrain.auto_after,
     )
-    listeners = (teaching.watch_frame, lambda seen: announcer.result(seen.result))
+    listeners = (
+        teaching.watch_frame,
+        lambda seen: announcer.result(seen.result),
+        lambda seen: events.result(seen.result),
+    )
     seeing = Seeing(classifier, Inbox(config.frames.inbox), recent, listeners)
     return Service(seeing, teaching, heads, timings, announcer)
 

@@ -30,6 +30,10 @@ class LabelError(LastlayerError, ValueError):
     exit_code = 3
 
 
+class UnknownLabelError(LabelError, LookupError):
+    """A label that no example has."""
+
+
 class DatasetError(LastlayerError, ValueError):
     """A folder, archive or list of labelled pictures that cannot be read."""
 

@@ -15,7 +15,7 @@ FLOORS = [
     ["agent.reporting"],
     ["agent.learning"],
     ["agent.vision"],
-    ["agent.state", "agent.ingress.inbox", "agent.ingress.connection", "agent.ingress.server"],
+    ["agent.state", "agent.ingress.inbox"],
     ["agent.service"],
     ["agent.ingress"],
     ["agent.daemon", "agent.measuring", "agent.study"],

@@ -45,6 +45,8 @@ def execute(arguments: argparse.Namespace) -> int:
         signal.signal(number, lambda *_: stop.set())
     with running(config, folder, arguments.input_range) as daemon:
         if arguments.json:
-            print(json.dumps({"http": daemon.server.url, "state": str(folder), "pid": os.getpid()}), flush=True)
+            socket = str(config.http.socket) if config.http.socket is not None else None
+            said = {"http": daemon.server.url, "socket": socket, "state": str(folder), "pid": os.getpid()}
+            print(json.dumps(said), flush=True)
         daemon.watch(stop)
     return 0

@@ -213,7 +213,7 @@ class HeadStore:
             raise StateError(f"the heads in {self._folder} cannot be written: {error.strerror or error}") from error
 
     def _read(self, version: str, name: str) -> bytes:
-        if not version.isdecimal() or not (self._folder / version).is_dir():
+        if not version.isdecimal() or len(version) > 20 or not (self._folder / version).is_dir():
             known = ", ".join(self.versions()) or "none yet"
             raise UnknownHeadError(f"there is no head {version!r}; there are: {known}")
         try:

@@ -40,6 +40,11 @@ class RecentFrames:
         with self._lock:
             return [result for result, _, _ in reversed(self._frames.values())]
 
+    def forget(self, frame_id: str) -> bool:
+        """Whether it was remembered."""
+        with self._lock:
+            return self._frames.pop(frame_id, None) is not None
+
     def get(self, frame_id: str) -> tuple[Result, NDArray[Any], NDArray[np.uint8]] | None:
         """Result, bottleneck [D] and thumbnail of a frame; None if it is not remembered."""
         with self._lock:
@@ -75,6 +80,27 @@ class Labelling:
         with self._lock:
             self.learnt += 1
         return label
+
+    def forget(self, frame_id: str) -> bool:
+        """Remove what is known of a frame, its example too; whether it had one. On flash when this returns.
+
+        Raises UnknownFrameError where nothing is known, and StateError where flash cannot be written.
+        """
+        remembered = self._recent.forget(frame_id)
+        deleted = _is_frame_id(frame_id) and self._cache.delete([frame_id]) > 0
+        if not (remembered or deleted):
+            raise UnknownFrameError(f"the frame {frame_id[:32]!r} is not known: no example is of it")
+        return deleted
+
+    def delete_label(self, label: str) -> int:
+        """Remove all examples of a label; how many there were. Raises UnknownLabelError and StateError."""
+        return self._cache.delete_label(checked_label(label))
+
+    def rename_label(self, label: str, new: object) -> tuple[str, int]:
+        """Call a label something else, or merge it with the one of that name; the new one as stored, and how many
+        examples it had. Raises LabelError, UnknownLabelError and StateError."""
+        name = checked_label(new)
+        return name, self._cache.rename_label(checked_label(label), name)
 
     def label_counts(self) -> dict[str, int]:
         return self._cache.label_counts()

@@ -1,7 +1,7 @@
 """Count, mean, deviation and percentiles of durations, in memory that does not grow."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,6 +79,16 @@ class Summary:
                 middle = 2 * _RATIO**bucket / (_RATIO + 1)  # ACCURACY away from either end
                 return min(max(middle, self.min), self.max)
         raise ValueError("no samples")
+
+    def at_most(self, bounds_ms: Sequence[float]) -> list[int]:
+        """How many samples do not exceed each of the bounds, which ascend; a bound is off by 2 * ACCURACY at most."""
+        counts, so_far, buckets = [], 0, sorted(self.buckets.items(), reverse=True)
+        for bound in bounds_ms:
+            last = math.floor(math.log(bound) * _PER_LOG + 0.5)  # the bucket whose end is next to the bound
+            while buckets and buckets[-1][0] <= last:
+                so_far += buckets.pop()[1]
+            counts.append(so_far)
+        return counts
 
     def copy(self) -> "Summary":
         other = Summary()

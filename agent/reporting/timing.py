@@ -122,7 +122,7 @@ class Timings(Timer):
         """runtime is the family of the TFLite runtime, or of whatever else does the work."""
         self.node = node
         self._role = role
-        self._platform = platform_name(runtime)
+        self.platform = platform_name(runtime)
         self._lock = threading.Lock()
         self._window: dict[str, Summary] = {}
         self._total: dict[str, Summary] = {}  # without the open window
@@ -162,11 +162,17 @@ class Timings(Timer):
 
     def since_start(self) -> list[TimingReport]:
         """One report for every phase so far. Leaves the window open; seq is that of the last report, or 0."""
+        sums = self.sums()
+        with self._lock:
+            return self._reported(sums, time.monotonic() - self._started)
+
+    def sums(self) -> dict[str, Summary]:
+        """Every phase so far, since the start. Leaves the window open."""
         with self._lock:
             sums = {phase: summary.copy() for phase, summary in self._total.items()}
             for phase, summary in self._window.items():
                 sums.setdefault(phase, Summary()).merge(summary)
-            return self._reported(sums, time.monotonic() - self._started)
+            return sums
 
     def _close(self) -> tuple[dict[str, Summary], float]:
         """The window that ends now, in seconds too."""
@@ -194,7 +200,7 @@ class Timings(Timer):
                 window_s=window_s,
                 node=self.node,
                 role=self._role,
-                platform=self._platform,
+                platform=self.platform,
                 ts=ts,
                 seq=self._seq.get(phase, 0),
             )

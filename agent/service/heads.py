@@ -12,10 +12,12 @@ log = logging.getLogger(__name__)
 
 
 class Heads:
-    """Thread-safe. `error` is why the store's active head is not in service, if it is not."""
+    """Thread-safe. `error` is why the store's active head is not in service, if it is not; `summary` is what is known
+    of the one in service, in short."""
 
     def __init__(self, store: HeadStore, classifier: Classifier, announcer: Announcer) -> None:
         self.error: str | None = None
+        self.summary: dict[str, Any] | None = None
         self._store = store
         self._classifier = classifier
         self._announcer = announcer
@@ -56,7 +58,8 @@ class Heads:
             self._classifier.put_into_service(version, self._store.load(version))
             self.error = None
             log.info("head %s is in service", version)
-            self._announcer.head(self._store.summary(version))
+            self.summary = self._store.summary(version)
+            self._announcer.head(self.summary)
         except LastlayerError as error:
             if str(error) != self.error:  # said once, not at every look
                 log.error("the active head cannot be put into service: %s", error)

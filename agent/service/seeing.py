@@ -13,6 +13,9 @@ from agent.learning.labelling import RecentFrames
 from agent.records import Frame, Result, Seen, Source, checked_label
 from agent.vision.classifier import TOP, Classifier
 
+FRESH_S = 10.0  # a frame that was classified so recently says that others can be
+BUSY_S = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class SourceCounts:
@@ -40,6 +43,7 @@ class Seeing:
         self._counting = threading.Lock()
         self._frames: Counter[Source] = Counter()
         self._bad_frames: Counter[Source] = Counter()
+        self._classified = -FRESH_S  # when the last frame was, monotonic
 
     def classify(
         self,
@@ -68,10 +72,18 @@ class Seeing:
             raise
         with self._counting:
             self._frames[source] += 1
+            self._classified = time.monotonic()
         self._recent.remember(seen)
         for listener in self._listeners:
             listener(seen)
         return seen.result
+
+    def trouble(self) -> str | None:
+        """Why frames cannot be classified; None where they can. Tries it, if none was just now. Takes BUSY_S at most,
+        and the time of one frame."""
+        if time.monotonic() - self._classified < FRESH_S:
+            return None
+        return self.classifier.trouble(BUSY_S)
 
     def recent(self) -> list[Result]:
         """The frames that can still be labelled, newest first."""

@@ -50,6 +50,10 @@ class Service:
         """The timings of every phase since the start."""
         return {"phases": [report.as_dict() for report in self.timings.since_start()]}
 
+    def trouble(self) -> str | None:
+        """Why frames cannot be classified just now; None where they can."""
+        return self.seeing.trouble()
+
     def status(self) -> dict[str, Any]:
         return {
             "version": agent.__version__,

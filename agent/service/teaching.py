@@ -14,6 +14,8 @@ from agent.reporting.timing import Timings
 
 WORK = ("decode", "session_run", "result_processing")  # all that is done for a frame; `bottleneck` is in session_run
 
+OUTCOMES = ("accepted", "refused", "cancelled", "failed")  # of a retraining
+
 
 class Teaching:
     """Thread-safe. The phases of a retraining are added to `timings`; `on_head` is called when its head is stored."""
@@ -37,6 +39,7 @@ class Teaching:
         self._on_head = on_head
         self._retrain_after = retrain_after
         self._learnt_at_retrain = 0
+        self._outcomes = dict.fromkeys(OUTCOMES, 0)
 
     def label(self, frame_id: str, text: object) -> str:
         """Remember a frame's label; the label as stored. Raises what Labelling.label raises."""
@@ -47,8 +50,21 @@ class Teaching:
                 self.retrain()
         return label
 
+    def forget(self, frame_id: str) -> bool:
+        """Raises what Labelling.forget raises."""
+        return self._labelling.forget(frame_id)
+
+    def delete_label(self, label: str) -> int:
+        return self._labelling.delete_label(label)
+
+    def rename_label(self, label: str, new: object) -> tuple[str, int]:
+        return self._labelling.rename_label(label, new)
+
     def label_counts(self) -> dict[str, int]:
         return self._labelling.label_counts()
+
+    def cache_status(self) -> dict[str, Any]:
+        return self._labelling.cache_status()
 
     def retrain(self) -> dict[str, Any]:
         """Begin a retraining; its status.
@@ -58,9 +74,7 @@ class Teaching:
         labels = self._labelling.label_counts()
         if len(labels) < 2:
             raise TrainingError(f"there must be examples of two labels at least, there are {len(labels)}: label frames")
-        self._retraining.start(
-            on_progress=self._announcer.retrain, on_phases=self._timings.merge, on_done=self._on_head
-        )
+        self._retraining.start(on_progress=self._tell, on_phases=self._timings.merge, on_done=self._on_head)
         self._learnt_at_retrain = self._labelling.learnt
         return self.retraining()
 
@@ -70,6 +84,18 @@ class Teaching:
     def cancel(self) -> dict[str, Any]:
         """End the retraining; its status then. Raises TrainingError where none is under way."""
         return self._retraining.cancel()
+
+    def outcomes(self) -> dict[str, int]:
+        """How the retrainings since the start ended."""
+        return dict(self._outcomes)
+
+    def _tell(self, status: dict[str, Any]) -> None:
+        state = status["state"]
+        if state == "done":
+            self._outcomes["accepted" if status["accepted"] else "refused"] += 1
+        elif state in self._outcomes:
+            self._outcomes[state] += 1
+        self._announcer.retrain(status)
 
     def watch_frame(self, seen: Seen) -> None:
         """Note how long the work on a frame took, and whether a retraining ran beside it."""

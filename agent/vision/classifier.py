@@ -1,5 +1,6 @@
 """Seeing: frame → decode → backbone → bottleneck → head → top-k → result."""
 
+import logging
 import threading
 from typing import Any
 
@@ -13,6 +14,8 @@ from agent.records import Frame, Result, Seen
 from agent.reporting.timing import Stopwatch, Timings
 from agent.vision.backbone import Backbone
 from agent.vision.image import MAX_PIXELS, decode
+
+log = logging.getLogger(__name__)
 
 TOP = 5
 
@@ -45,6 +48,22 @@ class Classifier:
         """Let this head answer from the next frame on. Raises MismatchError as `check` does."""
         self.check(version, head)
         self._in_service = version, head
+
+    def trouble(self, timeout: float) -> str | None:
+        """Why no frame can be classified; None where a gray picture can. Waits `timeout` seconds for its turn."""
+        _, head = self._in_service or (None, None)
+        bundle = self.backbone.bundle
+        if not self._turn.acquire(timeout=timeout):
+            return f"the backbone has been busy for {timeout:g} s"
+        try:
+            bottleneck = self.backbone.bottleneck(np.full((bundle.height, bundle.width, 3), 127, np.uint8))
+            scores = head.probabilities(bottleneck) if head else bottleneck
+        except Exception as error:
+            log.exception("the backbone failed on a gray picture")
+            return f"the backbone failed on a gray picture: {error}"
+        finally:
+            self._turn.release()
+        return None if np.isfinite(scores).all() else "what comes out for a gray picture is not finite"
 
     def embed(self, payload: bytes) -> tuple[NDArray[Any], int]:
         """The bottleneck [D] and the perceptual hash of a picture's bytes. Raises ImageError."""

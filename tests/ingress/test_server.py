@@ -2,16 +2,17 @@ import http.client
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from agent.errors import ServiceError
-from agent.ingress import server as server_module
-from agent.ingress.connection import Reply, Request
+from agent.ingress.crowd import Crowd
+from agent.ingress.doors import Door, TcpDoor
+from agent.ingress.guard import Guard
+from agent.ingress.message import Reply, Request
 from agent.ingress.server import Server
-from tests.waiting import until
 
 
 def echo(request: Request) -> Reply:
@@ -27,16 +28,29 @@ def echo(request: Request) -> Reply:
     )
 
 
+def serving(
+    *doors: Door,
+    answer: Callable[[Request], Reply] = echo,
+    guard: Guard | None = None,
+    crowd: Crowd | None = None,
+    timeout_s: float = 0.7,
+) -> Server:
+    guard = guard or Guard(token=None, local=True, max_per_second=1e6)
+    doors = doors or (TcpDoor("127.0.0.1", 0),)
+    server = Server(doors, answer, guard, crowd or Crowd(), max_body_bytes=100_000, request_timeout_s=timeout_s)
+    server.start()
+    return server
+
+
 @pytest.fixture
 def server() -> Iterator[Server]:
-    server = Server("127.0.0.1", 0, echo, max_body_bytes=100_000, request_timeout_s=0.7)
-    server.start()
+    server = serving()
     yield server
     server.stop(5)
 
 
 def port(server: Server) -> int:
-    return int(server.server_address[1])
+    return int(server.url.rpartition(":")[2])
 
 
 def connect(server: Server) -> socket.socket:
@@ -186,18 +200,61 @@ def test_silent_and_slow_clients_do_not_starve_an_honest_one(server: Server) -> 
         connection.close()
 
 
-def test_connections_are_bounded(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 3)
-    held = [connect(server) for _ in range(3)]
-    for connection in held:
+class Slow:
+    """Answers /slow when it is released."""
+
+    def __init__(self) -> None:
+        self.entered, self.release = threading.Event(), threading.Event()
+
+    def __call__(self, request: Request) -> Reply:
+        if request.path == "/slow":
+            self.entered.set()
+            self.release.wait(20)
+        return echo(request)
+
+
+def test_who_is_silent_makes_room_and_who_is_being_answered_stays() -> None:
+    door, crowd, slow = TcpDoor("127.0.0.1", 0), Crowd(), Slow()
+    door.capacity = 4
+    server = serving(door, answer=slow, crowd=crowd, timeout_s=20)
+    honest, silent, half, answered = (connect(server) for _ in range(4))
+
+    def ask(connection: socket.socket) -> bytes:
         connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
-        connection.recv(1000)
-    with connect(server) as refused:
-        assert refused.recv(1000) == b""
-    held.pop().close()
-    until(lambda: b"200" in exchange(server, b"GET / HTTP/1.1\r\n\r\n"), 20)
-    for connection in held:
+        return connection.recv(1000)
+
+    assert b"200" in ask(honest)
+    half.sendall(b"POST / HTTP/1.1\r\nContent-Le")
+    answered.sendall(b"GET /slow HTTP/1.1\r\n\r\n")
+    assert slow.entered.wait(20)
+    newcomers = [connect(server), connect(server)]  # in the places of those who never finished a request
+    assert [b"200" in ask(newcomer) for newcomer in newcomers] == [True, True]
+    assert (silent.recv(10), half.recv(10)) == (b"", b"")
+    newcomers.append(connect(server))  # in that of the idlest
+    assert b"200" in ask(newcomers[2])
+    assert honest.recv(10) == b""
+    assert [b"200" in ask(newcomer) for newcomer in newcomers] == [True, True, True]
+    slow.release.set()
+    assert b'"/slow"' in answered.recv(1000)
+    assert (crowd.evicted, crowd.refused) == (3, 0)
+    server.stop(20)
+    for connection in (honest, silent, half, answered, *newcomers):
         connection.close()
+
+
+def test_there_is_no_room_while_all_are_being_answered() -> None:
+    door, crowd, slow = TcpDoor("127.0.0.1", 0), Crowd(), Slow()
+    door.capacity = 1
+    server = serving(door, answer=slow, crowd=crowd, timeout_s=20)
+    with connect(server) as answered:
+        answered.sendall(b"GET /slow HTTP/1.1\r\n\r\n")
+        assert slow.entered.wait(20)
+        with connect(server) as refused:
+            assert refused.recv(10) == b""
+        slow.release.set()
+        assert b"200" in answered.recv(1000)
+    assert crowd.refused == 1
+    server.stop(20)
 
 
 def test_an_error_of_a_connection_ends_only_that(server: Server) -> None:
@@ -217,8 +274,7 @@ def test_a_stop_lets_requests_under_way_be_answered_and_ends_idle_connections() 
         release.wait(20)
         return Reply(200, {"done": True})
 
-    server = Server("127.0.0.1", 0, slow, max_body_bytes=1000, request_timeout_s=20)
-    server.start()
+    server = serving(answer=slow, timeout_s=20)
     idle = connect(server)
     with ThreadPoolExecutor() as pool:
         answer = pool.submit(exchange, server, b"GET / HTTP/1.1\r\n\r\n")
@@ -235,4 +291,4 @@ def test_a_stop_lets_requests_under_way_be_answered_and_ends_idle_connections() 
 
 def test_a_port_in_use_is_refused(server: Server) -> None:
     with pytest.raises(ServiceError, match=f"port {port(server)}, is in use.*http.port"):
-        Server("127.0.0.1", port(server), echo, max_body_bytes=1, request_timeout_s=1)
+        TcpDoor("127.0.0.1", port(server))

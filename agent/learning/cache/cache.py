@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.config import CacheConfig
-from agent.errors import BusyError, LabelError, StateError, UnknownFrameError
+from agent.errors import BusyError, StateError, UnknownFrameError, UnknownLabelError
 from agent.learning.bursts import Bursts
 from agent.learning.cache import opening, segment
 from agent.learning.cache.appending import Appender
@@ -185,7 +185,7 @@ class Cache:
             return len(known)
 
     def delete_label(self, label: str) -> int:
-        """Remove all examples of a label; how many there were. Raises LabelError where there is none."""
+        """Remove all examples of a label; how many there were. Raises UnknownLabelError where there is none."""
         with self._writing() as writer, self._lock:
             count = self._count_of(label)
             writer.changes.say({"op": "delete_label", "label": self._contents.names.labels[label]})
@@ -194,7 +194,7 @@ class Cache:
     def rename_label(self, label: str, new: str) -> int:
         """Call a label something else, or merge it with the one of that name; how many examples it had.
 
-        Raises LabelError where no example has that label.
+        Raises UnknownLabelError where no example has that label.
         """
         with self._writing() as writer, self._lock:
             count = self._count_of(label)
@@ -264,7 +264,9 @@ class Cache:
     def _count_of(self, label: str) -> int:
         count = self.label_counts().get(label, 0)
         if not count:
-            raise LabelError(f"no example has the label {label!r}; there are: {', '.join(self.label_counts())}")
+            known = list(self.label_counts())
+            there = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
+            raise UnknownLabelError(f"no example has the label {label!r}; there are: {there or 'none yet'}")
         return count
 
 

@@ -1,0 +1,51 @@
+"""What is asked over HTTP and what is answered, without a socket."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+JSON = "application/json; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    method: str
+    path: str  # as it was sent: still percent-encoded
+    query: Mapping[str, str]
+    body: bytes
+    content_type: str = ""
+    accept: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    status: int
+    payload: Mapping[str, Any] | bytes  # an object becomes JSON; bytes are sent as they are
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = JSON
+
+    def body(self) -> bytes:
+        if isinstance(self.payload, bytes):
+            return self.payload
+        return json.dumps(self.payload, ensure_ascii=False).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A reply whose end is not known when it begins. The connection ends with it."""
+
+    parts: Iterator[bytes]  # closed when the client goes away
+    content_type: str
+
+
+class Refused(Exception):
+    """A request that ends the connection: what stands behind it cannot be read, or is not to be."""
+
+    def __init__(self, status: int, message: str, **headers: str) -> None:
+        super().__init__(message)
+        self.reply = error_reply(status, message, **headers)
+
+
+def error_reply(status: int, message: str, **headers: str) -> Reply:
+    return Reply(status, {"error": message}, {name.replace("_", "-"): value for name, value in headers.items()})
