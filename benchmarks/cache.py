@@ -112,7 +112,7 @@ def random_batches(folder: Path, source: CachedExamples) -> Iterator[Row]:
     text = TextFiles(folder, rng)
     decoded = np.empty((BATCH, SIZE), np.float32)
     out = np.empty((BATCH, SIZE), np.uint8)
-    rows = np.arange(source.count, dtype=np.int64)
+    rows = np.arange(source.count, dtype=np.intp)
     streamed = Shuffled(source, rows, STREAM_BYTES, Phases()).batches(BATCH, 0)
     in_all = source.count // BATCH
     loaded = in_memory(source, Settings().memory_bytes, Phases())  # as training does with what fits

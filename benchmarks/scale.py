@@ -49,7 +49,7 @@ class MadeUp:
         self._noise = rng.integers(0, 100, (NOISES, size), np.uint8)
         self.cpu_s = 0.0
 
-    def read(self, rows: NDArray[np.int64], out: NDArray[Any]) -> NDArray[Any]:
+    def read(self, rows: NDArray[np.intp], out: NDArray[Any]) -> NDArray[Any]:
         began = time.process_time()
         for first in range(0, len(rows), 1024):  # the making up itself takes no memory to speak of
             part = slice(first, first + 1024)
@@ -72,7 +72,7 @@ def measured(count: int, size: int, classes: int) -> dict[str, float]:
     before = psutil.Process().memory_info().rss
     source = MadeUp(count, size, classes)
     known = psutil.Process().memory_info().rss
-    rows = np.flatnonzero(source.splits == TRAIN).astype(np.int64)
+    rows = np.flatnonzero(source.splits == TRAIN)
     kept = Statistics(source.backbone_id, size)
     began = time.process_time()
     kept.follow(source, rows, source.labels, source.targets, Watch())

@@ -46,7 +46,7 @@ class FileExamples:
         self.frame_ids = np.arange(count, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)  # in no order
         self._file = path.open("rb", buffering=0)
 
-    def read(self, rows: NDArray[np.int64], out: NDArray[Any]) -> NDArray[Any]:
+    def read(self, rows: NDArray[np.intp], out: NDArray[Any]) -> NDArray[Any]:
         first, last = int(rows.min()), int(rows.max())
         if last - first < 4 * len(rows):
             block = os.pread(self._file.fileno(), (last - first + 1) * self.size, first * self.size)

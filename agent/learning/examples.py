@@ -10,7 +10,7 @@ from agent.errors import StateError
 from agent.learning.progress import Phases
 from agent.records import SPLITS
 
-Rows = NDArray[np.int64]
+Rows = NDArray[np.intp]  # what numpy indexes with, 32 bits wide on a 32-bit machine
 Targets = NDArray[np.int32]
 
 TRAIN, VAL = SPLITS.index("train"), SPLITS.index("val")
@@ -120,7 +120,7 @@ def in_memory(source: Examples, memory_bytes: int, phases: Phases) -> Examples:
     """The source itself, or all of it read at once where it takes no more than `memory_bytes`."""
     if isinstance(source, ArrayExamples) or source.count * source.size * source.dtype.itemsize > memory_bytes:
         return source
-    raw = read(source, np.arange(source.count, dtype=np.int64), phases)
+    raw = read(source, np.arange(source.count, dtype=np.intp), phases)
     return ArrayExamples(
         raw,
         source.targets,
@@ -178,7 +178,7 @@ class Shuffled:
         if isinstance(source, ArrayExamples):
             return source, rows
         raw = read(source, rows, self._phases)
-        return ArrayExamples(raw, source.targets[rows], source.labels), np.arange(len(rows), dtype=np.int64)
+        return ArrayExamples(raw, source.targets[rows], source.labels), np.arange(len(rows), dtype=np.intp)
 
 
 def cut_stratified(targets: Targets, rows: Rows, one_in: int, seed: int) -> tuple[Rows, Rows]:

@@ -78,9 +78,9 @@ def judge(
     Labels that only one of them knows neither help nor block. Raises StateError where the source cannot be read.
     """
     rng = np.random.default_rng(seed)
-    rows = np.flatnonzero(np.asarray(source.splits) == VAL).astype(np.int64)
+    rows = np.flatnonzero(np.asarray(source.splits) == VAL)
     rows = np.sort(rng.choice(rows, MAX_JUDGED, replace=False)) if len(rows) > MAX_JUDGED else rows
-    canaries = np.sort(rng.choice(source.count, min(CANARIES, source.count), replace=False)).astype(np.int64)
+    canaries = np.sort(rng.choice(source.count, min(CANARIES, source.count), replace=False)).astype(np.intp)
     if not _answers_finitely(head, source, canaries, phases):
         return Verdict(False, f"its answers to {len(canaries)} stored examples are not finite numbers", margin)
     if in_service is None:
@@ -120,7 +120,7 @@ def _answers(head: Head, old: Head, source: Examples, rows: Rows, phases: Phases
     labels = [label for label in head.labels if label in known]
     columns, columns_before = _columns(head, labels), _columns(old, labels)
     index = {label: number for number, label in enumerate(labels)}
-    wanted = np.array([index.get(label, -1) for label in source.labels], np.int64)[source.targets[rows]]
+    wanted = np.array([index.get(label, -1) for label in source.labels], np.intp)[source.targets[rows]]
     answered, answered_before, unbounded = [], [], []
     for batch in blocks(source, rows, phases):
         with phases.phase("validation", images=len(batch.rows)):
@@ -136,9 +136,9 @@ def _answers(head: Head, old: Head, source: Examples, rows: Rows, phases: Phases
     return _Answers(truth, wanted >= 0, right, right_before, unbounded)
 
 
-def _columns(head: Head, labels: list[str]) -> NDArray[np.int64]:
+def _columns(head: Head, labels: list[str]) -> NDArray[np.intp]:
     index = {label: column for column, label in enumerate(head.labels)}
-    return np.array([index[label] for label in labels], np.int64)
+    return np.array([index[label] for label in labels], np.intp)
 
 
 def _compared(answers: _Answers, version: str, margin: float) -> Comparison | None:

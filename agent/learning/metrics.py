@@ -77,7 +77,7 @@ def calibration_error(top: NDArray[Any], correct: NDArray[np.bool_], bins: int =
 
     The mean distance, weighted by their images, between the bins' mean probability and their share of right answers.
     """
-    place = np.clip(np.ceil(top * bins).astype(np.int64) - 1, 0, bins - 1)
+    place = np.clip(np.ceil(top * bins).astype(np.intp) - 1, 0, bins - 1)
     surplus = np.bincount(place, weights=top.astype(np.float64) - correct, minlength=bins)
     return float(np.abs(surplus).sum() / len(top)) if len(top) else 0.0
 
@@ -144,7 +144,7 @@ class Tally:
         if classes > MAX_CONFUSION:
             return None
         known = targets >= 0
-        cells = targets[known].astype(np.int64) * classes + answers[known]
+        cells = targets[known].astype(np.intp) * classes + answers[known]
         return np.bincount(cells, minlength=classes * classes).reshape(classes, classes).astype(np.int64)
 
 

@@ -194,10 +194,10 @@ def _read(source: Examples, rows: Rows, watch: Watch) -> Iterator[tuple[NDArray[
 def _rows_of(source: Identified, frame_ids: Ids) -> Rows | None:
     """Where in the source these are, or None if one of them is not there."""
     if not len(frame_ids):
-        return np.empty(0, np.int64)
+        return np.empty(0, np.intp)
     order = np.argsort(source.frame_ids, kind="stable")
     place = np.minimum(np.searchsorted(source.frame_ids, frame_ids, sorter=order), source.count - 1)
-    found: Rows = order[place].astype(np.int64)
+    found: Rows = order[place]
     return found if (source.frame_ids[found] == frame_ids).all() else None
 
 

@@ -131,8 +131,8 @@ def train(
     """
     watch = Watch(timings, on_progress, should_stop, checkpoint)
     splits = np.asarray(source.splits)
-    train_rows = np.flatnonzero(splits == TRAIN).astype(np.int64)
-    val_rows = np.flatnonzero(splits == VAL).astype(np.int64)
+    train_rows = np.flatnonzero(splits == TRAIN)
+    val_rows = np.flatnonzero(splits == VAL)
     labels, targets = _trained_classes(source, train_rows)
     if settings.solver != "auto" or statistics is None or not statistics.fits(source):
         statistics = None

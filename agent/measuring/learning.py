@@ -132,7 +132,7 @@ def measure_validations(source: CachedExamples, effort: Effort, seed: int) -> li
     found = []
     for classes in study.CLASSES:
         samples = Samples()
-        judge = _judge(source, np.arange(effort.validation, dtype=np.int64), classes, seed, samples)
+        judge = _judge(source, np.arange(effort.validation, dtype=np.intp), classes, seed, samples)
         weights, bias = np.zeros((source.size, classes), np.float32), np.zeros(classes, np.float32)
         for _ in range(effort.validations + 1):
             judge.scores(weights, bias)
@@ -151,7 +151,7 @@ def measure_epochs(
     """
     found = []
     source = cache.examples()
-    rows = np.arange(min(effort.part, source.count), dtype=np.int64)
+    rows = np.arange(min(effort.part, source.count), dtype=np.intp)
     for classes, validation in zip(study.CLASSES, validations, strict=True):
         # As much of it at a time as an epoch of a hundred classes keeps in memory.
         memory_bytes = STUDY.memory_bytes * len(rows) // IMAGES
@@ -173,8 +173,8 @@ def _whole_epoch(cache: SyntheticCache, effort: Effort, epochs: int, seed: int) 
     cache.grow(effort.validation + IMAGES)
     source, classes = cache.examples(), study.CLASSES[0]
     validation = Samples()
-    judge = _judge(source, np.arange(effort.validation, dtype=np.int64), classes, seed, validation)
-    rows = np.arange(effort.validation, source.count, dtype=np.int64)
+    judge = _judge(source, np.arange(effort.validation, dtype=np.intp), classes, seed, validation)
+    rows = np.arange(effort.validation, source.count, dtype=np.intp)
     samples = _epochs(source, rows, classes, STUDY.memory_bytes, epochs, judge, seed)
     whole = summarised("epoch", samples.ms["epoch"], IMAGES)
     parts = {phase: samples.total(phase) / epochs for phase in ("file_access", "training")}

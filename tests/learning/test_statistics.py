@@ -64,13 +64,13 @@ def stored(statistics: Statistics) -> Statistics:
 
 
 def assert_same(moments: Moments, expected: Moments) -> None:
-    """To 1e-5 of the variance: what is summed in another order differs by rounding."""
+    """To 3e-5 of the variance: what is summed in another order, or by another BLAS, differs by rounding."""
     assert moments.counts.tolist() == expected.counts.tolist()
     for ours, its in zip(moments.standardisation(), expected.standardisation(), strict=True):
         np.testing.assert_allclose(ours, its, rtol=1e-5)
     standardisation = expected.standardisation()
     np.testing.assert_allclose(moments.means(standardisation), expected.means(standardisation), atol=1e-5)
-    np.testing.assert_allclose(moments.scatter(standardisation), expected.scatter(standardisation), atol=1e-5)
+    np.testing.assert_allclose(moments.scatter(standardisation), expected.scatter(standardisation), atol=3e-5)
 
 
 def fresh(source: Counting) -> Moments:

@@ -30,7 +30,7 @@ class Plan:
     """What one compaction does, as things stood when it was made."""
 
     sources: list[Part]
-    rows: list[NDArray[np.int64]]  # of each source, those that stay
+    rows: list[NDArray[np.intp]]  # of each source, those that stay
     labels: list[NDArray[np.uint16]]  # of each source, all its rows
     sequence: int  # what was said before it is in the new records, what is said later is not
     number: int  # of the new segment
@@ -96,7 +96,7 @@ def rewrite(plan: Plan, folder: Path, layout: Layout, should_stop: Callable[[], 
             plan.rows[at] = np.setdiff1d(plan.rows[at], rows)
 
 
-Origin = tuple[NDArray[np.int64], NDArray[np.int64]]  # of each new record: the number of its source, and its row there
+Origin = tuple[NDArray[np.intp], NDArray[np.intp]]  # of each new record: the number of its source, and its row there
 
 
 def _copy(plan: Plan, target: Segment, origin: Origin, should_stop: Callable[[], bool]) -> dict[int, list[int]] | None:

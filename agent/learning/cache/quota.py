@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from agent.learning.cache.bookkeeping import Part
 
 
-def victims(parts: list[Part], count: int) -> list[tuple[Part, NDArray[np.int64]]]:
+def victims(parts: list[Part], count: int) -> list[tuple[Part, NDArray[np.intp]]]:
     """The rows of so many examples: the oldest of the largest class, until the next one is as large.
 
     So classes are levelled from above, and none goes below what another one keeps.

@@ -58,7 +58,7 @@ class CachedExamples:
         self.splits = lent(self.targets, column("split", np.uint8), fixed=fixed)  # [N] indices into records.SPLITS
         self.frame_ids: NDArray[np.uint64] = column("frame_id", np.uint64)  # [N]
 
-    def read(self, rows: NDArray[np.int64], out: NDArray[Any]) -> NDArray[Any]:
+    def read(self, rows: NDArray[np.intp], out: NDArray[Any]) -> NDArray[Any]:
         """Fill and return `out` [B, D] with the stored bottlenecks of `rows` [B], in any order.
 
         Raises StateError where flash cannot be read.
@@ -76,7 +76,7 @@ class CachedExamples:
             raise StateError(f"the cache cannot be read: {error.strerror or error}") from error
         return out
 
-    def _read_ahead(self, rows: NDArray[np.int64]) -> None:
+    def _read_ahead(self, rows: NDArray[np.intp]) -> None:
         """Where all is read in order, block by block, what comes next is fetched while this block is worked on."""
         first, last = (int(rows[0]), int(rows[-1])) if len(rows) else (0, 0)
         goes_on, self._next_row = first == self._next_row and last - first == len(rows) - 1, last + 1
@@ -95,7 +95,7 @@ class CachedExamples:
         number = int(np.searchsorted(self._bases, place, side="right")) - 1
         return number, place - int(self._bases[number])
 
-    def _gather(self, rows: NDArray[np.int64], out: NDArray[Any]) -> None:
+    def _gather(self, rows: NDArray[np.intp], out: NDArray[Any]) -> None:
         places = self._places[rows]
         order = np.arange(len(rows))
         if np.any(places[1:] < places[:-1]):
@@ -107,7 +107,7 @@ class CachedExamples:
             local = places[first:last].astype(np.int64) - self._bases[number]
             gather(self._segments[number], local, order[first:last], out)
 
-    def _check(self, rows: NDArray[np.int64], out: NDArray[Any], unchecked: NDArray[np.int64]) -> None:
+    def _check(self, rows: NDArray[np.intp], out: NDArray[Any], unchecked: NDArray[np.intp]) -> None:
         found = segment.checksums(out[unchecked] if len(unchecked) < len(rows) else out[: len(rows)])
         bad = unchecked[found != self._crcs[rows[unchecked]]]
         self._checked[rows[unchecked]] = True
@@ -134,7 +134,7 @@ class CachedExamples:
         out[:] = self.zero_point
 
 
-def gather(opened: Segment, places: NDArray[np.int64], targets: NDArray[np.int64], out: NDArray[Any]) -> None:
+def gather(opened: Segment, places: NDArray[np.int64], targets: NDArray[np.intp], out: NDArray[Any]) -> None:
     """Read the bottlenecks of rows `places` [n], ascending, into out[targets]. Raises OSError."""
     size = opened.layout.bottleneck_bytes
     skip_rows = max(1, _SKIP_BYTES // size)
