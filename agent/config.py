@@ -40,6 +40,10 @@ def _topic_level(node: str) -> str | None:
     return None
 
 
+def _camera(name: str) -> str | None:
+    return None if len(name.encode()) <= 200 else "may take 200 bytes"  # as records.checked_label has it
+
+
 def _host_name(host: str) -> str | None:
     try:
         ipaddress.ip_address(host)
@@ -143,6 +147,23 @@ class MqttConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class FolderConfig:
+    path: Annotated[
+        Path | None, Rule("A folder whose pictures are classified; a subfolder is a camera.", null="none is watched")
+    ] = None
+    after: Annotated[
+        Literal["move", "delete", "keep"],
+        Rule("What becomes of a classified picture: it goes into the subfolder done, or is deleted, or stays."),
+    ] = "move"
+    camera: Annotated[
+        str | None, Rule("The camera of what lies in the folder itself.", null="no name", check=_camera)
+    ] = None
+    scan_s: Annotated[
+        float, Rule("Seconds after which the folder is looked through for what inotify did not tell.", 0.1, 86_400)
+    ] = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class CacheConfig:
     sync_records: Annotated[
         int, Rule("Examples that may be acknowledged before they are on flash together; 1: none.", 1, 10_000)
@@ -214,6 +235,7 @@ class Config:
     frames: FramesConfig = field(default_factory=FramesConfig)
     http: HttpConfig = field(default_factory=HttpConfig)
     mqtt: MqttConfig = field(default_factory=MqttConfig)
+    folder: FolderConfig = field(default_factory=FolderConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
     retrain: RetrainConfig = field(default_factory=RetrainConfig)
     report: ReportConfig = field(default_factory=ReportConfig)

@@ -6,10 +6,12 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from agent.config import Config, RetrainConfig
+from agent.ingress.folder import WatchedFolder
 from agent.ingress.http import Api
 from agent.ingress.inbox import Inbox
 from agent.ingress.opening import http_server
@@ -102,6 +104,9 @@ def running(config: Config, state_folder: Path, input_range: tuple[float, float]
         stack.callback(retraining.stop, STOP_S)
         started(Upkeep(cache))
         started(server)
+        if config.folder.path is not None:
+            classify = partial(service.classify, source="folder")
+            started(WatchedFolder(config.folder, classify, timings, max_bytes=config.frames.max_bytes))
         stack.callback(events.close)  # before the server waits for those who listen
         log.info("listening on %s, state in %s", " and ".join(server.addresses), state.folder)
         yield daemon
@@ -134,7 +139,8 @@ def _service(
         lambda seen: announcer.result(seen.result),
         lambda seen: events.result(seen.result),
     )
-    seeing = Seeing(classifier, Inbox(config.frames.inbox), recent, listeners)
+    inbox = Inbox(config.frames.inbox)
+    seeing = Seeing(classifier, inbox, recent, listeners, max_bytes=config.frames.max_bytes)
     return Service(seeing, teaching, heads, timings, announcer)
 
 

@@ -235,6 +235,23 @@ def one_daemon(learnt_once: Path, tmp_path_factory: pytest.TempPathFactory) -> A
         yield daemon
 
 
+def test_pictures_in_a_watched_folder_are_seen_and_put_away(state: Path, tmp_path: Path, jpegs: list[bytes]) -> None:
+    folder = tmp_path / "frames"
+    (folder / "door").mkdir(parents=True)
+    (folder / "first.jpg").write_bytes(jpegs[0])  # before the start
+    with Daemon(state, {"folder": {"path": str(folder), "camera": "yard"}, "frames": {"max_bytes": 500_000}}) as daemon:
+        for name, payload in [("a.jpg", jpegs[1]), ("torn.jpg", jpegs[1][:5000]), ("large.jpg", bytes(500_001))]:
+            (tmp_path / name).write_bytes(payload)
+            (tmp_path / name).rename(folder / "door" / name)
+        until(lambda: len(list(folder.glob("done/**/*.jpg"))) == 2, PATIENCE_S)
+        until(lambda: len(list(folder.glob("bad/door/*.jpg"))) == 2, PATIENCE_S)
+        assert daemon.ask("GET", "/v1/status")["sources"] == {"folder": {"frames": 2, "bad_frames": 2, "dropped": 0}}
+        seen = {result["camera"]: best(result) for result in daemon.ask("GET", "/v1/frames")["frames"]}
+        assert seen == {"yard": "china", "door": "flower"}
+        assert "file_access" in {phase["phase"] for phase in daemon.ask("GET", "/v1/timings")["phases"]}
+    assert [path.name for path in folder.rglob("*.jpg") if path.parent == folder] == []
+
+
 def test_a_frame_that_is_gone_can_no_longer_be_labelled(state: Path, jpegs: list[bytes]) -> None:
     with Daemon(state, {"frames": {"remember": 2}}) as daemon:
         first, *_, last = [daemon.ask("POST", "/v1/frames", jpegs[0])["frame_id"] for _ in range(3)]

@@ -27,7 +27,10 @@ class SourceCounts:
 
 
 class Seeing:
-    """Thread-safe. Each of `listeners` is told of every frame, in the thread that brought it, and must not block."""
+    """Thread-safe. Each of `listeners` is told of every frame, in the thread that brought it, and must not block.
+
+    Pictures of more than `max_bytes` are refused.
+    """
 
     def __init__(
         self,
@@ -35,11 +38,14 @@ class Seeing:
         inbox: Inbox,
         recent: RecentFrames,
         listeners: Sequence[Callable[[Seen], None]],
+        *,
+        max_bytes: int,
     ) -> None:
         self.classifier = classifier
         self.inbox = inbox
         self._recent = recent
         self._listeners = listeners
+        self._max_bytes = max_bytes
         self._counting = threading.Lock()
         self._frames: Counter[Source] = Counter()
         self._bad_frames: Counter[Source] = Counter()
@@ -64,6 +70,7 @@ class Seeing:
         camera = checked_label(camera, "camera name") if camera else ""
         frame = Frame(secrets.token_hex(8), received_ms or int(time.time() * 1000), payload, camera)
         try:
+            self._check_size(payload)
             with self.inbox.room(source, wait_s):
                 seen = self.classifier.classify(frame, top)
         except ImageError:
@@ -84,6 +91,10 @@ class Seeing:
         if time.monotonic() - self._classified < FRESH_S:
             return None
         return self.classifier.trouble(BUSY_S)
+
+    def _check_size(self, payload: bytes) -> None:
+        if len(payload) > self._max_bytes:
+            raise ImageError(f"the picture has more than {self._max_bytes} bytes, the limit (frames.max_bytes)")
 
     def recent(self) -> list[Result]:
         """The frames that can still be labelled, newest first."""
