@@ -232,7 +232,9 @@ def test_a_bad_configuration_is_refused_with_its_place(state: Path, tmp_path: Pa
     assert "http.port" in ended.stderr
 
 
-@pytest.mark.parametrize("command", ["", "learn", "retrain", "evaluate", "classify", "heads", "run", "bench", "demo"])
+@pytest.mark.parametrize(
+    "command", ["", "learn", "retrain", "evaluate", "classify", "heads", "run", "bench", "demo", "push"]
+)
 def test_help_fits_on_a_screen_and_shows_an_example(command: str) -> None:
     text = lastlayer(*command.split(), "--help").stdout
     assert "example:" in text

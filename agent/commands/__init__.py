@@ -12,5 +12,6 @@ SUMMARIES = {
     "classify": "say what pictures show",
     "cache": "count, check, delete and rename examples",
     "heads": "list heads, show one, put one into service, roll back",
+    "push": "send pictures to a running board",
     "bench": "measure this machine beside the 2016 study",
 }

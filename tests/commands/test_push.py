@@ -1,0 +1,213 @@
+"""`lastlayer push` as shell scripts call it: against a real daemon, and against one that is made to be difficult."""
+
+import http.server
+import json
+import os
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.commands.sender import Address
+from agent.errors import ConfigError
+from tests.daemon import ROOT, Daemon, lastlayer
+
+RESULT = {"frame_id": "0" * 16, "predictions": [{"label": "glass", "probability": 0.75}]}
+
+
+class Scripted(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        server: Any = self.server
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        server.requests.append((self.path, self.headers.get("Authorization"), body))
+        step = server.script.pop(0) if server.script else (200, {}, json.dumps(RESULT))
+        if step is None:  # it went away without a word
+            self.close_connection = True
+            return
+        status, headers, answer = step
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(answer)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(answer.encode())
+
+    def address_string(self) -> str:
+        return "somebody"
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+class Tcp(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    daemon_threads = True
+
+
+class Unix(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+
+
+@contextmanager
+def scripted(*script: Any, path: Path | None = None) -> Iterator[Any]:
+    server: Any = Tcp(("127.0.0.1", 0), Scripted) if path is None else Unix(str(path), Scripted)
+    server.script, server.requests = list(script), []
+    server.words = ["--url", f"http://127.0.0.1:{server.server_address[1]}"] if path is None else ["--socket", path]
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def picture(tmp_path: Path, jpegs: list[bytes]) -> Path:
+    (tmp_path / "a.jpg").write_bytes(jpegs[0])
+    return tmp_path / "a.jpg"
+
+
+@pytest.fixture(scope="module")
+def daemon(learnt_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    import shutil
+
+    with Daemon(Path(shutil.copytree(learnt_once, tmp_path_factory.mktemp("push") / "state"))) as running:
+        yield running
+
+
+def test_files_folders_and_stdin_are_sent(daemon: Daemon, tmp_path: Path, jpegs: list[bytes], picture: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("2.jpg", "1.JPG"):
+        (folder / name).write_bytes(jpegs[1])
+    (folder / "notes.txt").write_text("not sent")
+    command = ["push", picture, folder, "-", "--url", daemon.url, "--camera", "Tür", "--json"]
+    with picture.open("rb") as stdin:
+        ended = lastlayer(*command, stdin=stdin)
+    lines = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert [line["file"] for line in lines] == [str(picture), str(folder / "1.JPG"), str(folder / "2.jpg"), "-"]
+    assert [line["predictions"][0]["label"] for line in lines] == ["china", "flower", "flower", "china"]
+    assert {line["camera"] for line in lines} == {"Tür"}
+    assert "4 pictures sent, 0 refused" in ended.stderr
+
+
+def test_a_label_is_remembered(daemon: Daemon, picture: Path) -> None:
+    ended = lastlayer("push", picture, "--url", daemon.url, "--label", "a cup")
+    assert ended.stdout.startswith(f"{picture}: china ")
+    assert daemon.ask("GET", "/v1/status")["labels"]["a cup"] == 1
+
+
+def test_a_bad_picture_is_told_and_the_others_are_sent(daemon: Daemon, tmp_path: Path, picture: Path) -> None:
+    (tmp_path / "bad.jpg").write_text("hello")
+    ended = lastlayer("push", tmp_path / "bad.jpg", tmp_path / "gone.jpg", picture, "--url", daemon.url, expect=3)
+    assert f"{tmp_path / 'bad.jpg'}: not a picture" in ended.stderr
+    assert f"{tmp_path / 'gone.jpg'}: cannot be read: No such file" in ended.stderr
+    assert ended.stdout.count("frame ") == 1
+
+
+def test_a_picture_that_is_larger_than_the_board_takes_is_refused_with_its_reason(state: Path, tmp_path: Path) -> None:
+    (tmp_path / "large.jpg").write_bytes(bytes(20_000_000))
+    with Daemon(state) as daemon:
+        ended = lastlayer("push", tmp_path / "large.jpg", "--url", daemon.url, expect=3)
+    assert "frames.max_bytes" in ended.stderr
+
+
+def test_a_name_in_any_bytes_is_sent_and_shown(daemon: Daemon, tmp_path: Path, picture: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\n.jpg"))
+    odd.write_bytes(picture.read_bytes())
+    line = json.loads(lastlayer("push", odd, "--url", daemon.url, "--json").stdout)
+    assert line["file"].endswith("\\xff\n.jpg")
+
+
+def test_a_board_without_room_is_asked_again(picture: Path) -> None:
+    full = (503, {"Retry-After": "1"}, '{"error": "16 frames are under way already"}')
+    with scripted(full, full) as board:
+        ended = lastlayer("push", picture, *board.words)
+    assert len(board.requests) == 3
+    assert "16 frames are under way already; trying again" in ended.stderr
+
+
+def test_a_connection_that_broke_is_made_again(picture: Path) -> None:
+    with scripted(None, None) as board:
+        lastlayer("push", picture, picture, *board.words)
+    assert len(board.requests) == 4
+
+
+def test_a_board_that_starts_later_is_waited_for(picture: Path, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    command = [sys.executable, "-m", "agent", "push", str(picture), "--socket", str(path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as pushing:
+        assert pushing.stderr is not None
+        assert "No such file or directory; trying again" in pushing.stderr.readline()
+        with scripted(path=path) as board:
+            assert pushing.wait(60) == 0
+    assert board.requests[0][2] == picture.read_bytes()
+
+
+def test_a_unix_socket_and_a_token(picture: Path, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("s3cret\n")
+    with scripted(path=tmp_path / "socket") as board:
+        lastlayer("push", picture, *board.words, "--token-file", tmp_path / "token", "--camera", "a&b=c d")
+    assert board.requests == [("/v1/frames?camera=a%26b%3Dc+d", "Bearer s3cret", picture.read_bytes())]
+
+
+def test_what_cannot_be_reached_is_given_up_after_the_timeout(picture: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it accepts and never answers
+        words = ["push", picture, "--url", f"http://127.0.0.1:{silent.getsockname()[1]}", "--timeout", "0.5"]
+        assert "given up after 0.5 s; 0 pictures were sent" in lastlayer(*words, expect=7).stderr
+    assert "Connection refused" in lastlayer(*words, expect=7).stderr
+
+
+@pytest.mark.parametrize(
+    ("step", "code", "complaint"),
+    [
+        ((401, {}, '{"error": "a token is needed"}'), 2, "--token-file"),
+        ((404, {}, "<html>"), 7, "is this a Lastlayer?"),
+        ((200, {}, "<html>hello"), 7, "not as Lastlayer does"),
+        ((200, {}, "[]"), 7, "not as Lastlayer does"),
+        ((500, {}, '{"error": "the flash is full"}'), 1, "the flash is full"),
+    ],
+)
+def test_what_trying_again_cannot_mend_is_told_at_once(picture: Path, step: Any, code: int, complaint: str) -> None:
+    with scripted(step) as board:
+        assert complaint in lastlayer("push", picture, *board.words, expect=code).stderr
+    assert len(board.requests) == 1
+
+
+def test_a_folder_without_pictures_and_a_bad_token_file_are_refused(tmp_path: Path, picture: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "token").write_text("two words")
+    assert "no picture lies" in lastlayer("push", tmp_path / "empty", expect=2).stderr
+    for token in ("token", "gone"):
+        assert "--token-file" in lastlayer("push", picture, "--token-file", tmp_path / token, expect=2).stderr
+    lastlayer("push", picture, "--timeout", "nan", expect=2)
+
+
+@pytest.mark.parametrize("url", ["", "board", "ftp://board", "http://", "http://b:x", "http://b:99999", "http://b?x=1"])
+def test_what_is_no_url_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="--url must be"):
+        Address(url)
+
+
+def test_a_url_may_hold_ipv6_and_a_path() -> None:
+    address = Address("https://[::1]:8443/board/")
+    assert (address.prefix, address.connection(1).host, address.connection(1).port) == ("/board", "::1", 8443)
+
+
+def test_it_starts_without_numpy_and_pillow() -> None:
+    program = (
+        "import sys\nfrom agent.cli import main\n"
+        "try: main(['push', '--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'numpy', 'PIL', 'yaml', 'tqdm', 'paho', 'psutil'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT, capture_output=True)
