@@ -22,6 +22,7 @@ from agent.learning.cache import opening, segment
 from agent.learning.cache.appending import Appender
 from agent.learning.cache.bookkeeping import SAID
 from agent.learning.cache.changes import Changes
+from agent.learning.cache.paging import page
 from agent.learning.cache.reading import CachedExamples
 from agent.learning.cache.segment import Layout
 from agent.learning.cache.space import Space
@@ -132,6 +133,18 @@ class Cache:
         """
         with self._lock:
             return CachedExamples(self.layout, list(self._contents.parts), self._contents.names.by_label())
+
+    def page(self, start: int, most: int) -> tuple[list[Example], int | None]:
+        """The first `most` examples by their frame ids from `start` on; rotten ones are left out.
+
+        With them, the `start` of the next page; None behind the last. Who turns the pages gets each example once,
+        whatever is added or compacted meanwhile. Raises StateError where flash cannot be read.
+        """
+        try:
+            with self._lock:
+                return page(self._contents, self.layout, start, most)
+        except OSError as error:
+            raise StateError(f"the cache {self._folder} cannot be read: {error.strerror or error}") from error
 
     def bursts(self) -> Bursts:
         """The groups of its examples, as they are now."""
