@@ -40,6 +40,12 @@ class DatasetError(LastlayerError, ValueError):
     exit_code = 3
 
 
+class ParcelError(LastlayerError, ValueError):
+    """Something that a desktop or a board sent and that cannot be understood."""
+
+    exit_code = 3
+
+
 class BundleError(LastlayerError, ValueError):
     """A backbone that cannot be loaded or does not fit its manifest."""
 
@@ -70,6 +76,12 @@ class UnknownFrameError(LastlayerError, LookupError):
 
 class UnknownHeadError(LastlayerError, LookupError):
     """A head version that the store does not hold."""
+
+    exit_code = 3
+
+
+class UnknownBackboneError(LastlayerError, LookupError):
+    """A backbone that a state never had."""
 
     exit_code = 3
 

@@ -15,7 +15,7 @@ FLOORS = [
     ["agent.reporting"],
     ["agent.learning"],
     ["agent.vision"],
-    ["agent.state", "agent.ingress.inbox"],
+    ["agent.state", "agent.parcels", "agent.generations", "agent.arrivals", "agent.ingress.inbox"],
     ["agent.service"],
     ["agent.ingress"],
     ["agent.daemon", "agent.measuring", "agent.study"],

@@ -13,5 +13,6 @@ SUMMARIES = {
     "cache": "count, check, delete and rename examples",
     "heads": "list heads, show one, put one into service, roll back",
     "push": "send pictures to a running board",
+    "models": "list backbones, take one in, change which one is in use",
     "bench": "measure this machine beside the 2016 study",
 }

@@ -7,19 +7,24 @@ import time
 from pathlib import Path
 from typing import Any
 
+from agent.arrivals import take_head
 from agent.commands import SUMMARIES
 from agent.commands.plot_png import curves_png
 from agent.commands.plot_text import chart
 from agent.commands.terminal import columns, say, show, state_folder
-from agent.errors import StateError
+from agent.errors import ParcelError, RefusedHeadError, StateError
 from agent.files import write_atomically
+from agent.learning.gate import MARGIN
 from agent.learning.headstore import HeadStore
+from agent.parcels import SentHead, pack_head, unpack_head
+from agent.reporting.timing import Timings
 
 EXAMPLE = """\
 example:  lastlayer --state S heads
           lastlayer --state S heads show 2 --plot curves.png
           lastlayer --state S heads rollback
           lastlayer --state S heads activate 2
+          lastlayer --state S heads pack --out cups.parcel; lastlayer --state T heads take cups.parcel
 
 A head that the gate refused goes into service with `activate --force` alone. A running daemon follows in a second.
 """
@@ -51,6 +56,12 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     details = actions.add_parser("show", parents=[options], help="all that is known of a head, and its curves")
     details.add_argument("version", nargs="?", help="(default: the one in service)")
     details.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the curves into this file too")
+    packing = actions.add_parser("pack", parents=[options], help="pack a head for another board with the same backbone")
+    packing.add_argument("version", nargs="?", help="(default: the one in service)")
+    packing.add_argument("--out", type=Path, required=True, metavar="FILE.parcel")
+    taking = actions.add_parser("take", parents=[options], help="take a packed head in, by the gate")
+    taking.add_argument("parcel", type=Path)
+    taking.add_argument("--margin", type=float, default=MARGIN, help=f"of the gate (default: {MARGIN})")
     command.set_defaults(execute=execute)
 
 
@@ -64,6 +75,10 @@ def execute(arguments: argparse.Namespace) -> int:
         show(arguments, {"active": version}, f"head {version} is in service again")
     elif arguments.action == "show":
         _show(arguments, store)
+    elif arguments.action == "pack":
+        _pack(arguments, store)
+    elif arguments.action == "take":
+        return _take(arguments, store)
     else:
         active = store.active()
         reports = [store.summary(version) for version in store.versions()]
@@ -71,10 +86,39 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _show(arguments: argparse.Namespace, store: HeadStore) -> None:
-    version = arguments.version or store.active()
+def _asked_for(arguments: argparse.Namespace, store: HeadStore) -> str:
+    version: str | None = arguments.version or store.active()
     if version is None:
         raise StateError("no head is in service: `lastlayer retrain` makes one")
+    return version
+
+
+def _pack(arguments: argparse.Namespace, store: HeadStore) -> None:
+    version = _asked_for(arguments, store)
+    parcel = pack_head(SentHead(store.load(version), store.report(version)))
+    try:
+        write_atomically(arguments.out, parcel)
+    except OSError as error:
+        raise StateError(f"{arguments.out} cannot be written: {error.strerror or error}") from error
+    show(arguments, {"version": version, "parcel": str(arguments.out)}, f"head {version} is in {arguments.out}")
+
+
+def _take(arguments: argparse.Namespace, store: HeadStore) -> int:
+    try:
+        parcel = arguments.parcel.read_bytes()
+    except OSError as error:
+        raise ParcelError(f"{arguments.parcel} cannot be read: {error.strerror}") from error
+    timings = Timings(node="cli", runtime="numpy")
+    sent = unpack_head(parcel)
+    version, verdict = take_head(state_folder(arguments), sent, store, arguments.margin, timings)
+    said = "is in service" if verdict.accepted else "is REFUSED, the one in service stays"
+    payload = {"version": version, "accepted": verdict.accepted, "reason": verdict.reason}
+    show(arguments, payload, f"head {version} {said}: {verdict.reason}")
+    return 0 if verdict.accepted else RefusedHeadError.exit_code
+
+
+def _show(arguments: argparse.Namespace, store: HeadStore) -> None:
+    version = _asked_for(arguments, store)
     report = store.report(version)
     if arguments.plot:
         try:

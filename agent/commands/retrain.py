@@ -12,13 +12,13 @@ from typing import Any
 from agent.commands import SUMMARIES
 from agent.commands.retrain_progress import Pace, Reporter
 from agent.commands.terminal import say, show, state_folder
-from agent.errors import ConfigError, RefusedHeadError, StateError, TrainingError, UnknownHeadError
+from agent.errors import ConfigError, RefusedHeadError, StateError, TrainingError
 from agent.learning import gate
+from agent.learning.admission import admit
 from agent.learning.cache import Cache
 from agent.learning.checkpoint import Checkpoint
 from agent.learning.control import Control
 from agent.learning.examples import Examples
-from agent.learning.head import Head
 from agent.learning.headstore import KEEP, HeadStore, summary
 from agent.learning.progress import Phases
 from agent.learning.statistics import Statistics
@@ -102,13 +102,16 @@ def _retrain(arguments: argparse.Namespace) -> int:
         should_stop = control.should_stop if control else None
         checkpoint = Checkpoint(folder / CHECKPOINT)
         training = train(examples, settings, timings, reporter.report, should_stop, statistics, checkpoint)
-        version = store.add(training.head, _report(training))
+        version, verdict = admit(
+            training.head,
+            _report(training),
+            store,
+            examples,
+            margin=arguments.margin,
+            seed=settings.seed,
+            phases=Phases(timings),
+        )
         checkpoint.clear()
-        verdict = _judged(store, version, examples, arguments.margin, settings.seed, Phases(timings))
-    store.judged(version, verdict.as_dict())
-    if verdict.accepted:
-        with timings.phase("activate"):
-            store.activate(version)
     if statistics.is_worth_storing:
         try:
             statistics.save(folder / STATISTICS)
@@ -135,27 +138,6 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         raise ConfigError(f"keep_heads: must be at least 2, not {arguments.keep_heads}: a rollback needs one more")
     names = ("solver", "standardise", *_OPTIONS)
     return Settings(**{name: getattr(arguments, name) for name in names})
-
-
-def _judged(
-    store: HeadStore, version: str, examples: Examples, margin: float, seed: int, phases: Phases
-) -> gate.Verdict:
-    """As it was read back from flash, beside the head in service."""
-    try:
-        head = store.load(version)
-    except StateError as error:
-        return gate.Verdict(False, f"it cannot be loaded: {error}", margin)
-    return gate.judge(head, _in_service(store), examples, margin=margin, seed=seed, phases=phases)
-
-
-def _in_service(store: HeadStore) -> tuple[str, Head] | None:
-    """The version in service and its head, to compare with; None where there is none that can be loaded."""
-    try:
-        version = store.active()
-        return None if version is None else (version, store.load(version))
-    except (StateError, UnknownHeadError) as error:
-        log.warning("the head in service is no measure: %s", error)
-        return None
 
 
 def _examples(state: Path) -> Cache:

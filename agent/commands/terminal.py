@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from agent import generations
+
 T = TypeVar("T")
 
 
@@ -30,6 +32,11 @@ def progress(items: Sequence[T], what: str) -> Iterable[T]:
 
 
 def state_folder(arguments: argparse.Namespace) -> Path:
+    """The folder of the generation in use of the state."""
+    return generations.current(state_root(arguments))
+
+
+def state_root(arguments: argparse.Namespace) -> Path:
     """--state, or the folder for a person's state (XDG base directory specification)."""
     if arguments.state is not None:
         return Path(arguments.state)

@@ -98,8 +98,19 @@ def judge(
     return Verdict(not comparison.is_worse, _reason(comparison), margin, comparison, new_labels, removed)
 
 
+def judge_alone(head: Head, *, margin: float) -> Verdict:
+    """What can be said where there are no examples: a head that came before them."""
+    if not _is_finite(head):
+        return Verdict(False, "its weights are not finite numbers", margin)
+    return Verdict(True, "there are no examples here to judge it by; its weights are finite", margin)
+
+
+def _is_finite(head: Head) -> bool:
+    return bool(np.isfinite(head.weights).all() and np.isfinite(head.bias).all())
+
+
 def _answers_finitely(head: Head, source: Examples, rows: Rows, phases: Phases) -> bool:
-    if not (np.isfinite(head.weights).all() and np.isfinite(head.bias).all()):
+    if not _is_finite(head):
         return False
     with np.errstate(over="ignore", invalid="ignore"):
         return all(bool(np.isfinite(head.logits(batch.raw)).all()) for batch in blocks(source, rows, phases))
