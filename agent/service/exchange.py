@@ -1,0 +1,141 @@
+"""What goes between this board and a desktop: its examples there, heads and backbones here."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from agent import arrivals, generations
+from agent.children import environment
+from agent.errors import BusyError, LastlayerError, ParcelError, RefusedHeadError, StateError
+from agent.learning.cache import Cache
+from agent.parcels import PAGE_EXAMPLES, Page, pack_page
+from agent.reporting.host import lower_priority
+from agent.service.heads import Heads
+
+JUDGING_S = 120.0  # two thousand examples of a thousand labels on a slow board, with room
+
+
+class Exchange:
+    """Thread-safe. One thing is taken in at a time; others raise BusyError.
+
+    `state` holds the generations, `folder` is the one in use: when another is to be, the daemon begins anew with it.
+    """
+
+    def __init__(self, state: Path, folder: Path, cache: Cache, heads: Heads, *, node: str, margin: float) -> None:
+        self._state = state
+        self._folder = folder
+        self._cache = cache
+        self._heads = heads
+        self._node = node
+        self._margin = margin
+        self._taking = threading.Lock()
+
+    def page(self, start: str = "0", most: int = PAGE_EXAMPLES) -> bytes:
+        """A parcel of examples, from the frame id `start` (in hex) on. Raises ParcelError where that is none."""
+        try:
+            first = int(start, 16)
+            if not 0 <= first < 1 << 64:
+                raise ValueError
+        except ValueError:
+            raise ParcelError(f"a page starts with a frame id of 16 hex digits, not {start!r:.40}") from None
+        examples, following = self._cache.page(first, min(most, PAGE_EXAMPLES))
+        return pack_page(
+            Page(self._node, self._cache.layout, examples, None if following is None else f"{following:016x}")
+        )
+
+    def take_head(self, parcel: bytes) -> dict[str, Any]:
+        """Take a packed head in, into service if it passes the gate: `version`, `accepted`, `reason`.
+
+        It is judged in a child process, as one that is trained here. Raises ParcelError, MismatchError, StateError.
+        """
+        with self._one_at_a_time(), self._stored(parcel) as file:
+            command = [sys.executable, "-m", "agent", "--state", str(self._state), "heads", "take", str(file)]
+            command += ["--margin", str(self._margin), "--json"]
+            answer = _answer(command)
+        self._heads.follow_store()
+        return answer
+
+    def take_backbone(self, parcel: bytes) -> dict[str, Any]:
+        """Take a packed backbone in and use it: `bundle` and `in_use`. The daemon begins anew with it in a moment.
+
+        Raises ParcelError, BundleError, MismatchError, StateError; then all is as it was.
+        """
+        with self._one_at_a_time():
+            name = arrivals.take_sent_backbone(self._state, parcel)
+            generations.use(self._state, name)
+        return {"bundle": name, "in_use": name, "accepted": True}
+
+    def models(self) -> dict[str, Any]:
+        """The backbones of this state, and which is in use."""
+        return {"in_use": generations.in_use(self._state), "models": generations.names(self._state)}
+
+    def use(self, name: str) -> dict[str, Any]:
+        """Raises UnknownBackboneError, BundleError, StateError."""
+        with self._one_at_a_time():
+            generations.use(self._state, name)
+        return {"in_use": name}
+
+    def rollback(self) -> dict[str, Any]:
+        """Return to the backbone that was in use before. Raises UnknownBackboneError, StateError."""
+        with self._one_at_a_time():
+            return {"in_use": generations.rollback(self._state)}
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether another generation is to be in use than the one that this daemon serves."""
+        try:
+            return generations.current(self._state) != self._folder
+        except StateError:
+            return False
+
+    @contextmanager
+    def _one_at_a_time(self) -> Iterator[None]:
+        if not self._taking.acquire(blocking=False):
+            raise BusyError("something else is being taken in just now: try again in a moment")
+        try:
+            yield
+        finally:
+            self._taking.release()
+
+    @contextmanager
+    def _stored(self, parcel: bytes) -> Iterator[Path]:
+        try:
+            with tempfile.NamedTemporaryFile(dir=self._folder, prefix=".", suffix=".parcel") as file:
+                file.write(parcel)
+                file.flush()
+                yield Path(file.name)
+        except LastlayerError:
+            raise
+        except OSError as error:
+            raise StateError(f"{self._folder} cannot be written: {error.strerror or error}") from error
+
+
+def _answer(command: list[str]) -> dict[str, Any]:
+    """What a command of ours says as JSON, in a child that lets everyone else go first."""
+    child = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1"),
+    )
+    lower_priority(child.pid)
+    try:
+        said, complaint = child.communicate(timeout=JUDGING_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.communicate()
+        raise StateError(f"judging the head took more than {JUDGING_S:g} s; it is not in service") from None
+    if child.returncode not in (0, RefusedHeadError.exit_code):
+        reason = (complaint.strip().splitlines() or [f"the child process ended with {child.returncode}"])[-1]
+        # What is wrong with a parcel is the sender's business, all else is ours.
+        raise (ParcelError if child.returncode == ParcelError.exit_code else StateError)(reason)
+    answer: dict[str, Any] = json.loads(said)
+    return answer

@@ -1,0 +1,86 @@
+"""`lastlayer-trainer publish`: a head or a backbone goes out to boards."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from agent import generations
+from agent.commands.terminal import columns, show
+from agent.errors import StateError
+from agent.learning.headstore import HeadStore
+from agent.parcels import SentHead, pack_backbone, pack_head
+from agent.vision.bundle import load_bundle
+from trainer.boards import Board, BoardError, RefusalError
+from trainer.commands import fleet
+from trainer.publish import Delivery, publish
+from trainer.reporting import reporting
+
+EPILOG = """\
+example: lastlayer-trainer publish head all http://porch.lan:8080 http://shed.lan:8080 --token-file token
+         lastlayer-trainer publish backbone models/mine http://porch.lan:8080 --token-file token
+Each board takes it in by its own gate, and can return: `lastlayer heads rollback`, `lastlayer models rollback`.
+exit codes: 0 every board took it, 2 bad arguments, 4 bad backbone, 5 bad state, 7 a board could not be reached,
+            8 a board refused it
+"""
+
+
+def register(commands: Any, options: argparse.ArgumentParser) -> None:
+    command = commands.add_parser(
+        "publish",
+        parents=[options],
+        help="send a head or a backbone to boards",
+        description="Sends a head or a backbone to boards. " + fleet.BOARDS,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    kinds = command.add_subparsers(dest="kind", required=True, metavar="WHAT")
+    head = kinds.add_parser("head", parents=[options], help="the head of a state")
+    head.add_argument("state", type=Path, help="a state, such as `collect` makes")
+    head.add_argument("--version", dest="head", metavar="N", help="of the head (default: the one in service)")
+    fleet.add_options(head)
+    backbone = kinds.add_parser("backbone", parents=[options], help="a bundle, and a head if there is one for it")
+    backbone.add_argument("bundle", help="its folder, or a name in models/")
+    backbone.add_argument("--with-head", type=Path, metavar="STATE", help="with the head in service of a state")
+    fleet.add_options(backbone)
+    command.set_defaults(execute=execute)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    boards = fleet.boards_of(arguments)
+    send = _head(arguments) if arguments.kind == "head" else _backbone(arguments)
+    with reporting(arguments, runtime="numpy") as timings, timings.phase("publish", images=len(boards)):
+        deliveries = publish(boards, send)
+    show(arguments, [asdict(delivery) for delivery in deliveries], _text(deliveries))
+    if not all(delivery.reached for delivery in deliveries):
+        return BoardError.exit_code
+    return 0 if all(delivery.accepted for delivery in deliveries) else RefusalError.exit_code
+
+
+def _head(arguments: argparse.Namespace) -> Callable[[Board], dict[str, Any]]:
+    parcel = pack_head(_sent_head(arguments.state, arguments.head))
+    return lambda board: board.send_head(parcel)
+
+
+def _backbone(arguments: argparse.Namespace) -> Callable[[Board], dict[str, Any]]:
+    sent = None if arguments.with_head is None else _sent_head(arguments.with_head, None)
+    parcel = pack_backbone(load_bundle(arguments.bundle), sent)
+    return lambda board: board.send_backbone(parcel)
+
+
+def _sent_head(state: Path, version: str | None) -> SentHead:
+    store = HeadStore(generations.current(state) / "heads")
+    version = version or store.active()
+    if version is None:
+        raise StateError(f"{state} has no head yet: `lastlayer --state {state} retrain` makes one")
+    return SentHead(store.load(version), store.report(version))
+
+
+def _text(deliveries: list[Delivery]) -> str:
+    said = {True: "took it", False: "refused it"}
+    rows = [["board", "", ""]]
+    for delivery in deliveries:
+        outcome = said[delivery.accepted] if delivery.reached else "not reached"
+        rows.append([delivery.board, outcome, delivery.reason])
+    return columns(rows)
