@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from agent import generations
 from agent.config import Config, RetrainConfig
 from agent.ingress.folder import WatchedFolder
 from agent.ingress.http import Api
@@ -26,6 +27,7 @@ from agent.reporting.broker import Broker
 from agent.reporting.feed import Feed
 from agent.reporting.timing import Timings
 from agent.service import Service
+from agent.service.exchange import Exchange
 from agent.service.heads import Heads
 from agent.service.seeing import Seeing
 from agent.service.teaching import Teaching
@@ -57,7 +59,10 @@ class Daemon:
     window_s: float
 
     def watch(self, stop: threading.Event) -> None:
-        """Report every window, follow the head store and mind the retraining, until `stop` is set."""
+        """Report every window, follow the head store and mind the retraining.
+
+        Until `stop` is set, or another backbone is to be in use.
+        """
         next_report = time.monotonic() + self.window_s
         while not stop.wait(min(TICK_S, max(0.0, next_report - time.monotonic()))):
             self.service.heads.follow_store()
@@ -66,14 +71,19 @@ class Daemon:
             if time.monotonic() >= next_report:
                 self.report()
                 next_report += self.window_s
+            if self.service.exchange.is_outdated:
+                log.info("another backbone is to be in use: beginning anew")
+                return
 
     def report(self) -> None:
         self.service.announcer.timings(self.service.timings.reports())
 
 
 @contextmanager
-def running(config: Config, state_folder: Path, input_range: tuple[float, float] | None = None) -> Iterator[Daemon]:
-    """The daemon, started; it is stopped when the `with` ends.
+def running(config: Config, root: Path, input_range: tuple[float, float] | None = None) -> Iterator[Daemon]:
+    """The daemon, started, with the generation of the state `root` that is in use; it is stopped when the `with` ends.
+
+    The backbone of the configuration and `input_range` speak of the first generation.
 
     Raises what is wrong with the state, the backbone, the configuration or the address;
     a broker that is not there is no error.
@@ -84,7 +94,8 @@ def running(config: Config, state_folder: Path, input_range: tuple[float, float]
             part.start()
             stack.callback(part.stop, STOP_S)
 
-        state = open_state(state_folder, config.backbone, input_range)
+        folder = generations.current(root)
+        state = open_state(root, config.backbone, input_range) if folder == root else open_state(folder)
         timings = Timings(node=config.mqtt.node, runtime=FAMILY)
         classifier = Classifier(state.backbone(threads=config.threads), timings, max_pixels=config.frames.max_pixels)
         cache = stack.enter_context(state.cache(classifier.backbone, config.cache))
@@ -92,7 +103,7 @@ def running(config: Config, state_folder: Path, input_range: tuple[float, float]
         retraining = Retraining(state.folder, retrain_options(config.retrain))
         events = Feed()
         announcer = Announcer(broker, [events.tell])
-        service = _service(config, state, cache, classifier, retraining, timings, announcer, events)
+        service = _service(config, root, state, cache, classifier, retraining, timings, announcer, events)
         server = http_server(config.http, Api(service, events), config.frames.max_bytes)
         stack.callback(server.close)
         daemon = Daemon(service, events, server, config.report.window_s)
@@ -102,6 +113,7 @@ def running(config: Config, state_folder: Path, input_range: tuple[float, float]
             started(broker)
             stack.callback(daemon.report)  # what the last window held
         stack.callback(retraining.stop, STOP_S)
+        stack.callback(service.exchange.stop)
         started(Upkeep(cache))
         started(server)
         if config.folder.path is not None:
@@ -115,6 +127,7 @@ def running(config: Config, state_folder: Path, input_range: tuple[float, float]
 
 def _service(
     config: Config,
+    root: Path,
     state: State,
     cache: Cache,
     classifier: Classifier,
@@ -141,7 +154,8 @@ def _service(
     )
     inbox = Inbox(config.frames.inbox)
     seeing = Seeing(classifier, inbox, recent, listeners, max_bytes=config.frames.max_bytes)
-    return Service(seeing, teaching, heads, timings, announcer)
+    exchange = Exchange(root, state.folder, cache, heads, node=config.mqtt.node, margin=config.retrain.margin)
+    return Service(seeing, teaching, heads, exchange, timings, announcer)
 
 
 def retrain_options(retrain: RetrainConfig) -> list[str]:

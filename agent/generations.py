@@ -5,7 +5,7 @@ Bottlenecks of two backbones are never mixed, so a new backbone begins with an e
     STATE/                     the first generation: backbone/, cache/, heads/
     STATE/generations/NAME/    a later one, of the same form
     STATE/generation           the generations in the order in which they came into use, one a line: the last one is
-                               in use (`.` is the first); replaced by an atomic rename. Without it, the first is
+                               in use (`first` is that); replaced by an atomic rename. Without it, the first is
 """
 
 import logging
@@ -18,7 +18,7 @@ from agent.vision.bundle import Bundle, load_bundle
 
 log = logging.getLogger(__name__)
 
-FIRST = "."
+FIRST = "first"
 HISTORY = 100  # changes that are remembered
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,80}")
@@ -34,7 +34,7 @@ def current(state: Path) -> Path:
 
 
 def names(state: Path) -> list[str]:
-    """All generations, `.` for the first."""
+    """All generations."""
     found = sorted(path.parent.name for path in (state / "generations").glob("*/backbone"))
     return [*([FIRST] if (state / "backbone").is_dir() else []), *found]
 
@@ -101,7 +101,7 @@ def _history(state: Path) -> list[str]:
         return [FIRST]
     except OSError as error:
         raise StateError(f"{state / 'generation'} cannot be read: {error.strerror}") from error
-    known = [line for line in lines if line == FIRST or _NAME.fullmatch(line)]
+    known = [line for line in lines if _NAME.fullmatch(line)]
     if not known:
         raise StateError(f"{state / 'generation'} is damaged: `lastlayer models use NAME` writes it anew")
     return known if FIRST in known else [FIRST, *known]

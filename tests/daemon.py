@@ -19,7 +19,18 @@ PATIENCE_S = 60.0  # generous: the machine may be busy; nothing waits longer tha
 
 def lastlayer(*words: object, expect: int | None = 0, **options: Any) -> "subprocess.CompletedProcess[str]":
     """Run the command line. Raises AssertionError if it does not end with the expected exit code."""
-    command = [sys.executable, "-m", "agent", *map(str, words)]
+    return _run("agent", words, expect, options)
+
+
+def trainer(*words: object, expect: int | None = 0, **options: Any) -> "subprocess.CompletedProcess[str]":
+    """As `lastlayer`, the command line of the trainer."""
+    return _run("trainer", words, expect, options)
+
+
+def _run(
+    package: str, words: tuple[object, ...], expect: int | None, options: dict[str, Any]
+) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", package, *map(str, words)]
     options = {"cwd": ROOT, "timeout": 300, **options}
     ended = subprocess.run(command, capture_output=True, text=True, **options)
     assert expect is None or ended.returncode == expect, f"exit code {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
@@ -29,7 +40,7 @@ def lastlayer(*words: object, expect: int | None = 0, **options: Any) -> "subpro
 class Daemon:
     """`lastlayer run` on a free port; within its block it runs, and after it it has ended with exit code 0."""
 
-    def __init__(self, state: Path, config: Mapping[str, Any] | None = None, *words: str) -> None:
+    def __init__(self, state: Path, config: Mapping[str, Any] | None = None, *words: str, token: str = "") -> None:
         settings = {"http": {"port": 0}, "report": {"window_s": 0.5}, **(config or {})}
         settings["http"] = {"port": 0, **settings["http"]}
         file = state.parent / f"{state.name}.yaml"
@@ -37,6 +48,7 @@ class Daemon:
         self._command = [sys.executable, "-m", "agent", "--state", str(state), *words]
         self._command += ["run", "--config", str(file), "--json"]
         self._log = state.parent / f"{state.name}.log"
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def __enter__(self) -> "Daemon":
         with self._log.open("w") as log:
@@ -85,7 +97,7 @@ class Daemon:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         try:
             content = json.dumps(body).encode() if isinstance(body, Mapping) else body
-            connection.request(method, path, content)
+            connection.request(method, path, content, self._headers)
             response = connection.getresponse()
             answer = json.loads(response.read())
         finally:

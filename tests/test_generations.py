@@ -44,8 +44,8 @@ def test_another_backbone_begins_empty_and_can_be_left_again(state: Path) -> Non
     other = generations.current(state)
     assert other != state
     assert HeadStore(other / "heads").versions() == []
-    assert generations.names(state) == [".", name]
-    assert generations.rollback(state) == "."
+    assert generations.names(state) == ["first", name]
+    assert generations.rollback(state) == "first"
     assert generations.current(state) == state
     assert HeadStore(state / "heads").active() == "1"
 
@@ -64,7 +64,7 @@ def test_what_cannot_be_a_backbone_leaves_nothing_behind(state: Path) -> None:
     with pytest.raises(BundleError):
         take_backbone(state, NETWORKS / "two_outputs.tflite")
     assert [path.name for path in (state / "generations").iterdir()] == []
-    assert generations.names(state) == ["."]
+    assert generations.names(state) == ["first"]
 
 
 def test_a_backbone_that_is_damaged_later_is_passed_over(state: Path) -> None:
@@ -74,14 +74,14 @@ def test_a_backbone_that_is_damaged_later_is_passed_over(state: Path) -> None:
     (generations.folder_of(state, first) / "backbone" / "model.tflite").write_bytes(b"rotten")
     with pytest.raises(BundleError, match="sha256"):
         generations.use(state, first)
-    assert generations.rollback(state) == "."
+    assert generations.rollback(state) == "first"
 
 
 def test_a_damaged_pointer_says_what_to_do(state: Path) -> None:
     (state / "generation").write_bytes(b"\xff/..\n")
     with pytest.raises(StateError, match="models use"):
         generations.current(state)
-    generations.use(state, ".")
+    generations.use(state, "first")
     assert generations.current(state) == state
 
 
@@ -102,7 +102,7 @@ def test_a_head_for_another_runtime_is_refused_with_its_backbone(state: Path) ->
     bundle = load_bundle(DEFAULT)
     with pytest.raises(MismatchError, match="another TFLite runtime"):
         take_sent_backbone(state, pack_backbone(bundle, zeros(bundle.backbone_id("other_family"), bundle.size)))
-    assert generations.names(state) == ["."]
+    assert generations.names(state) == ["first"]
 
 
 def test_a_sent_head_is_judged_by_the_examples_here(state: Path) -> None:
@@ -119,7 +119,7 @@ def test_the_command_line_lists_uses_and_returns(state: Path) -> None:
     name = as_json("--state", state, "models", "import", NETWORKS / "mean_uint8.tflite", "--use")["bundle"]
     assert as_json("--state", state, "models")["in_use"] == name
     assert as_json("--state", state, "heads") == {"active": None, "heads": []}
-    assert as_json("--state", state, "models", "rollback") == {"in_use": "."}
+    assert as_json("--state", state, "models", "rollback") == {"in_use": "first"}
     assert as_json("--state", state, "heads")["active"] == "1"
     lastlayer("--state", state, "models", "use", "nonsense", expect=3)
 

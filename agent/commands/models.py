@@ -34,7 +34,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     importing.add_argument("source", help="a folder, a .tflite, a name in models/, or what `publish` packed")
     importing.add_argument("--use", action="store_true", help="use it from now on")
     using = actions.add_parser("use", parents=[options], help="use another backbone of this state")
-    using.add_argument("name", help="as listed; . is the first")
+    using.add_argument("name", help="as listed")
     actions.add_parser("rollback", parents=[options], help="return to the backbone that was in use before")
     command.set_defaults(execute=execute)
 

@@ -2,17 +2,23 @@
 
 import argparse
 import json
+import logging
 import os
 import signal
 import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from agent import generations
 from agent.commands import SUMMARIES
-from agent.commands.terminal import state_folder
+from agent.commands.terminal import state_root
 from agent.config import load_config
 from agent.daemon import running
+from agent.errors import BundleError
+
+log = logging.getLogger(__name__)
 
 EXAMPLE = """\
 example:  lastlayer run --config /etc/lastlayer.yaml
@@ -39,14 +45,25 @@ def execute(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config)
     if arguments.backbone is not None:
         config = replace(config, backbone=arguments.backbone)
-    folder = config.state if arguments.state is None and config.state is not None else state_folder(arguments)
+    root = config.state if arguments.state is None and config.state is not None else state_root(arguments)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with running(config, folder, arguments.input_range) as daemon:
-        if arguments.json:
-            socket = str(config.http.socket) if config.http.socket is not None else None
-            said = {"http": daemon.server.url, "socket": socket, "state": str(folder), "pid": os.getpid()}
-            print(json.dumps(said), flush=True)
-        daemon.watch(stop)
+    said = not arguments.json
+    while not stop.is_set():  # once for each backbone that is in use
+        try:
+            with running(config, root, arguments.input_range) as daemon:
+                if not said:
+                    socket = str(config.http.socket) if config.http.socket is not None else None
+                    address = {"http": daemon.server.url, "socket": socket, "state": str(root), "pid": os.getpid()}
+                    print(json.dumps(address), flush=True)
+                    said = True
+                port = urlsplit(daemon.server.url).port or config.http.port
+                config = replace(config, http=replace(config.http, port=port))
+                daemon.watch(stop)
+        except BundleError as error:
+            if generations.in_use(root) == generations.FIRST:
+                raise
+            log.error("%s; returning to the backbone before it", error)
+            generations.rollback(root)
     return 0

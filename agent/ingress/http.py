@@ -7,6 +7,7 @@ from agent.errors import BusyError, TrainingError
 from agent.ingress.forms import BadRequest, check_query, number, only_key, picture
 from agent.ingress.message import Reply, Request, Stream, error_reply
 from agent.ingress.routing import Router
+from agent.parcels import PAGE_EXAMPLES
 from agent.reporting import feed, prometheus
 from agent.reporting.feed import Feed
 from agent.service import Service
@@ -38,8 +39,14 @@ class Api(Router):
                 ("DELETE", "/v1/retrain", self._delete_retrain),
                 ("GET", "/v1/heads", self._get_heads),
                 ("GET", "/v1/heads/{version}", self._get_head),
+                ("POST", "/v1/heads", self._post_head),
                 ("POST", "/v1/heads/rollback", self._post_rollback),
                 ("POST", "/v1/heads/{version}/activate", self._post_activate),
+                ("GET", "/v1/examples", self._get_examples),
+                ("GET", "/v1/models", self._get_models),
+                ("POST", "/v1/models", self._post_model),
+                ("POST", "/v1/models/rollback", self._post_models_rollback),
+                ("POST", "/v1/models/{name}/use", self._post_use),
                 ("GET", "/v1/status", self._get_status),
                 ("GET", "/v1/timings", self._get_timings),
                 ("GET", "/v1/events", self._get_events),
@@ -124,6 +131,32 @@ class Api(Router):
             raise BadRequest(f"force must be 0 or 1, not {force[:40]!r}")
         self._service.heads.activate(version, force=force == "1")
         return Reply(HTTPStatus.OK, {"active": version})
+
+    def _post_head(self, request: Request) -> Reply:
+        check_query(request)
+        return Reply(HTTPStatus.OK, self._service.exchange.take_head(request.body))
+
+    def _get_examples(self, request: Request) -> Reply:
+        check_query(request, "start", "limit")
+        most = number(request.query, "limit", PAGE_EXAMPLES, PAGE_EXAMPLES)
+        page = self._service.exchange.page(request.query.get("start", "0"), most)
+        return Reply(HTTPStatus.OK, page, content_type="application/octet-stream")
+
+    def _get_models(self, request: Request) -> Reply:
+        check_query(request)
+        return Reply(HTTPStatus.OK, self._service.exchange.models())
+
+    def _post_model(self, request: Request) -> Reply:
+        check_query(request)
+        return Reply(HTTPStatus.OK, self._service.exchange.take_backbone(request.body))
+
+    def _post_models_rollback(self, request: Request) -> Reply:
+        check_query(request)
+        return Reply(HTTPStatus.OK, self._service.exchange.rollback())
+
+    def _post_use(self, request: Request, name: str) -> Reply:
+        check_query(request)
+        return Reply(HTTPStatus.OK, self._service.exchange.use(name))
 
     def _get_status(self, request: Request) -> Reply:
         check_query(request)

@@ -7,12 +7,15 @@ from http import HTTPStatus
 from urllib.parse import unquote
 
 from agent.errors import (
+    BundleError,
     BusyError,
     ImageError,
     LabelError,
     LastlayerError,
     MismatchError,
+    ParcelError,
     RefusedHeadError,
+    UnknownBackboneError,
     UnknownFrameError,
     UnknownHeadError,
     UnknownLabelError,
@@ -27,6 +30,9 @@ Answer = Callable[..., Reply | Stream]  # takes the request, and the words that 
 # The first that fits decides.
 _STATUSES: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (ImageError, HTTPStatus.BAD_REQUEST),
+    (ParcelError, HTTPStatus.BAD_REQUEST),
+    (BundleError, HTTPStatus.BAD_REQUEST),
+    (UnknownBackboneError, HTTPStatus.NOT_FOUND),
     (UnknownLabelError, HTTPStatus.NOT_FOUND),
     (LabelError, HTTPStatus.BAD_REQUEST),
     (UnknownFrameError, HTTPStatus.NOT_FOUND),

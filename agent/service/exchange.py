@@ -35,6 +35,7 @@ class Exchange:
         self._node = node
         self._margin = margin
         self._taking = threading.Lock()
+        self._child: subprocess.Popen[str] | None = None
 
     def page(self, start: str = "0", most: int = PAGE_EXAMPLES) -> bytes:
         """A parcel of examples, from the frame id `start` (in hex) on. Raises ParcelError where that is none."""
@@ -57,7 +58,7 @@ class Exchange:
         with self._one_at_a_time(), self._stored(parcel) as file:
             command = [sys.executable, "-m", "agent", "--state", str(self._state), "heads", "take", str(file)]
             command += ["--margin", str(self._margin), "--json"]
-            answer = _answer(command)
+            answer = self._answer(command)
         self._heads.follow_store()
         return answer
 
@@ -94,6 +95,12 @@ class Exchange:
         except StateError:
             return False
 
+    def stop(self) -> None:
+        """Give up what is being judged; the head that was in service stays."""
+        child = self._child
+        if child is not None:
+            child.kill()
+
     @contextmanager
     def _one_at_a_time(self) -> Iterator[None]:
         if not self._taking.acquire(blocking=False):
@@ -115,27 +122,29 @@ class Exchange:
         except OSError as error:
             raise StateError(f"{self._folder} cannot be written: {error.strerror or error}") from error
 
-
-def _answer(command: list[str]) -> dict[str, Any]:
-    """What a command of ours says as JSON, in a child that lets everyone else go first."""
-    child = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1"),
-    )
-    lower_priority(child.pid)
-    try:
-        said, complaint = child.communicate(timeout=JUDGING_S)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.communicate()
-        raise StateError(f"judging the head took more than {JUDGING_S:g} s; it is not in service") from None
-    if child.returncode not in (0, RefusedHeadError.exit_code):
-        reason = (complaint.strip().splitlines() or [f"the child process ended with {child.returncode}"])[-1]
-        # What is wrong with a parcel is the sender's business, all else is ours.
-        raise (ParcelError if child.returncode == ParcelError.exit_code else StateError)(reason)
-    answer: dict[str, Any] = json.loads(said)
-    return answer
+    def _answer(self, command: list[str]) -> dict[str, Any]:
+        """What a command of ours says as JSON, in a child that lets everyone else go first."""
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1"),
+        )
+        self._child = child
+        lower_priority(child.pid)
+        try:
+            said, complaint = child.communicate(timeout=JUDGING_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.communicate()
+            raise StateError(f"judging the head took more than {JUDGING_S:g} s; it is not in service") from None
+        finally:
+            self._child = None
+        if child.returncode not in (0, RefusedHeadError.exit_code):
+            reason = (complaint.strip().splitlines() or [f"the child process ended with {child.returncode}"])[-1]
+            # What is wrong with a parcel is the sender's business, all else is ours.
+            raise (ParcelError if child.returncode == ParcelError.exit_code else StateError)(reason)
+        answer: dict[str, Any] = json.loads(said)
+        return answer

@@ -8,6 +8,7 @@ import agent
 from agent.records import Result, Source, checked_label
 from agent.reporting.announcer import Announcer
 from agent.reporting.timing import Timings
+from agent.service.exchange import Exchange
 from agent.service.heads import Heads
 from agent.service.seeing import Seeing
 from agent.service.teaching import Teaching
@@ -21,6 +22,7 @@ class Service:
     seeing: Seeing
     teaching: Teaching
     heads: Heads
+    exchange: Exchange
     timings: Timings
     announcer: Announcer
     started: float = field(default_factory=time.monotonic)

@@ -70,7 +70,7 @@ def described(daemon: Daemon) -> Any:
 def known(daemon: Daemon, jpegs: list[bytes]) -> dict[str, str]:
     """What can stand in a path."""
     frame_id = daemon.ask("POST", "/v1/frames?label=china", jpegs[0])["frame_id"]
-    return {"frame_id": frame_id, "label": "china", "version": "2"}
+    return {"frame_id": frame_id, "label": "china", "version": "2", "name": "first"}
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
