@@ -77,8 +77,22 @@ def test_off_loopback_it_must_be_said_that_everyone_may_come(host: str) -> None:
         f"lastlayer.yaml:2: http.host: {host} can be reached"
     )
     assert config(f'http: {{host: "{host}", open: true}}').http.host == host
+    assert config(f'http: {{host: "{host}", token_file: t}}').http.token_file == Path("t")
     with pytest.raises(ConfigError, match=r"http\.open: true"):
         replace(HttpConfig(), host=host)  # a host given on the command line is no exception
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("http:\n  open: true\n  token_file: t\n", "2: http.open: true asks for no token, and http.token_file for one"),
+        ("http:\n  tls_key: k\n", "2: http.tls_key: a key needs its certificate"),
+        (f"http:\n  socket: /run/{'x' * 110}\n", "2: http.socket: may take 107 bytes, as the kernel has it, not 115"),
+        ("http:\n  max_per_second: 0\n", "2: http.max_per_second: must be a number from 0.1"),
+    ],
+)
+def test_settings_of_http_that_do_not_go_together_are_refused(text: str, wrong: str) -> None:
+    assert refusal(text).startswith(f"lastlayer.yaml:{wrong}")
 
 
 @pytest.mark.parametrize(

@@ -58,5 +58,4 @@ class Crowd:
     def leave(self, guest: Guest) -> None:
         with self._lock:
             self._guests.setdefault(guest.door, set()).discard(guest)
-        shut(guest.socket, socket.SHUT_WR)
-        guest.socket.close()
+        guest.door.part(guest.socket)

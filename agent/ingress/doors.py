@@ -34,6 +34,10 @@ class Door:
     def greet(self, connection: socket.socket, timeout: float) -> None:
         """What comes before the first request; in the thread of the connection. Raises OSError."""
 
+    def part(self, connection: socket.socket) -> None:
+        """The end of a connection. Waits for nothing."""
+        connection.close()
+
     def close(self) -> None:
         self.listening.close()
 
@@ -76,6 +80,13 @@ class TcpDoor(Door):
             connection.settimeout(timeout)
             connection.do_handshake()  # type: ignore[attr-defined]
 
+    def part(self, connection: socket.socket) -> None:
+        if self._tls is not None:
+            with contextlib.suppress(OSError, ValueError):
+                connection.settimeout(0)
+                connection.unwrap()  # type: ignore[attr-defined]  # says that nothing is missing
+        super().part(connection)
+
 
 class UnixDoor(Door):
     """A socket file that its group may use. Who can open it is trusted: that is what the file's mode says."""
@@ -117,12 +128,13 @@ class UnixDoor(Door):
 def _check_free(path: Path) -> None:
     """Raises ServiceError where something lives under this name that is not a socket that a crash left behind."""
     try:
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise ServiceError(f"{path} is there and is no socket; set http.socket to another path, or remove it")
+        mode = path.lstat().st_mode
     except FileNotFoundError:
         return
     except OSError as error:
         raise ServiceError(f"the socket {path} cannot be made: {error.strerror}; set http.socket") from error
+    if not stat.S_ISSOCK(mode):
+        raise ServiceError(f"{path} is there and is no socket; set http.socket to another path, or remove it")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knocking:
         knocking.settimeout(1.0)
         try:

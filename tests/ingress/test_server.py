@@ -1,75 +1,34 @@
 import http.client
+import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.errors import ServiceError
 from agent.ingress.crowd import Crowd
-from agent.ingress.doors import Door, TcpDoor
-from agent.ingress.guard import Guard
-from agent.ingress.message import Reply, Request
+from agent.ingress.doors import TcpDoor
+from agent.ingress.message import Reply, Request, Stream
 from agent.ingress.server import Server
+from tests.ingress.serving import connect, echo, exchange, port, serving
 
 
-def echo(request: Request) -> Reply:
-    return Reply(
-        200,
-        {
-            "method": request.method,
-            "path": request.path,
-            "query": dict(request.query),
-            "size": len(request.body),
-            "start": request.body[:10].decode("latin-1"),
-        },
-    )
-
-
-def serving(
-    *doors: Door,
-    answer: Callable[[Request], Reply] = echo,
-    guard: Guard | None = None,
-    crowd: Crowd | None = None,
-    timeout_s: float = 0.7,
-) -> Server:
-    guard = guard or Guard(token=None, local=True, max_per_second=1e6)
-    doors = doors or (TcpDoor("127.0.0.1", 0),)
-    server = Server(doors, answer, guard, crowd or Crowd(), max_body_bytes=100_000, request_timeout_s=timeout_s)
-    server.start()
-    return server
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     server = serving()
     yield server
     server.stop(5)
 
 
-def port(server: Server) -> int:
-    return int(server.url.rpartition(":")[2])
-
-
-def connect(server: Server) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port(server)), timeout=20)
-
-
-def exchange(server: Server, request: bytes) -> bytes:
-    """All that is answered to these bytes until the server closes."""
-    with connect(server) as connection:
-        connection.sendall(request)
-        connection.shutdown(socket.SHUT_WR)
-        answer = b""
-        while part := connection.recv(65536):
-            answer += part
-    return answer
-
-
 def test_a_request_is_answered(server: Server) -> None:
-    answer = exchange(server, b"POST /v1/frames?camera=door&label=a%20b HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello")
+    answer = exchange(
+        connect(server), b"POST /v1/frames?camera=door&label=a%20b HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello"
+    )
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200")
     assert body == (
@@ -97,20 +56,22 @@ def test_one_connection_serves_many_requests(server: Server) -> None:
     ],
 )
 def test_a_connection_is_kept_or_closed_as_asked(server: Server, version: bytes, header: bytes, closes: bool) -> None:
-    answer = exchange(server, (b"GET / HTTP/%s\r\n%s\r\n" % (version, header)) * 2)
+    answer = exchange(connect(server), (b"GET / HTTP/%s\r\n%s\r\n" % (version, header)) * 2)
     assert answer.count(b"200 OK") == (1 if closes else 2)
     assert (b"Connection: close" in answer) is closes
 
 
 def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
-    answer = exchange(server, b"".join(b"GET /%d HTTP/1.1\r\n\r\n" % number for number in range(20)))
+    answer = exchange(connect(server), b"".join(b"GET /%d HTTP/1.1\r\n\r\n" % number for number in range(20)))
     assert [f'"/{number}"' in answer.decode() for number in range(20)] == [True] * 20
     assert answer.find(b'"/3"') < answer.find(b'"/4"')
 
 
 def test_a_chunked_body_is_put_together(server: Server) -> None:
     request = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
-    answer = exchange(server, request + b"5;name=value\r\nhello\r\n2\r\n, \r\n5\r\nworld\r\n0\r\nTrailer: x\r\n\r\n")
+    answer = exchange(
+        connect(server), request + b"5;name=value\r\nhello\r\n2\r\n, \r\n5\r\nworld\r\n0\r\nTrailer: x\r\n\r\n"
+    )
     assert b'"size": 12, "start": "hello, wor"' in answer
 
 
@@ -146,10 +107,10 @@ def test_a_chunked_body_is_put_together(server: Server) -> None:
     ],
 )
 def test_a_bad_request_is_refused_in_json(server: Server, request_bytes: bytes, status: int) -> None:
-    answer = exchange(server, request_bytes)
+    answer = exchange(connect(server), request_bytes)
     assert f" {status} ".encode() in answer.split(b"\r\n")[0]
     assert b'{"error": "' in answer
-    assert b'"size"' in exchange(server, b"GET / HTTP/1.1\r\n\r\n"), "it goes on serving"
+    assert b'"size"' in exchange(connect(server), b"GET / HTTP/1.1\r\n\r\n"), "it goes on serving"
 
 
 def test_who_asks_before_sending_a_body_is_answered_first(server: Server) -> None:
@@ -194,7 +155,7 @@ def test_silent_and_slow_clients_do_not_starve_an_honest_one(server: Server) -> 
     for connection in crowd[::2]:
         connection.sendall(b"POST / HTTP/1.1\r\nContent-Le")
     began = time.monotonic()
-    assert b'"size": 0' in exchange(server, b"GET / HTTP/1.1\r\n\r\n")
+    assert b'"size": 0' in exchange(connect(server), b"GET / HTTP/1.1\r\n\r\n")
     assert time.monotonic() - began < 2
     for connection in crowd:
         connection.close()
@@ -263,7 +224,7 @@ def test_an_error_of_a_connection_ends_only_that(server: Server) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         connection.sendall(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhel")
         connection.close()  # with a reset
-    assert b"200" in exchange(server, b"GET / HTTP/1.1\r\n\r\n")
+    assert b"200" in exchange(connect(server), b"GET / HTTP/1.1\r\n\r\n")
 
 
 def test_a_stop_lets_requests_under_way_be_answered_and_ends_idle_connections() -> None:
@@ -277,7 +238,7 @@ def test_a_stop_lets_requests_under_way_be_answered_and_ends_idle_connections() 
     server = serving(answer=slow, timeout_s=20)
     idle = connect(server)
     with ThreadPoolExecutor() as pool:
-        answer = pool.submit(exchange, server, b"GET / HTTP/1.1\r\n\r\n")
+        answer = pool.submit(exchange, connect(server), b"GET / HTTP/1.1\r\n\r\n")
         assert entered.wait(20)
         stopped = pool.submit(server.stop, 20)
         assert idle.recv(10) == b""
@@ -292,3 +253,56 @@ def test_a_stop_lets_requests_under_way_be_answered_and_ends_idle_connections() 
 def test_a_port_in_use_is_refused(server: Server) -> None:
     with pytest.raises(ServiceError, match=f"port {port(server)}, is in use.*http.port"):
         TcpDoor("127.0.0.1", port(server))
+
+
+def test_head_is_answered_as_get_without_the_body(server: Server) -> None:
+    got, headed = (exchange(connect(server), b"%s / HTTP/1.1\r\n\r\n" % method) for method in (b"GET", b"HEAD"))
+    head, _, body = got.partition(b"\r\n\r\n")
+    assert body
+    assert headed == head + b"\r\n\r\n"
+
+
+def test_a_stream_is_sent_as_it_comes_and_closed_when_the_client_goes() -> None:
+    more, closed = threading.Event(), threading.Event()
+
+    def parts() -> Iterator[bytes]:
+        try:
+            yield b"first"
+            more.wait(20)
+            while True:
+                yield b"x" * 10_000
+        finally:
+            closed.set()
+
+    server = serving(answer=lambda request: Stream(parts(), "text/event-stream"))
+    with connect(server) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        said = b""
+        while not said.endswith(b"first"):
+            said += connection.recv(1000)
+    more.set()
+    assert closed.wait(20)
+    server.stop(5)
+
+
+@given(st.binary(max_size=300))
+def test_whatever_bytes_come_are_answered_or_dropped(server: Server, request_bytes: bytes) -> None:
+    answer = exchange(connect(server), request_bytes)
+    assert answer == b"" or re.match(rb"HTTP/1\.1 [2345]\d\d ", answer)
+    assert b" 500 " not in answer
+
+
+_PIECES = st.sampled_from(
+    b"GET|POST| |/|?a=%| HTTP/1.1|\r\n|\n|Content-Length: 3|Host:|Expect: |100-continue|Transfer-Encoding: chunked|"
+    b"0\r\n\r\n|ffffffff|\0|\xff|Connection: close".split(b"|")
+)
+
+
+@given(st.lists(_PIECES | st.binary(max_size=5), max_size=20))
+def test_whatever_looks_like_requests_is_answered_in_whole_replies(server: Server, pieces: list[bytes]) -> None:
+    answer = exchange(connect(server), b"".join(pieces) + b"\r\n\r\n")
+    while answer:
+        head, found, rest = answer.partition(b"\r\n\r\n")
+        assert found and re.match(rb"HTTP/1\.1 (100|[245]\d\d) ", head)
+        length = re.search(rb"Content-Length: (\d+)", head)
+        answer = rest[int(length[1]) :] if length else rest
