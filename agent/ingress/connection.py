@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 IDLE_S = 60.0  # between two requests of one connection
 LINGER_S = 2.0  # for a client to read why it was refused before it has sent everything
 MAX_FIELDS = 20
+BUFFER_BYTES = 1 << 14  # for headings; a body is read past it
 
 
 class Connection:
@@ -30,7 +31,7 @@ class Connection:
         self._guest = guest
         self._socket = guest.socket
         self._reader = DeadlineReader(guest.socket)
-        self._file = io.BufferedReader(self._reader, 1 << 16)
+        self._file = io.BufferedReader(self._reader, BUFFER_BYTES)
         self._open = True
 
     def converse(self) -> None:

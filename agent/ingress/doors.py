@@ -5,7 +5,6 @@ import errno
 import os
 import socket
 import stat
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from agent.errors import ConfigError, ServiceError
 if TYPE_CHECKING:
     import ssl
 
-BACKLOG = 128
+BACKLOG = 512  # who finds it full tries again after a second
 SOCKET_MODE = 0o660
 
 
@@ -100,7 +99,7 @@ class UnixDoor(Door):
         _check_free(path)
         self.listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         # It is made under another name, so that nobody sees it before its mode is right and it listens.
-        made = path.with_name(f".{os.getpid()}-{threading.get_native_id()}.sock")
+        made = path.with_name(f"{path.name}.{os.getpid()}")
         try:
             with contextlib.suppress(FileNotFoundError):
                 made.unlink()

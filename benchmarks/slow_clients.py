@@ -1,0 +1,179 @@
+"""Whether clients that are slow, or never finish, starve an honest one.
+
+    python -m benchmarks.slow_clients
+    python -m benchmarks.slow_clients --half-open 200 --trickling 200 --seconds 30 --limit-s 2
+
+Against a real daemon, over TCP, all at once: connections that send the half of a request and then nothing, and
+connections that send a byte a second of one; whoever is let go comes again. Meanwhile an honest client posts a
+photograph, each time over a new connection, and another one over the unix socket. Ends with 1 where one of them waited
+longer than the limit, or was refused.
+"""
+
+import argparse
+import json
+import selectors
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+from urllib.parse import urlsplit
+
+import numpy as np
+import psutil
+
+from benchmarks.frame import ROOT, command, photograph
+
+EVERY_S = 1.0  # a byte of who trickles
+HALF = b"POST /v1/frames HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n"
+PAUSE_S = 0.1  # between two honest requests
+PATIENCE_S = 60.0
+
+
+class Crowd:
+    """Slow clients, driven by one thread."""
+
+    def __init__(self, address: tuple[str, int], half_open: int, trickling: int) -> None:
+        self._address = address
+        self._half_open, self._trickling = half_open, trickling
+        self._selector = selectors.DefaultSelector()
+        self._sent: dict[socket.socket, int] = {}  # bytes of who trickles
+        self._stop = Event()
+        self.let_go = 0
+        self.ready = Event()
+        self._thread = Thread(target=self._run, name="crowd")
+
+    def __enter__(self) -> "Crowd":
+        self._thread.start()
+        self.ready.wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        for number in range(self._half_open + self._trickling):
+            self._come(trickles=number >= self._half_open)
+        self.ready.set()
+        while not self._stop.wait(EVERY_S):
+            for key, _ in self._selector.select(0):  # answered or closed: a slow client has nothing else to read
+                self._come_again(key.fileobj)  # type: ignore[arg-type]
+            for connection, sent in list(self._sent.items()):
+                try:
+                    connection.send((HALF + b"x" * 1000)[sent : sent + 1])
+                    self._sent[connection] = sent + 1
+                except OSError:
+                    self._come_again(connection)
+        for key in list(self._selector.get_map().values()):
+            key.fileobj.close()  # type: ignore[union-attr]
+
+    def _come(self, *, trickles: bool) -> None:
+        connection = socket.create_connection(self._address, timeout=PATIENCE_S)
+        if trickles:
+            self._sent[connection] = 0
+        else:
+            connection.sendall(HALF)
+        self._selector.register(connection, selectors.EVENT_READ)
+
+    def _come_again(self, connection: socket.socket) -> None:
+        self.let_go += 1
+        trickles = self._sent.pop(connection, None) is not None
+        self._selector.unregister(connection)
+        connection.close()
+        self._come(trickles=trickles)
+
+
+def ask(connect: Callable[[], socket.socket], request: bytes) -> float:
+    """Seconds from the connection to the end of the answer. Ends the program where it is not 200."""
+    began = time.perf_counter()
+    with connect() as connection:
+        connection.sendall(request)
+        answer = b""
+        while part := connection.recv(1 << 16):
+            answer += part
+    if b" 200 OK" not in answer[:20]:
+        sys.exit(f"slow_clients: an honest client was answered {answer[:200]!r}")
+    return time.perf_counter() - began
+
+
+@contextmanager
+def daemon(folder: Path) -> Iterator[tuple[psutil.Process, tuple[str, int], Path]]:
+    """Its process, its TCP address and its unix socket."""
+    path = folder / "http.sock"
+    config = folder / "slow.yaml"
+    config.write_text(f"http: {{port: 0, socket: {path}}}\n")
+    words = command(folder / "state", "run", "--config", str(config), "--json")
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
+        try:
+            assert child.stdout is not None
+            if not (line := child.stdout.readline()):
+                sys.exit(f"slow_clients: the daemon did not start; try: {' '.join(words)}")
+            url = urlsplit(json.loads(line)["http"])
+            yield psutil.Process(child.pid), (url.hostname or "", url.port or 0), path
+        finally:
+            child.terminate()
+
+
+def unix(path: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(PATIENCE_S)
+    connection.connect(str(path))
+    return connection
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--half-open", type=int, default=200, metavar="N")
+    parser.add_argument("--trickling", type=int, default=200, metavar="N")
+    parser.add_argument("--seconds", type=float, default=30.0, help="how long (default: %(default)s)")
+    parser.add_argument("--limit-s", type=float, default=2.0, help="the longest wait (default: %(default)s)")
+    return parser.parse_args()
+
+
+def main() -> int:
+    asked = options()
+    _, picture = photograph()
+    heading = "POST /v1/frames HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    request = f"{heading}Content-Length: {len(picture)}\r\n\r\n".encode() + picture
+    with (
+        tempfile.TemporaryDirectory(prefix="lastlayer-slow-") as folder,
+        daemon(Path(folder)) as (process, address, path),
+    ):
+        ways: dict[str, Callable[[], socket.socket]] = {
+            "TCP": lambda: socket.create_connection(address, timeout=PATIENCE_S),
+            "unix socket": lambda: unix(path),
+        }
+        alone = {way: [ask(connect, request) for _ in range(20)] for way, connect in ways.items()}
+        memory = process.memory_info().rss
+        waits: dict[str, list[float]] = {way: [] for way in ways}
+        with Crowd(address, asked.half_open, asked.trickling) as crowd:
+            end = time.monotonic() + asked.seconds
+            while time.monotonic() < end:
+                for way, connect in ways.items():
+                    waits[way].append(ask(connect, request))
+                time.sleep(PAUSE_S)
+            grown = process.memory_info().rss - memory
+            threads = process.num_threads()
+    print(
+        f"{asked.half_open} half-open and {asked.trickling} trickling clients, {asked.seconds:g} s; "
+        f"{crowd.let_go} let go"
+    )
+    print(f"the daemon: {threads} threads, {grown / 1e6:.1f} MB more than without them\n")
+    print(f"{'an honest frame, ms':<22}{'requests':>9}{'median':>9}{'p95':>9}{'longest':>9}{'alone':>9}")
+    for way, seconds in waits.items():
+        ms = 1000 * np.array(seconds)
+        figures = (np.median(ms), np.percentile(ms, 95), ms.max(), 1000 * np.median(alone[way]))
+        print(f"{way:<22}{len(ms):>9}" + "".join(f"{figure:>9.1f}" for figure in figures))
+    longest = max(map(max, waits.values()))
+    met = longest <= asked.limit_s
+    print(f"\nthe longest wait {longest:.3f} s   goal: at most {asked.limit_s:g} s   {'PASS' if met else 'FAIL'}")
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
