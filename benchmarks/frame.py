@@ -147,10 +147,10 @@ def command(state: Path, *words: str) -> list[str]:
 
 
 @contextmanager
-def daemon(state: Path) -> Iterator[tuple[psutil.Process, str]]:
-    """A daemon on a free loopback port: its process and its address."""
+def daemon(state: Path, *http: str) -> Iterator[tuple[psutil.Process, str]]:
+    """A daemon on a free loopback port: its process and its address. More settings of http are lines of YAML."""
     config = state / "frame.yaml"
-    config.write_text("http:\n  port: 0\n")
+    config.write_text("\n  ".join(["http:", "port: 0", *http]) + "\n")
     words = command(state, "run", "--config", str(config), "--json")
     with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
         try:

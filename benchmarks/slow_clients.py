@@ -10,23 +10,20 @@ longer than the limit, or was refused.
 """
 
 import argparse
-import json
 import selectors
 import socket
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Event, Thread
 from urllib.parse import urlsplit
 
 import numpy as np
-import psutil
 
-from benchmarks.frame import ROOT, command, photograph
+from benchmarks.frame import daemon, photograph
 
 EVERY_S = 1.0  # a byte of who trickles
 HALF = b"POST /v1/frames HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n"
@@ -101,24 +98,6 @@ def ask(connect: Callable[[], socket.socket], request: bytes) -> float:
     return time.perf_counter() - began
 
 
-@contextmanager
-def daemon(folder: Path) -> Iterator[tuple[psutil.Process, tuple[str, int], Path]]:
-    """Its process, its TCP address and its unix socket."""
-    path = folder / "http.sock"
-    config = folder / "slow.yaml"
-    config.write_text(f"http: {{port: 0, socket: {path}}}\n")
-    words = command(folder / "state", "run", "--config", str(config), "--json")
-    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
-        try:
-            assert child.stdout is not None
-            if not (line := child.stdout.readline()):
-                sys.exit(f"slow_clients: the daemon did not start; try: {' '.join(words)}")
-            url = urlsplit(json.loads(line)["http"])
-            yield psutil.Process(child.pid), (url.hostname or "", url.port or 0), path
-        finally:
-            child.terminate()
-
-
 def unix(path: Path) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(PATIENCE_S)
@@ -140,10 +119,11 @@ def main() -> int:
     _, picture = photograph()
     heading = "POST /v1/frames HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
     request = f"{heading}Content-Length: {len(picture)}\r\n\r\n".encode() + picture
-    with (
-        tempfile.TemporaryDirectory(prefix="lastlayer-slow-") as folder,
-        daemon(Path(folder)) as (process, address, path),
-    ):
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lastlayer-slow-")))
+        path = folder / "http.sock"
+        process, url = stack.enter_context(daemon(folder, f"socket: {path}"))
+        address = urlsplit(url).hostname or "", urlsplit(url).port or 0
         ways: dict[str, Callable[[], socket.socket]] = {
             "TCP": lambda: socket.create_connection(address, timeout=PATIENCE_S),
             "unix socket": lambda: unix(path),

@@ -8,12 +8,16 @@ import subprocess
 from collections.abc import Iterator
 from email.message import Message
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from agent.ingress.http import Api
+from agent.ingress.message import Reply, Request
+from agent.reporting.feed import Feed
 from agent.reporting.prometheus import OPENMETRICS
 from tests.conftest import crops
 from tests.daemon import PATIENCE_S, Daemon, lastlayer
@@ -150,6 +154,13 @@ def test_health_is_tried_not_assumed(daemon: Daemon) -> None:
     assert ask(daemon, "HEAD", "/healthz")[::2] == (200, b"")
 
 
+def test_a_daemon_that_cannot_classify_says_so() -> None:
+    service = SimpleNamespace(trouble=lambda: "the backbone has been busy for 5 s")
+    reply = Api(service, Feed())(Request("GET", "/healthz", {}, b""))  # type: ignore[arg-type]
+    assert isinstance(reply, Reply)
+    assert (reply.status, b"busy for 5 s" in reply.body()) == (503, True)
+
+
 class Events:
     """A client of /v1/events."""
 
@@ -193,6 +204,7 @@ def test_events_tell_of_frames_labels_retrainings_and_heads(state: Path, jpegs: 
         while events.next("retrain")[1]["state"] != "done":
             pass
         assert events.next("status")[1]["head"] == "2"
+        assert b'lastlayer_retrainings_total{outcome="accepted"} 1' in ask(daemon, "GET", "/metrics").body
         daemon.stop(PATIENCE_S)
         assert events.ended()
         events.close()

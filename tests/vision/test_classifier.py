@@ -1,0 +1,52 @@
+"""Whether frames can be classified: it is tried with a gray picture."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent.reporting.timing import Timings
+from agent.vision.backbone import Backbone
+from agent.vision.bundle import import_model
+from agent.vision.classifier import Classifier
+
+NETWORKS = Path(__file__).parent / "networks"
+
+
+@pytest.fixture
+def classifier(tmp_path: Path) -> Classifier:
+    backbone = Backbone(import_model(NETWORKS / "mean_float32.tflite", tmp_path / "bundle"))
+    return Classifier(backbone, Timings(node="board", runtime="test"))
+
+
+def test_a_backbone_that_works_is_no_trouble(classifier: Classifier) -> None:
+    assert classifier.trouble(20) is None
+
+
+def test_a_backbone_that_never_comes_back_is(classifier: Classifier) -> None:
+    entered, release = threading.Event(), threading.Event()
+
+    def hang(image: object) -> np.ndarray:
+        entered.set()
+        release.wait(20)
+        return np.zeros(3, np.float32)
+
+    classifier.backbone.bottleneck = hang  # type: ignore[method-assign]
+    stuck = threading.Thread(target=classifier.trouble, args=(20,))
+    stuck.start()
+    assert entered.wait(20)
+    assert classifier.trouble(0.01) == "the backbone has been busy for 0.01 s"
+    release.set()
+    stuck.join()
+    assert classifier.trouble(20) is None
+
+
+def test_so_is_one_that_fails_or_says_what_is_no_number(classifier: Classifier) -> None:
+    def fail(image: object) -> np.ndarray:
+        raise RuntimeError("no delegate")
+
+    classifier.backbone.bottleneck = fail  # type: ignore[method-assign]
+    assert classifier.trouble(20) == "the backbone failed on a gray picture: no delegate"
+    classifier.backbone.bottleneck = lambda image: np.array([np.nan])  # type: ignore[method-assign]
+    assert "not finite" in str(classifier.trouble(20))
