@@ -11,6 +11,7 @@ import sys
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import agent
+from agent import systemd
 from agent.commands import SUMMARIES
 from agent.errors import LastlayerError
 
@@ -28,15 +29,14 @@ example:    lastlayer --state S learn pictures/      # pictures/CLASS/*.jpg
 def main(words: list[str] | None = None) -> int:
     words = sys.argv[1:] if words is None else words
     arguments = parser(words).parse_args(words)
-    logging.basicConfig(
-        level=logging.DEBUG if arguments.verbose else logging.INFO if arguments.command == "run" else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
+    _log_on_stderr(
+        logging.DEBUG if arguments.verbose else logging.INFO if arguments.command == "run" else logging.WARNING
     )
     try:
         code: int = arguments.execute(arguments)
     except LastlayerError as error:
-        print(f"lastlayer {arguments.command}: {error}", file=sys.stderr)
+        priority = f"<{systemd.priority(logging.ERROR)}>" if systemd.logs_to_journal() else ""
+        print(f"{priority}lastlayer {arguments.command}: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130
@@ -44,6 +44,13 @@ def main(words: list[str] | None = None) -> int:
         sys.stderr.close()
         return 141
     return code
+
+
+def _log_on_stderr(level: int) -> None:
+    stamped = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(systemd.JournalFormatter() if systemd.logs_to_journal() else stamped)
+    logging.basicConfig(level=level, handlers=[handler])
 
 
 def parser(words: list[str]) -> argparse.ArgumentParser:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from agent import generations
 from agent.config import Config, RetrainConfig
+from agent.errors import BundleError
 from agent.ingress.folder import WatchedFolder
 from agent.ingress.http import Api
 from agent.ingress.inbox import Inbox
@@ -32,6 +33,7 @@ from agent.service.heads import Heads
 from agent.service.seeing import Seeing
 from agent.service.teaching import Teaching
 from agent.state import State, open_state
+from agent.systemd import Notifier, Watchdog
 from agent.vision.backbone import FAMILY
 from agent.vision.classifier import Classifier
 
@@ -56,10 +58,11 @@ class Daemon:
     service: Service
     events: Feed
     server: Server
+    watchdog: Watchdog
     window_s: float
 
     def watch(self, stop: threading.Event) -> None:
-        """Report every window, follow the head store and mind the retraining.
+        """Report every window, follow the head store, mind the retraining and feed the watchdog.
 
         Until `stop` is set, or another backbone is to be in use.
         """
@@ -68,6 +71,7 @@ class Daemon:
             self.service.heads.follow_store()
             self.service.teaching.mind_retraining()
             self.events.tell_changes(self.service.status)
+            self.watchdog.look()
             if time.monotonic() >= next_report:
                 self.report()
                 next_report += self.window_s
@@ -80,10 +84,16 @@ class Daemon:
 
 
 @contextmanager
-def running(config: Config, root: Path, input_range: tuple[float, float] | None = None) -> Iterator[Daemon]:
+def running(
+    config: Config,
+    root: Path,
+    input_range: tuple[float, float] | None = None,
+    notifier: Notifier | None = None,
+) -> Iterator[Daemon]:
     """The daemon, started, with the generation of the state `root` that is in use; it is stopped when the `with` ends.
 
     The backbone of the configuration and `input_range` speak of the first generation.
+    systemd hears by `notifier` that it is ready, and from then on that it can see.
 
     Raises what is wrong with the state, the backbone, the configuration or the address;
     a broker that is not there is no error.
@@ -106,9 +116,13 @@ def running(config: Config, root: Path, input_range: tuple[float, float] | None 
         service = _service(config, root, state, cache, classifier, retraining, timings, announcer, events)
         server = http_server(config.http, Api(service, events), config.frames.max_bytes)
         stack.callback(server.close)
-        daemon = Daemon(service, events, server, config.report.window_s)
+        notifier = notifier or Notifier()
+        watchdog = Watchdog(notifier, service.trouble, service.summary)
+        daemon = Daemon(service, events, server, watchdog, config.report.window_s)
 
         service.heads.follow_store()
+        if (trouble := service.trouble()) is not None:
+            raise BundleError(f"no frame can be classified: {trouble}")
         if broker is not None:
             started(broker)
             stack.callback(daemon.report)  # what the last window held
@@ -121,6 +135,7 @@ def running(config: Config, root: Path, input_range: tuple[float, float] | None 
             started(WatchedFolder(config.folder, classify, timings, max_bytes=config.frames.max_bytes))
         stack.callback(events.close)  # before the server waits for those who listen
         log.info("listening on %s, state in %s", " and ".join(server.addresses), state.folder)
+        notifier.ready(f"listening on {' and '.join(server.addresses)}")
         yield daemon
         log.info("stopping")
 

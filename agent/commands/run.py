@@ -1,6 +1,7 @@
 """`lastlayer run`: the daemon."""
 
 import argparse
+import faulthandler
 import json
 import logging
 import os
@@ -17,6 +18,7 @@ from agent.commands.terminal import state_root
 from agent.config import load_config
 from agent.daemon import running
 from agent.errors import BundleError
+from agent.systemd import Notifier
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +51,12 @@ def execute(arguments: argparse.Namespace) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    faulthandler.enable()  # says in the journal where every thread was, when the watchdog or the runtime ends this
+    notifier = Notifier.from_environment()
     said = not arguments.json
     while not stop.is_set():  # once for each backbone that is in use
         try:
-            with running(config, root, arguments.input_range) as daemon:
+            with running(config, root, arguments.input_range, notifier) as daemon:
                 if not said:
                     socket = str(config.http.socket) if config.http.socket is not None else None
                     address = {"http": daemon.server.url, "socket": socket, "state": str(root), "pid": os.getpid()}
@@ -61,6 +65,8 @@ def execute(arguments: argparse.Namespace) -> int:
                 port = urlsplit(daemon.server.url).port or config.http.port
                 config = replace(config, http=replace(config.http, port=port))
                 daemon.watch(stop)
+                if stop.is_set():
+                    notifier.stopping()
         except BundleError as error:
             if generations.in_use(root) == generations.FIRST:
                 raise

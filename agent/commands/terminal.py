@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from agent import generations
+from agent import generations, systemd
 
 T = TypeVar("T")
 
@@ -37,9 +37,12 @@ def state_folder(arguments: argparse.Namespace) -> Path:
 
 
 def state_root(arguments: argparse.Namespace) -> Path:
-    """--state, or the folder for a person's state (XDG base directory specification)."""
+    """--state, or systemd's folder for a service, or that for a person (XDG base directory specification)."""
     if arguments.state is not None:
         return Path(arguments.state)
+    service = systemd.state_directory()
+    if service is not None:
+        return service
     base = os.environ.get("XDG_STATE_HOME")
     return Path(base if base else Path.home() / ".local" / "state") / "lastlayer"
 

@@ -92,6 +92,11 @@ class Seeing:
             return None
         return self.classifier.trouble(BUSY_S)
 
+    def total(self) -> int:
+        """The frames that were classified, of all sources, since the start."""
+        with self._counting:
+            return sum(self._frames.values())
+
     def _check_size(self, payload: bytes) -> None:
         if len(payload) > self._max_bytes:
             raise ImageError(f"the picture has more than {self._max_bytes} bytes, the limit (frames.max_bytes)")

@@ -56,6 +56,11 @@ class Service:
         """Why frames cannot be classified just now; None where they can."""
         return self.seeing.trouble()
 
+    def summary(self) -> str:
+        """One line of it for a person."""
+        head = f"head {self.heads.in_service}" if self.heads.in_service else "no head yet"
+        return f"{head}, {self.teaching.status()['examples']} examples, {self.seeing.total()} frames since the start"
+
     def status(self) -> dict[str, Any]:
         return {
             "version": agent.__version__,

@@ -14,6 +14,7 @@ from agent.records import Frame, Result, Seen
 from agent.reporting.timing import Stopwatch, Timings
 from agent.vision.backbone import Backbone
 from agent.vision.image import MAX_PIXELS, decode
+from agent.vision.probe import Probe
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class Classifier:
         self._timings = timings
         self._max_pixels = max_pixels
         self._turn = threading.Lock()
+        self._probe = Probe()
         # Replaced as a whole, so that a frame sees one head or the other and never waits.
         self._in_service: tuple[str, Head] | None = None
 
@@ -50,20 +52,20 @@ class Classifier:
         self._in_service = version, head
 
     def trouble(self, timeout: float) -> str | None:
-        """Why no frame can be classified; None where a gray picture can. Waits `timeout` seconds for its turn."""
+        """Why no frame can be classified; None where a picture of our own can, and gives the bottleneck that it gave at
+        the first time. Waits `timeout` seconds for its turn."""
         _, head = self._in_service or (None, None)
-        bundle = self.backbone.bundle
         if not self._turn.acquire(timeout=timeout):
             return f"the backbone has been busy for {timeout:g} s"
         try:
-            bottleneck = self.backbone.bottleneck(np.full((bundle.height, bundle.width, 3), 127, np.uint8))
+            bottleneck = self.backbone.bottleneck(self._decoded(self._probe.picture, Stopwatch()))
             scores = head.probabilities(bottleneck) if head else bottleneck
         except Exception as error:
-            log.exception("the backbone failed on a gray picture")
-            return f"the backbone failed on a gray picture: {error}"
+            log.debug("a picture of our own could not be classified", exc_info=True)
+            return f"the backbone failed on a picture of our own: {error}"
         finally:
             self._turn.release()
-        return None if np.isfinite(scores).all() else "what comes out for a gray picture is not finite"
+        return self._probe.fault(bottleneck, scores)
 
     def embed(self, payload: bytes) -> tuple[NDArray[Any], int]:
         """The bottleneck [D] and the perceptual hash of a picture's bytes. Raises ImageError."""
