@@ -132,7 +132,10 @@ class MqttConfig:
         ),
     ] = field(default_factory=default_node)
     username: Annotated[str | None, Rule("The user to log in as.", null="no login")] = None
-    password_file: Annotated[Path | None, Rule("A file with that user's password.", null="no password")] = None
+    password_file: Annotated[
+        Path | None,
+        Rule("A file with that user's password.", null="in the service /etc/lastlayer/mqtt-password, else none"),
+    ] = None
     keepalive_s: Annotated[
         int, Rule("Seconds of silence after which board and broker check on each other.", 1, 65_535)
     ] = 30
@@ -225,7 +228,11 @@ class Config:
         Rule("The frozen network: the name of a bundle, or a path.", null="the one that ships with Lastlayer"),
     ] = None
     state: Annotated[
-        Path | None, Rule("The folder of the cache and the heads.", null="--state, or the usual place of the user")
+        Path | None,
+        Rule(
+            "The folder of the cache and the heads.",
+            null="--state, /var/lib/lastlayer in the service, or the usual place of the user",
+        ),
     ] = None
     threads: Annotated[int, Rule("Threads of the backbone.", 1, 256)] = 1
     frames: FramesConfig = field(default_factory=FramesConfig)

@@ -100,13 +100,13 @@ def runtime_directory() -> Path | None:
 
 
 def credential(name: str) -> Path | None:
-    """The file of a credential that the unit loads and that is not empty; None where there is none."""
+    """The file of a credential that the unit loads and that is more than an empty line; None where there is none."""
     folder = _directory("CREDENTIALS_DIRECTORY")
     if folder is None:
         return None
     path = folder / name
     try:
-        return path if path.stat().st_size else None
+        return path if path.read_bytes().strip() else None
     except FileNotFoundError:
         return None
     except OSError:

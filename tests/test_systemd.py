@@ -155,8 +155,8 @@ def test_folders_and_credentials_are_found_where_systemd_put_them(
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     assert state_directory() == Path("/var/lib/lastlayer")
     assert credential("mqtt-password") is None
-    (tmp_path / "mqtt-password").touch()
-    assert credential("mqtt-password") is None, "an empty one stands for none"
+    (tmp_path / "mqtt-password").write_text("\n")
+    assert credential("mqtt-password") is None, "an empty line stands for none"
     (tmp_path / "mqtt-password").write_text("secret")
     assert credential("mqtt-password") == tmp_path / "mqtt-password"
 

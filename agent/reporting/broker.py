@@ -23,12 +23,14 @@ from paho.mqtt.reasoncodes import ReasonCode
 from agent.config import MqttConfig
 from agent.errors import ConfigError
 from agent.reporting.topics import OFFLINE, ONLINE, Topics
+from agent.systemd import credential
 
 logger = logging.getLogger(__name__)
 
 MAX_QUEUED = 100  # messages that the broker has not acknowledged yet
 FIRST_DELAY_S = 0.25  # before the second attempt; doubles up to the longest
 LONGEST_DELAY_S = 30.0
+PASSWORD_CREDENTIAL = "mqtt-password"  # as the unit in systemd/ names it
 MAX_PASSWORD_BYTES = 65_535  # what MQTT can carry
 QOS = 1  # acknowledged: what was dropped can be counted
 
@@ -245,14 +247,15 @@ class Broker:
 
 
 def _password(mqtt: MqttConfig) -> str | None:
-    if mqtt.password_file is None:
+    path = mqtt.password_file or credential(PASSWORD_CREDENTIAL)
+    if path is None:
         return None
     try:
-        password = mqtt.password_file.read_bytes().removesuffix(b"\n").removesuffix(b"\r").decode()
+        password = path.read_bytes().removesuffix(b"\n").removesuffix(b"\r").decode()
     except OSError as error:
-        raise ConfigError(f"mqtt.password_file: {mqtt.password_file} cannot be read: {error.strerror}") from error
+        raise ConfigError(f"mqtt.password_file: {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"mqtt.password_file: {mqtt.password_file} is not UTF-8 text") from error
+        raise ConfigError(f"mqtt.password_file: {path} is not UTF-8 text") from error
     if len(password.encode()) > MAX_PASSWORD_BYTES:
-        raise ConfigError(f"mqtt.password_file: {mqtt.password_file} holds more than a password")
+        raise ConfigError(f"mqtt.password_file: {path} holds more than a password")
     return password

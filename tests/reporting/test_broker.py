@@ -216,6 +216,15 @@ def test_a_password_comes_from_a_file_without_its_newline(guarded: Mosquitto, tm
         assert broker.wait_connected(PATIENCE_S)
 
 
+def test_the_password_of_the_service_comes_as_a_credential(
+    guarded: Mosquitto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mqtt-password").write_text("sesame \n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    with started(guarded, username="board") as broker:
+        assert broker.wait_connected(PATIENCE_S)
+
+
 def test_a_refused_password_is_said_once_and_shown(
     guarded: Mosquitto, tmp_path: Path, warnings: "queue.Queue[str]"
 ) -> None:
