@@ -5,9 +5,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+ARCH ?= $(shell dpkg --print-architecture)
 BENCHMARKS := $(basename $(notdir $(filter-out %/__init__.py,$(wildcard benchmarks/*.py))))
 
-.PHONY: help install demo test test-slow lint bench clean
+.PHONY: help install demo test test-slow test-systemd lint bench deb clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -18,11 +19,14 @@ install: $(VENV)/.demo  ## make .venv with Lastlayer and what the demo needs
 demo: install  ## see it all once (PHOTOS=folder: your own pictures, KEEP=1: leave it running)
 	@$(BIN)/lastlayer demo $(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(filter-out 0,$(KEEP)),--keep)
 
-test: $(VENV)/.dev  ## run all tests but the slow ones
-	$(BIN)/python -m pytest -n auto -m "not slow"
+test: $(VENV)/.dev  ## run all tests but those of the next two
+	$(BIN)/python -m pytest -n auto -m "not slow and not systemd"
 
 test-slow: $(VENV)/.trainer  ## run the slow tests, the trainer's too
 	$(BIN)/python -m pytest -m slow
+
+test-systemd: $(VENV)/.dev  ## run the service and its package under a systemd in a container (needs root)
+	$(BIN)/python -m pytest -m systemd
 
 lint: $(VENV)/.dev  ## check style, format and types
 	$(BIN)/ruff check .
@@ -37,6 +41,9 @@ bench: install  ## measure this machine: the study's phases, then every script i
 		$(BIN)/python -m benchmarks.$$name || failed="$$failed $$name"; \
 	done; \
 	[ -z "$$failed" ] || { echo "failed: $$failed" >&2; exit 1; }
+
+deb: $(VENV)/.python  ## make the Debian package for a board (ARCH=armhf, arm64 or amd64) in dist/
+	$(BIN)/python debian/build.py $(ARCH)
 
 clean:  ## remove .venv and all else that was made here
 	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -14,5 +14,6 @@ SUMMARIES = {
     "heads": "list heads, show one, put one into service, roll back",
     "push": "send pictures to a running board",
     "models": "list backbones, take one in, change which one is in use",
+    "doctor": "say why the service would fail, before it does",
     "bench": "measure this machine beside the 2016 study",
 }

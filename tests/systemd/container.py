@@ -87,7 +87,7 @@ class Container:
 
     def run(self, *words: object, user: str | None = None, stdin: bytes = b"", expect: int | None = 0) -> str:
         """What a command in the container says on stdout and stderr; `expect` is its exit code."""
-        inside = ["setpriv", "--reuid", user, "--regid", user, "--init-groups"] if user is not None else []
+        inside = ["runuser", "-u", user, "--"] if user is not None else []
         command = [
             "nsenter",
             "-t",

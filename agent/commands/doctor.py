@@ -1,0 +1,93 @@
+"""`lastlayer doctor`: why the service would fail, before it does."""
+
+import argparse
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from agent.doctor.broker import broker
+from agent.doctor.checks import Check, worst
+from agent.doctor.machine import machine
+from agent.doctor.service import address, answers, flash, model, state
+from agent.errors import ConfigError
+
+SERVICE_CONFIG = Path("/etc/lastlayer/lastlayer.yaml")
+# What systemd tells the service, for whom looks at it from outside: the credential is the file that it is loaded from.
+SERVICE_ENVIRONMENT = {
+    "STATE_DIRECTORY": "/var/lib/lastlayer",
+    "RUNTIME_DIRECTORY": "/run/lastlayer",
+    "CREDENTIALS_DIRECTORY": str(SERVICE_CONFIG.parent),
+}
+
+EXAMPLE = """\
+example:     sudo lastlayer doctor
+             lastlayer doctor --config lastlayer.yaml --json
+
+It looks at Python, the libraries, the TFLite runtime, the processor, the C library, the memory controller, the clock,
+the configuration, the room on flash, the state folder, the address, the broker and the backbone, changes nothing, and
+says of each how it is and what to do. Without --config it looks at the service's /etc/lastlayer/lastlayer.yaml where
+there is one.
+
+exit codes:  0 nothing fails, though there may be warnings · 1 the service would fail · 2 wrong usage
+"""
+
+
+def register(commands: Any, options: argparse.ArgumentParser) -> None:
+    command = commands.add_parser(
+        "doctor",
+        parents=[options],
+        help="say why the service would fail, before it does",
+        description="Says why the service would fail, before it does, and what to do.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("--config", type=Path, metavar="FILE", help="the configuration that the daemon is to run with")
+    command.set_defaults(execute=execute)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    config = arguments.config
+    if config is None and SERVICE_CONFIG.exists():
+        config = SERVICE_CONFIG
+    if config == SERVICE_CONFIG:
+        for variable, value in SERVICE_ENVIRONMENT.items():
+            os.environ.setdefault(variable, value)
+    checks = [*machine(), *_service(arguments, config)]
+    _show(arguments, checks)
+    return 1 if worst(checks) == "fail" else 0
+
+
+def _service(arguments: argparse.Namespace, path: Path | None) -> list[Check]:
+    try:
+        from agent.commands.terminal import state_folder
+        from agent.config import load_config
+        from agent.vision.bundle import DEFAULT
+    except ImportError as error:
+        return [Check("config", "fail", f"cannot be read without its library: {error}", "install it again, see libraries")]
+    try:
+        config = load_config(path)
+    except ConfigError as error:
+        return [Check("config", "fail", str(error), "docs/config.md names every key")]
+    folder = config.state if arguments.state is None and config.state is not None else state_folder(arguments)
+    serving = answers(config.http.host, config.http.port)
+    own = folder / "backbone"
+    return [
+        Check("config", "ok", str(path) if path is not None else "the defaults, for want of a file"),
+        flash(folder),
+        state(folder, serving=serving),
+        address(config.http.host, config.http.port, serving=serving),
+        broker(config.mqtt),
+        model(own if own.is_dir() else arguments.backbone or config.backbone or DEFAULT),
+    ]
+
+
+def _show(arguments: argparse.Namespace, checks: list[Check]) -> None:
+    if arguments.json:
+        print(json.dumps({"outcome": worst(checks), "checks": [asdict(check) for check in checks]}, indent=1))
+        return
+    for check in checks:
+        print(f"{check.outcome:<5} {check.name:<10} {check.found}")
+        if check.advice:
+            print(f"{'':16} → {check.advice}")

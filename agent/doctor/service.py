@@ -1,0 +1,131 @@
+"""What the daemon needs by its configuration."""
+
+import errno
+import fcntl
+import http.client
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from agent import systemd
+from agent.doctor.checks import Check
+from agent.errors import BundleError
+
+LEAST_BYTES = 16 << 20  # below it no example can be trusted to be kept
+FEW_BYTES = 256 << 20
+TIMEOUT_S = 5.0
+LOCK = Path("cache") / "lock"
+
+
+def flash(folder: Path, free: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free) -> Check:
+    """The room where the state is, or will be."""
+    there = _existing(folder)
+    try:
+        left = free(there)
+    except OSError as error:
+        return Check(
+            "flash", "fail", f"{there} cannot be asked: {error.strerror}", "see dmesg: the card may be failing"
+        )
+    found = f"{left / 1e6:.0f} MB free at {there}"
+    if left < LEAST_BYTES:
+        return Check("flash", "fail", found, "make room: examples and heads cannot be kept")
+    if left < FEW_BYTES:
+        return Check("flash", "warn", found, "make room, or bound the cache with cache.max_bytes")
+    return Check("flash", "ok", found)
+
+
+def state(folder: Path, *, serving: bool) -> Check:
+    """Whether the state folder can be written, by its owner and by nobody else at the same time."""
+    there = _existing(folder)
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        read_only = "the card may be failing, or is mounted read-only: see dmesg"
+        advice = read_only if error.errno == errno.EROFS else "run as its owner: sudo -u lastlayer lastlayer doctor"
+        return Check("state", "fail", f"{there} cannot be written: {error.strerror}", advice)
+    if there != folder:
+        return Check("state", "ok", f"{folder} will be made")
+    owner = folder.stat().st_uid
+    strange = next((path for path in sorted(folder.rglob("*")) if path.lstat().st_uid != owner), None)
+    if strange is not None:
+        return Check("state", "fail", f"{strange} belongs to another user", f"chown -R --reference={folder} {folder}")
+    if not serving and _is_locked(folder / LOCK):
+        return Check("state", "warn", f"{folder} is in use", "another command or daemon writes it: wait, or stop it")
+    return Check("state", "ok", f"{folder}{', in use by the running daemon' if serving else ''}")
+
+
+def answers(host: str, port: int) -> bool:
+    """Whether a Lastlayer serves there."""
+    connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", "/v1/status")
+        return connection.getresponse().read(512).lstrip().startswith(b'{"version"')
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def address(host: str, port: int, *, serving: bool) -> Check:
+    where = f"{host}:{port}"
+    if serving:
+        return Check("address", "ok", f"{where}, Lastlayer answers there")
+    try:
+        family, kind, protocol, _, bound = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(bound)
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        advice = (
+            f"see who it is with: ss -ltnp sport = :{port}; or set http.port" if taken else "see http.host, http.port"
+        )
+        return Check("address", "fail", f"{where}: {error.strerror or error}", advice)
+    return Check("address", "ok", f"{where} is free")
+
+
+def unix_socket(path: Path) -> Check:
+    """Whether the daemon can make its socket there."""
+    folder = path.parent
+    if folder == systemd.runtime_directory() and not folder.exists():
+        return Check("socket", "ok", f"{path}; systemd makes {folder} when it starts the service")
+    if not folder.is_dir():
+        return Check("socket", "fail", f"there is no folder {folder}", "make it, or set http.socket")
+    if path.exists() and not path.is_socket():
+        return Check("socket", "fail", f"{path} is there and is no socket", "remove it, or set http.socket")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return Check("socket", "fail", f"{folder} cannot be written", "set http.socket to a folder of the service")
+    return Check("socket", "ok", str(path))
+
+
+def model(bundle: str | Path) -> Check:
+    """Loads and runs the backbone once, in a child process: what it does not survive is said here."""
+    from agent.vision.bundle import describe, load_bundle
+
+    try:
+        path = Path(bundle)
+        described = describe(path if path.suffix == ".tflite" else load_bundle(bundle).model)
+    except BundleError as error:
+        return Check("model", "fail", str(error), "name another with backbone:, or copy the bundle again")
+    shape = f"{described['width']} x {described['height']} pixels to {described['size']} values"
+    return Check("model", "ok", f"{bundle}: {shape}, run by {described['family']}")
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -1,0 +1,127 @@
+"""The checks of what the daemon needs, on real folders, sockets, brokers and models."""
+
+import fcntl
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from agent.config import MqttConfig
+from agent.doctor import service
+from agent.doctor.broker import broker
+from tests.daemon import ROOT, Daemon
+from tests.mosquitto import Mosquitto, installed
+
+
+@pytest.mark.parametrize(("free", "outcome"), [(10 << 20, "fail"), (100 << 20, "warn"), (1 << 30, "ok")])
+def test_little_room_warns_and_none_fails(free: int, outcome: str, tmp_path: Path) -> None:
+    check = service.flash(tmp_path / "not" / "yet", lambda _: free)
+    assert check.outcome == outcome
+    assert str(tmp_path) in check.found
+
+
+def test_a_card_that_does_not_answer_fails(tmp_path: Path) -> None:
+    def failing(path: Path) -> int:
+        raise OSError(5, "Input/output error")
+
+    assert service.flash(tmp_path, failing).outcome == "fail"
+
+
+def test_a_state_that_is_not_there_yet_will_be_made(tmp_path: Path) -> None:
+    assert service.state(tmp_path / "state", serving=False).found == f"{tmp_path / 'state'} will be made"
+    assert list(tmp_path.iterdir()) == [], "looking leaves nothing behind"
+
+
+def test_a_state_that_cannot_be_written_fails() -> None:
+    check = service.state(Path("/proc/lastlayer"), serving=False)
+    assert check.outcome == "fail"
+    assert check.advice
+
+
+def test_a_state_that_another_process_writes_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    with (tmp_path / "cache" / "lock").open("w") as lock:
+        assert service.state(tmp_path, serving=False).outcome == "ok"
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert service.state(tmp_path, serving=False).outcome == "warn"
+        assert service.state(tmp_path, serving=True).outcome == "ok"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_file_of_another_user_in_the_state_fails(tmp_path: Path) -> None:
+    (tmp_path / "heads").mkdir()
+    os.chown(tmp_path / "heads", 12345, 12345)
+    check = service.state(tmp_path, serving=False)
+    assert (check.outcome, str(tmp_path / "heads") in check.found) == ("fail", True)
+
+
+def test_an_address_that_is_taken_fails_unless_lastlayer_has_it(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        check = service.address("127.0.0.1", port, serving=False)
+        assert (check.outcome, f"sport = :{port}" in check.advice) == ("fail", True)
+    assert service.address("127.0.0.1", port, serving=False).outcome == "ok"
+    assert not service.answers("127.0.0.1", port)
+    with Daemon(tmp_path / "state") as daemon:
+        assert service.answers("127.0.0.1", daemon.port)
+
+
+def test_an_address_of_another_machine_fails() -> None:
+    assert service.address("203.0.113.7", 8080, serving=False).outcome == "fail"
+
+
+def test_the_socket_s_folder_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert service.unix_socket(tmp_path / "http.sock").outcome == "ok"
+    assert service.unix_socket(tmp_path / "none" / "http.sock").outcome == "fail"
+    (tmp_path / "file").touch()
+    assert service.unix_socket(tmp_path / "file").outcome == "fail"
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "none"))
+    assert service.unix_socket(tmp_path / "none" / "http.sock").outcome == "ok", "systemd makes it"
+
+
+def test_the_backbone_is_run_once() -> None:
+    check = service.model("tinyresnet_96")
+    assert check.outcome == "ok"
+    assert "96 x 96 pixels to 384 values" in check.found
+
+
+@pytest.mark.parametrize("name", ["no_vector", "two_inputs", "not_finite"])
+def test_a_backbone_that_is_none_fails(name: str) -> None:
+    assert service.model(ROOT / "tests/vision/networks" / f"{name}.tflite").outcome == "fail"
+
+
+def test_a_torn_model_that_ends_its_process_fails(tmp_path: Path) -> None:
+    torn = tmp_path / "torn.tflite"
+    torn.write_bytes((ROOT / "models/tinyresnet_96/model.tflite").read_bytes()[:100_000])
+    assert service.model(torn).outcome == "fail"
+
+
+def test_without_a_broker_nothing_is_asked() -> None:
+    assert broker(MqttConfig()).outcome == "ok"
+
+
+def test_a_broker_that_is_not_there_fails() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+    check = broker(MqttConfig(host="127.0.0.1", port=port))
+    assert (check.outcome, "Connection refused" in check.found) == ("fail", True)
+
+
+def test_a_broker_that_accepts_and_never_answers_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.doctor.broker.TIMEOUT_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        check = broker(MqttConfig(host="127.0.0.1", port=mute.getsockname()[1]))
+    assert (check.outcome, "does not answer" in check.found) == ("fail", True)
+
+
+@pytest.mark.skipif(not installed(), reason="mosquitto is not installed (apt-get install mosquitto)")
+def test_the_login_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Mosquitto(tmp_path, users={"board": "sesame"}) as guarded:
+        mqtt = MqttConfig(host=guarded.host, port=guarded.port, username="board")
+        monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+        (tmp_path / "mqtt-password").write_text("sesame\n")
+        assert broker(mqtt).outcome == "ok"
+        (tmp_path / "mqtt-password").write_text("guessed\n")
+        refused = broker(mqtt)
+        assert (refused.outcome, "refuses the login" in refused.found) == ("fail", True)
