@@ -65,7 +65,9 @@ def _service(arguments: argparse.Namespace, path: Path | None) -> list[Check]:
         from agent.config import load_config
         from agent.vision.bundle import DEFAULT
     except ImportError as error:
-        return [Check("config", "fail", f"cannot be read without its library: {error}", "install it again, see libraries")]
+        return [
+            Check("config", "fail", f"cannot be read without its library: {error}", "install it again, see libraries")
+        ]
     try:
         config = load_config(path)
     except ConfigError as error:

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 
@@ -18,6 +19,7 @@ def test_a_process_goes_after_everyone_else() -> None:
         host.lower_priority(child.pid)
         assert os.getpriority(os.PRIO_PROCESS, child.pid) == host.NICENESS
         assert psutil.Process(child.pid).ionice().value == 7
+        assert Path(f"/proc/{child.pid}/oom_score_adj").read_text().strip() == str(host.EXPENDABLE)
         assert child.stdin is not None
         child.stdin.close()
 

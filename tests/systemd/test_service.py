@@ -173,6 +173,21 @@ def test_a_retraining_runs_within_the_hardening(service: Unit, container: Contai
     assert "Operation not permitted" not in service.journal
 
 
+def test_the_doctor_finds_nothing_that_fails(service: Unit, container: Container) -> None:
+    for user in ("root", "lastlayer"):
+        said = json.loads(container.run("lastlayer", "doctor", "--json", user=user))
+        found = {check["name"]: check["found"] for check in said["checks"]}
+        assert found["config"] == "/etc/lastlayer/lastlayer.yaml"
+        assert found["state"] == f"/{STATE}, in use by the running daemon"
+
+
+def test_the_doctor_says_what_root_left_in_the_state(service: Unit, container: Container) -> None:
+    container.run("touch", f"/{STATE}/cache/of-root")
+    said = container.run("lastlayer", "doctor", expect=1)
+    assert f"/{STATE}/cache/of-root belongs to another user" in said
+    container.run("rm", f"/{STATE}/cache/of-root")
+
+
 def test_nobody_else_reads_what_was_learnt(service: Unit, container: Container) -> None:
     assert container.run("stat", "-c", "%U %G %a", f"/{STATE}").strip() == "lastlayer lastlayer-camera 700"
     assert container.run("stat", "-c", "%U %G %a", "/run/lastlayer").strip() == "lastlayer lastlayer-camera 750"
