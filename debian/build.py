@@ -30,6 +30,11 @@ RUNTIMES: Mapping[str, tuple[str, str]] = {  # by architecture: what, and the ta
 # Of LiteRT: compilers for phones' accelerators and the GPU, half of its 60 MB, which no interpreter on a CPU loads.
 UNUSED = ("ai_edge_litert/vendors", "ai_edge_litert/tools", "ai_edge_litert/aot", "ai_edge_litert/*WebGpu*")
 
+DEPENDS = (
+    *("python3 (>= 3.11)", "python3 (<< 3.12)"),
+    *("python3-numpy", "python3-pil", "python3-psutil", "python3-yaml", "python3-tqdm"),
+    *("libc6 (>= 2.34)", "libgcc-s1", "libstdc++6", "systemd (>= 252)"),
+)
 CONTROL = """\
 Package: lastlayer
 Version: {version}
@@ -38,13 +43,12 @@ Maintainer: The authors of Lastlayer <lastlayer@localhost>
 Section: science
 Priority: optional
 Installed-Size: {kibibytes}
-Depends: python3 (>= 3.11), python3 (<< 3.12), python3-numpy, python3-pil, python3-psutil, python3-yaml, python3-tqdm,
- libc6 (>= 2.34), libgcc-s1, libstdc++6, systemd (>= 252), init-system-helpers
+Depends: {depends}
 Suggests: mosquitto, motion
 Description: classifies camera frames, and retrains the last layer on the board
- A service for a small computer. Camera scripts push frames to it; it says what they show, remembers what people tell
- it about them, and retrains only the last layer of its network on the spot. It reports over MQTT how long every phase
- took.
+ A service for a small computer. Camera scripts push frames to it; it says what
+ they show, remembers what people tell it about them, and retrains only the last
+ layer of its network on the spot. It reports over MQTT how long every phase took.
 """
 
 # Where things go, by where they lie here.
@@ -121,7 +125,8 @@ def _write_control(stage: Path, architecture: str, version: str) -> None:
     kibibytes = sum(path.stat().st_size for path in stage.rglob("*") if path.is_file()) // 1024
     control = stage / "DEBIAN"
     control.mkdir()
-    text = CONTROL.format(version=version, architecture=architecture, kibibytes=kibibytes)
+    depends = ", ".join(DEPENDS)
+    text = CONTROL.format(version=version, architecture=architecture, kibibytes=kibibytes, depends=depends)
     (control / "control").write_text(text)
     (control / "conffiles").write_text(CONFFILES)
     for script in ("postinst", "prerm", "postrm"):
