@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from agent.errors import ConfigError
 from agent.schema import MAX_CHARS, RefusalError, Rule, parse, plain_text
+from agent.systemd import runtime_directory
 
 _OWN_DEFAULT = "the solver's own default"
 MAX_SOCKET_PATH_BYTES = 99  # the kernel takes 107; while it is made, a number stands behind it
@@ -58,6 +59,12 @@ def _host_name(host: str) -> str | None:
     return None
 
 
+def service_socket() -> Path | None:
+    """The socket for cameras, where systemd made a folder for it."""
+    folder = runtime_directory()
+    return folder / "http.sock" if folder is not None else None
+
+
 def _socket_path(path: str) -> str | None:
     size = len(path.encode())
     return f"may take {MAX_SOCKET_PATH_BYTES} bytes, not {size}" if size > MAX_SOCKET_PATH_BYTES else None
@@ -83,8 +90,12 @@ class HttpConfig:
     port: Annotated[int, Rule("The port to listen on; 0 takes any free one.", 0, 65_535)] = 8080
     socket: Annotated[
         Path | None,
-        Rule("A unix socket to listen on as well; who may open the file is let in.", null="none", check=_socket_path),
-    ] = None
+        Rule(
+            "A unix socket to listen on as well; who may open the file is let in.",
+            null="/run/lastlayer/http.sock in the service, else none",
+            check=_socket_path,
+        ),
+    ] = field(default_factory=service_socket)
     open: Annotated[
         bool,
         Rule("true lets anyone on the network use this board without a token; off loopback one of both is needed."),

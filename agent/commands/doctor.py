@@ -10,7 +10,7 @@ from typing import Any
 from agent.doctor.broker import broker
 from agent.doctor.checks import Check, worst
 from agent.doctor.machine import machine
-from agent.doctor.service import address, answers, flash, model, state
+from agent.doctor.service import access, address, answers, flash, model, state, unix_socket
 from agent.errors import ConfigError
 
 SERVICE_CONFIG = Path("/etc/lastlayer/lastlayer.yaml")
@@ -73,13 +73,16 @@ def _service(arguments: argparse.Namespace, path: Path | None) -> list[Check]:
     except ConfigError as error:
         return [Check("config", "fail", str(error), "docs/config.md names every key")]
     folder = config.state if arguments.state is None and config.state is not None else state_folder(arguments)
-    serving = answers(config.http.host, config.http.port)
+    http = config.http
+    serving = answers(http.host, http.port, tls=http.tls_certificate is not None)
     own = folder / "backbone"
     return [
         Check("config", "ok", str(path) if path is not None else "the defaults, for want of a file"),
         flash(folder),
         state(folder, serving=serving),
-        address(config.http.host, config.http.port, serving=serving),
+        address(http.host, http.port, serving=serving),
+        access(http),
+        unix_socket(http.socket),
         broker(config.mqtt),
         model(own if own.is_dir() else arguments.backbone or config.backbone or DEFAULT),
     ]

@@ -9,10 +9,14 @@ import socket
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent import systemd
 from agent.doctor.checks import Check
-from agent.errors import BundleError
+from agent.errors import BundleError, ConfigError
+
+if TYPE_CHECKING:
+    from agent.config import HttpConfig
 
 LEAST_BYTES = 16 << 20  # below it no example can be trusted to be kept
 FEW_BYTES = 256 << 20
@@ -58,12 +62,19 @@ def state(folder: Path, *, serving: bool) -> Check:
     return Check("state", "ok", f"{folder}{', in use by the running daemon' if serving else ''}")
 
 
-def answers(host: str, port: int) -> bool:
-    """Whether a Lastlayer serves there."""
+def answers(host: str, port: int, *, tls: bool) -> bool:
+    """Whether a Lastlayer serves there, be it that it asks for a token."""
     connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+    if tls:
+        import ssl
+
+        # It is asked whether it is there, and told nothing: who signed its certificate does not matter.
+        context = ssl._create_unverified_context()
+        connection = http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=context)
     try:
-        connection.request("GET", "/v1/status")
-        return connection.getresponse().read(512).lstrip().startswith(b'{"version"')
+        connection.request("GET", "/healthz")
+        with connection.getresponse() as response:
+            return response.read(512).lstrip().startswith((b'{"status"', b'{"error"'))
     except (OSError, http.client.HTTPException):
         return False
     finally:
@@ -88,8 +99,26 @@ def address(host: str, port: int, *, serving: bool) -> Check:
     return Check("address", "ok", f"{where} is free")
 
 
-def unix_socket(path: Path) -> Check:
+def access(http: "HttpConfig") -> Check:
+    """The files by which the daemon knows who may come over TCP, and shows who it is."""
+    from agent.ingress.doors import tls_context
+    from agent.ingress.guard import read_token
+
+    try:
+        if http.token_file is not None:
+            read_token(http.token_file)
+        if http.tls_certificate is not None:
+            tls_context(http.tls_certificate, http.tls_key)
+    except ConfigError as error:
+        return Check("access", "fail", str(error), "the service reads them as the user lastlayer")
+    token = "a token" if http.token_file is not None else "no token"
+    return Check("access", "ok", f"{token}, {'TLS' if http.tls_certificate is not None else 'no TLS'}")
+
+
+def unix_socket(path: Path | None) -> Check:
     """Whether the daemon can make its socket there."""
+    if path is None:
+        return Check("socket", "ok", "none is configured")
     folder = path.parent
     if folder == systemd.runtime_directory() and not folder.exists():
         return Check("socket", "ok", f"{path}; systemd makes {folder} when it starts the service")

@@ -11,8 +11,8 @@ TOLERANCE = 1e-3  # of the largest value: threads that sum in another order stay
 
 
 class Probe:
-    """`picture` holds the bytes of a PNG. It must give the same bottleneck each time: so a model is noticed whose file was
-    overwritten while it was loaded, and memory that forgets."""
+    """`picture` holds the bytes of a PNG. It must give the same bottleneck each time: so a model is noticed whose file
+    was overwritten while it was loaded, and memory that forgets."""
 
     def __init__(self) -> None:
         stripes = [Line([(8 * at, 0), (64 - 8 * at, 64)], color, 4) for at, color in enumerate(("red", "lime", "blue"))]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import MqttConfig
+from agent.config import HttpConfig, MqttConfig
 from agent.doctor import service
 from agent.doctor.broker import broker
 from tests.daemon import ROOT, Daemon
@@ -62,16 +62,28 @@ def test_an_address_that_is_taken_fails_unless_lastlayer_has_it(tmp_path: Path) 
         check = service.address("127.0.0.1", port, serving=False)
         assert (check.outcome, f"sport = :{port}" in check.advice) == ("fail", True)
     assert service.address("127.0.0.1", port, serving=False).outcome == "ok"
-    assert not service.answers("127.0.0.1", port)
-    with Daemon(tmp_path / "state") as daemon:
-        assert service.answers("127.0.0.1", daemon.port)
+    assert not service.answers("127.0.0.1", port, tls=False)
+    token = tmp_path / "token"
+    token.write_text("0123456789abcdef0123456789abcdef\n")
+    for config in ({}, {"http": {"token_file": str(token)}}):
+        with Daemon(tmp_path / "state", config) as daemon:
+            assert service.answers("127.0.0.1", daemon.port, tls=False)
 
 
 def test_an_address_of_another_machine_fails() -> None:
     assert service.address("203.0.113.7", 8080, serving=False).outcome == "fail"
 
 
+def test_a_token_or_a_certificate_that_cannot_be_read_fails(tmp_path: Path) -> None:
+    assert service.access(HttpConfig()).outcome == "ok"
+    assert service.access(HttpConfig(token_file=tmp_path / "none")).outcome == "fail"
+    certificate = tmp_path / "certificate.pem"
+    certificate.write_text("none")
+    assert service.access(HttpConfig(tls_certificate=certificate)).outcome == "fail"
+
+
 def test_the_socket_s_folder_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert service.unix_socket(None).outcome == "ok"
     assert service.unix_socket(tmp_path / "http.sock").outcome == "ok"
     assert service.unix_socket(tmp_path / "none" / "http.sock").outcome == "fail"
     (tmp_path / "file").touch()

@@ -51,7 +51,7 @@ def push(container: Container, picture: bytes, query: str = "") -> Any:
 
 
 def test_it_is_ready_and_answers(service: Unit, container: Container, jpegs: list[bytes]) -> None:
-    assert service.show("StatusText").startswith("listening on http://127.0.0.1:8080")
+    assert service.show("StatusText").startswith("listening on http://127.0.0.1:8080 and /run/lastlayer/http.sock")
     assert push(container, jpegs[0])["unknown"] is True
     frames = ask(container, "/v1/status")["frames"]
 
@@ -186,6 +186,19 @@ def test_the_doctor_says_what_root_left_in_the_state(service: Unit, container: C
     said = container.run("lastlayer", "doctor", expect=1)
     assert f"/{STATE}/cache/of-root belongs to another user" in said
     container.run("rm", f"/{STATE}/cache/of-root")
+
+
+def test_the_group_of_cameras_may_push_through_the_socket_and_nobody_else(
+    service: Unit, container: Container, jpegs: list[bytes]
+) -> None:
+    container.run("useradd", "--system", "--groups", "lastlayer-camera", "camera")
+    socket = "/run/lastlayer/http.sock"
+    assert container.run("stat", "-c", "%U %G %a %F", socket).strip() == "lastlayer lastlayer-camera 660 socket"
+    command = ["curl", "-s", "--fail-with-body", "--unix-socket", socket, "--data-binary", "@-"]
+    command.append("http://lastlayer/v1/frames?camera=door")
+    assert json.loads(container.run(*command, user="camera", stdin=jpegs[0]))["camera"] == "door"
+    container.run(*command, user="nobody", stdin=jpegs[0], expect=7)  # curl: cannot connect
+    container.run("ls", f"/{STATE}", user="camera", expect=2)
 
 
 def test_nobody_else_reads_what_was_learnt(service: Unit, container: Container) -> None:
