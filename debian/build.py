@@ -6,10 +6,12 @@ compiler or a virtual environment. The same sources and wheels give the same byt
 """
 
 import argparse
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -75,17 +77,29 @@ def main() -> None:
     options.add_argument("--wheels", type=Path, default=ROOT / "build" / "wheels", help="where they are kept")
     options.add_argument("--out", type=Path, default=ROOT / "dist", help="the folder for the package")
     arguments = options.parse_args()
+    if shutil.which("dpkg-deb") is None:
+        sys.exit("there is no dpkg-deb here: apt install dpkg")
     print(build(arguments.architecture, arguments.version, arguments.wheels, arguments.out))
 
 
 def build(architecture: str, version: str, wheels: Path, out: Path) -> Path:
     """The package in `out`. Raises subprocess.CalledProcessError where a wheel cannot be had."""
-    stage = ROOT / "build" / f"deb-{architecture}-{version}"
-    shutil.rmtree(stage, ignore_errors=True)
+    package = out / f"lastlayer_{version}_{architecture}.deb"
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="lastlayer-deb-") as stage:
+        _stage(Path(stage), architecture, version, wheels)
+        command = ["dpkg-deb", "--root-owner-group", "-Zxz", "--build", stage, str(package)]
+        environment = {**os.environ, "SOURCE_DATE_EPOCH": _stamp()}
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+    return package
+
+
+def _stage(stage: Path, architecture: str, version: str, wheels: Path) -> None:
+    """What the package holds, as it will lie below /."""
     for source, target in FILES.items():
         _copy(ROOT / source, stage / target)
     library = stage / "usr/lib/lastlayer"
-    for wheel in _wheels(architecture, wheels / architecture):
+    for wheel in _wheels(architecture, wheels):
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(library)
     for pattern in UNUSED:
@@ -94,12 +108,6 @@ def build(architecture: str, version: str, wheels: Path, out: Path) -> Path:
     _write_control(stage, architecture, version)
     for path in [stage, *stage.rglob("*")]:
         path.chmod(0o755 if path.is_dir() or str(path.relative_to(stage)) in EXECUTABLE else 0o644)
-    package = out / f"lastlayer_{version}_{architecture}.deb"
-    out.mkdir(parents=True, exist_ok=True)
-    command = ["dpkg-deb", "--root-owner-group", "-Zxz", "--build", str(stage), str(package)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "SOURCE_DATE_EPOCH": _stamp()})
-    shutil.rmtree(stage)
-    return package
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -110,14 +118,15 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _wheels(architecture: str, folder: Path) -> list[Path]:
-    """The wheels that this architecture needs, downloaded once."""
+def _wheels(architecture: str, kept: Path) -> list[Path]:
+    """The wheels that this architecture needs, downloaded once for each set of requirements."""
     runtime, tag = RUNTIMES[architecture]
-    if not list(folder.glob("*.whl")):
+    wanted = [runtime, *PURE]
+    folder = kept / f"{architecture}-{hashlib.sha256(' '.join(wanted).encode()).hexdigest()[:8]}"
+    if len(list(folder.glob("*.whl"))) != len(wanted):
         download = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
         download += ["--only-binary", ":all:", "--python-version", PYTHON, "--implementation", "cp"]
-        download += ["--platform", tag, "--dest", str(folder), runtime, *PURE]
-        subprocess.run(download, check=True)
+        subprocess.run([*download, "--platform", tag, "--dest", str(folder), *wanted], check=True)
     return sorted(folder.glob("*.whl"))
 
 
