@@ -7,11 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from agent.commands import SUMMARIES
 from agent.doctor.broker import broker
 from agent.doctor.checks import Check, worst
 from agent.doctor.machine import machine
 from agent.doctor.service import access, address, answers, flash, model, state, unix_socket
-from agent.errors import ConfigError
+from agent.errors import ConfigError, StateError
 
 SERVICE_CONFIG = Path("/etc/lastlayer/lastlayer.yaml")
 # What systemd tells the service, for whom looks at it from outside: the credential is the file that it is loaded from.
@@ -38,7 +39,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     command = commands.add_parser(
         "doctor",
         parents=[options],
-        help="say why the service would fail, before it does",
+        help=SUMMARIES["doctor"],
         description="Says why the service would fail, before it does, and what to do.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -61,7 +62,8 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _service(arguments: argparse.Namespace, path: Path | None) -> list[Check]:
     try:
-        from agent.commands.terminal import state_folder
+        from agent import generations
+        from agent.commands.terminal import state_root
         from agent.config import load_config
         from agent.vision.bundle import DEFAULT
     except ImportError as error:
@@ -72,14 +74,17 @@ def _service(arguments: argparse.Namespace, path: Path | None) -> list[Check]:
         config = load_config(path)
     except ConfigError as error:
         return [Check("config", "fail", str(error), "docs/config.md names every key")]
-    folder = config.state if arguments.state is None and config.state is not None else state_folder(arguments)
+    root = config.state if arguments.state is None and config.state is not None else state_root(arguments)
     http = config.http
     serving = answers(http.host, http.port, tls=http.tls_certificate is not None)
-    own = folder / "backbone"
+    try:
+        own = generations.current(root) / "backbone"
+    except StateError as error:
+        return [Check("state", "fail", str(error), "lastlayer models list shows what there is")]
     return [
         Check("config", "ok", str(path) if path is not None else "the defaults, for want of a file"),
-        flash(folder),
-        state(folder, serving=serving),
+        flash(root),
+        state(root, own.parent, serving=serving),
         address(http.host, http.port, serving=serving),
         access(http),
         unix_socket(http.socket),

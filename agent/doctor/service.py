@@ -41,8 +41,11 @@ def flash(folder: Path, free: Callable[[Path], int] = lambda path: shutil.disk_u
     return Check("flash", "ok", found)
 
 
-def state(folder: Path, *, serving: bool) -> Check:
-    """Whether the state folder can be written, by its owner and by nobody else at the same time."""
+def state(folder: Path, current: Path, *, serving: bool) -> Check:
+    """Whether the state folder can be written, by its owner and by nobody else at the same time.
+
+    `current` is the folder of its generation in use.
+    """
     there = _existing(folder)
     try:
         with tempfile.TemporaryFile(dir=there):
@@ -57,7 +60,7 @@ def state(folder: Path, *, serving: bool) -> Check:
     strange = next((path for path in sorted(folder.rglob("*")) if path.lstat().st_uid != owner), None)
     if strange is not None:
         return Check("state", "fail", f"{strange} belongs to another user", f"chown -R --reference={folder} {folder}")
-    if not serving and _is_locked(folder / LOCK):
+    if not serving and _is_locked(current / LOCK):
         return Check("state", "warn", f"{folder} is in use", "another command or daemon writes it: wait, or stop it")
     return Check("state", "ok", f"{folder}{', in use by the running daemon' if serving else ''}")
 

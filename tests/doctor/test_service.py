@@ -29,12 +29,15 @@ def test_a_card_that_does_not_answer_fails(tmp_path: Path) -> None:
 
 
 def test_a_state_that_is_not_there_yet_will_be_made(tmp_path: Path) -> None:
-    assert service.state(tmp_path / "state", serving=False).found == f"{tmp_path / 'state'} will be made"
+    assert (
+        service.state(tmp_path / "state", tmp_path / "state", serving=False).found
+        == f"{tmp_path / 'state'} will be made"
+    )
     assert list(tmp_path.iterdir()) == [], "looking leaves nothing behind"
 
 
 def test_a_state_that_cannot_be_written_fails() -> None:
-    check = service.state(Path("/proc/lastlayer"), serving=False)
+    check = service.state(Path("/proc/lastlayer"), Path("/proc/lastlayer"), serving=False)
     assert check.outcome == "fail"
     assert check.advice
 
@@ -42,17 +45,17 @@ def test_a_state_that_cannot_be_written_fails() -> None:
 def test_a_state_that_another_process_writes_is_a_warning(tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     with (tmp_path / "cache" / "lock").open("w") as lock:
-        assert service.state(tmp_path, serving=False).outcome == "ok"
+        assert service.state(tmp_path, tmp_path, serving=False).outcome == "ok"
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert service.state(tmp_path, serving=False).outcome == "warn"
-        assert service.state(tmp_path, serving=True).outcome == "ok"
+        assert service.state(tmp_path, tmp_path, serving=False).outcome == "warn"
+        assert service.state(tmp_path, tmp_path, serving=True).outcome == "ok"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_a_file_of_another_user_in_the_state_fails(tmp_path: Path) -> None:
     (tmp_path / "heads").mkdir()
     os.chown(tmp_path / "heads", 12345, 12345)
-    check = service.state(tmp_path, serving=False)
+    check = service.state(tmp_path, tmp_path, serving=False)
     assert (check.outcome, str(tmp_path / "heads") in check.found) == ("fail", True)
 
 
