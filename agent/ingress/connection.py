@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from agent.ingress.message import Refused, Reply, Request, Stream, error_reply
-from agent.ingress.reading import DeadlineReader, Heading, check_size, read_body, read_heading
+from agent.ingress.reading import DeadlineReader, Heading, Held, check_size, read_body, read_heading
 
 if TYPE_CHECKING:
     from agent.ingress.crowd import Guest
@@ -74,7 +74,11 @@ class Connection:
             # It asks before it sends its body. Where the answer is known already, it is spared that.
             check_size(heading.length, self._server.max_body_bytes)
             self._socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        body = read_body(self._file, heading, self._server.max_body_bytes)
+        with Held(self._server.bodies) as held:
+            body = read_body(self._file, heading, self._server.max_body_bytes, held)
+            self._answer(heading, body)
+
+    def _answer(self, heading: Heading, body: bytes) -> None:
         self._guest.answering = self._guest.served = True  # nobody is thrown out before the answer
         path, _, query = heading.target.partition("?")
         try:

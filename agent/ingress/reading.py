@@ -2,6 +2,7 @@
 
 import re
 import socket
+import threading
 import time
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -35,6 +36,49 @@ class DeadlineReader(RawIOBase):
             raise TimeoutError("the request took too long")
         self._connection.settimeout(left)
         return self._connection.recv_into(buffer)
+
+
+class BodyRoom:
+    """Memory for the bodies of all requests together; the first 256 kB of each do not count. Thread-safe."""
+
+    def __init__(self, capacity_bytes: int) -> None:
+        self.capacity_bytes = capacity_bytes
+        self._taken = 0
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> None:
+        """Raises Refused where there is not so much."""
+        with self._lock:
+            if self._taken + size > self.capacity_bytes:
+                message = f"requests of {self._taken} bytes are under way already: try again in a second"
+                raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, message, Retry_After="1")
+            self._taken += size
+
+    def give(self, size: int) -> None:
+        with self._lock:
+            self._taken -= size
+
+
+class Held:
+    """What one request has taken of the room, until its block ends."""
+
+    def __init__(self, room: BodyRoom) -> None:
+        self._room = room
+        self._size = 0
+
+    def __enter__(self) -> "Held":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._size:
+            self._room.give(self._size)
+
+    def reach(self, size: int) -> None:
+        """The body is to have so many bytes. Raises Refused."""
+        more = size - _PIECE_BYTES - self._size
+        if more > 0:
+            self._room.take(more)
+            self._size += more
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +153,13 @@ def _read_headers(file: BinaryIO) -> dict[str, list[str]]:
     raise Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"there are more than {MAX_HEADERS - 1} headers")
 
 
-def read_body(file: BinaryIO, heading: Heading, limit: int) -> bytes:
+def read_body(file: BinaryIO, heading: Heading, limit: int, held: Held) -> bytes:
     """The body, read to its end. Raises Refused, also for more than `limit` bytes, and TimeoutError."""
     if heading.is_chunked:
-        return _read_chunks(file, limit)
+        return _read_chunks(file, limit, held)
     length = heading.length
     check_size(length, limit)
-    body = _read(file, length)
+    body = _read(file, length, held, 0)
     if len(body) < length:
         raise Refused(HTTPStatus.BAD_REQUEST, f"the body ended after {len(body)} of {length} bytes")
     return body
@@ -128,20 +172,22 @@ def check_size(length: int, limit: int) -> None:
         raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
 
 
-def _read(file: BinaryIO, length: int) -> bytes:
-    """So many bytes, or what there was."""
-    if length <= _PIECE_BYTES:
+def _read(file: BinaryIO, length: int, held: Held, before: int) -> bytes:
+    """So many bytes, or what there was; `before` is how many of the body were read before them."""
+    if before + length <= _PIECE_BYTES:
         return file.read(length)
-    body = bytearray()
-    while len(body) < length:
-        piece = file.read(min(_PIECE_BYTES, length - len(body)))
-        body += piece
-        if not piece:
+    pieces, read = [], 0
+    while read < length:
+        size = min(_PIECE_BYTES, length - read)
+        held.reach(before + read + size)
+        pieces.append(file.read(size))
+        read += size
+        if len(pieces[-1]) < size:
             break
-    return bytes(body)
+    return b"".join(pieces)
 
 
-def _read_chunks(file: BinaryIO, limit: int) -> bytes:
+def _read_chunks(file: BinaryIO, limit: int, held: Held) -> bytes:
     body = bytearray()
     while True:
         size = _line(file).split(b";")[0].strip()  # behind a semicolon are extensions that nobody uses
@@ -151,7 +197,7 @@ def _read_chunks(file: BinaryIO, limit: int) -> bytes:
         if length == 0:
             break
         check_size(len(body) + length, limit)
-        body += _read(file, length)
+        body += _read(file, length, held, len(body))
         if _line(file).strip():
             raise Refused(HTTPStatus.BAD_REQUEST, "a chunk is longer than it says, or the body ended early")
     for _ in range(MAX_HEADERS):

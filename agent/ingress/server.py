@@ -21,9 +21,11 @@ from agent.ingress.crowd import Crowd, Guest
 from agent.ingress.doors import Door
 from agent.ingress.guard import Guard
 from agent.ingress.message import Reply, Request, Stream
+from agent.ingress.reading import BodyRoom
 
 log = logging.getLogger(__name__)
 
+BODIES_AT_ONCE = 4  # of the largest size; of smaller ones as many more
 RETRY_ACCEPT_S = 0.2  # when the system has nothing left to make a connection of
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -45,6 +47,7 @@ class Server:
         self.answer = answer
         self.guard = guard
         self.max_body_bytes = max_body_bytes
+        self.bodies = BodyRoom(BODIES_AT_ONCE * max_body_bytes)
         self.request_timeout_s = request_timeout_s
         self.stopping = False
         self._doors = doors

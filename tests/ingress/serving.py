@@ -30,11 +30,13 @@ def serving(
     guard: Guard | None = None,
     crowd: Crowd | None = None,
     timeout_s: float = 0.7,
+    max_body_bytes: int = 100_000,
 ) -> Server:
     """A server that has started. Whoever calls stops it."""
     guard = guard or Guard(token=None, local=True, max_per_second=1e6)
     doors = doors or (TcpDoor("127.0.0.1", 0),)
-    server = Server(doors, answer, guard, crowd or Crowd(), max_body_bytes=100_000, request_timeout_s=timeout_s)
+    crowd = crowd or Crowd()
+    server = Server(doors, answer, guard, crowd, max_body_bytes=max_body_bytes, request_timeout_s=timeout_s)
     server.start()
     return server
 

@@ -1,6 +1,7 @@
 import contextlib
 import http.client
 import re
+import select
 import socket
 import threading
 import time
@@ -17,6 +18,7 @@ from agent.ingress.doors import TcpDoor
 from agent.ingress.message import Reply, Request, Stream
 from agent.ingress.server import Server
 from tests.ingress.serving import connect, echo, exchange, port, serving
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -313,3 +315,26 @@ def test_whatever_looks_like_requests_is_answered_in_whole_replies(server: Serve
         assert found and re.match(rb"HTTP/1\.1 (100|[245]\d\d) ", head)
         length = re.search(rb"Content-Length: (\d+)", head)
         answer = rest[int(length[1]) :] if length else rest
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_bodies_take_so_much_memory_together_and_no_more(chunked: bool) -> None:
+    server = serving(timeout_s=20, max_body_bytes=500_000)  # four of the largest
+    if chunked:
+        heading = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+        body = b"186A0\r\n" + b"x" * 100_000 + b"\r\n"
+        almost, last = body * 4 + body[:1000], body[1000:] + b"0\r\n\r\n"
+    else:
+        heading = b"POST / HTTP/1.1\r\nContent-Length: 500000\r\n\r\n"
+        almost, last = b"x" * 490_000, b"x" * 10_000
+    crowd = [connect(server) for _ in range(12)]
+    for connection in crowd:
+        connection.sendall(heading + almost)
+    refused = until(lambda: [c for c in crowd if select.select([c], [], [], 0)[0]], 20)
+    assert refused[0].recv(1000).startswith(b"HTTP/1.1 503")
+    assert b'"size": 5' in exchange(connect(server), b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello")
+    for connection in crowd:
+        connection.close()
+    # What was taken is given back.
+    until(lambda: b'"size": 500000' in exchange(connect(server), heading + almost + last), 20)
+    server.stop(5)
