@@ -30,7 +30,7 @@ from agent.learning.cache import Cache, CachedExamples, segment
 from agent.learning.cache.segment import Layout
 from agent.learning.examples import Batch, Shuffled, blocks, in_memory
 from agent.learning.progress import Phases
-from agent.learning.training import Settings
+from agent.learning.settings import Settings
 from agent.records import Example
 from tests import loop_device
 

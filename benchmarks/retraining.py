@@ -28,7 +28,8 @@ import numpy as np
 from agent.learning.dataset import open_dataset
 from agent.learning.examples import TRAIN, VAL, ArrayExamples, Targets
 from agent.learning.head import Float32
-from agent.learning.training import STUDY, Settings, Training, train
+from agent.learning.settings import STUDY, Settings
+from agent.learning.training import Training, train
 from agent.learning.validation import evaluate_head
 from agent.records import SPLITS
 from agent.vision.backbone import Backbone

@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 
 from agent.learning.examples import TRAIN, VAL
 from agent.learning.progress import Watch
+from agent.learning.settings import STUDY
 from agent.learning.statistics import Statistics
-from agent.learning.training import STUDY, train
+from agent.learning.training import train
 
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 NOISES = 4096
@@ -45,6 +46,7 @@ class MadeUp:
         self.splits[:: max(10, count // 10_000)] = VAL
         self.scale, self.zero_point, self.backbone_id = 0.02, 0, "made up"
         self.frame_ids = np.arange(count, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        self.departed = np.empty(0, np.uint64)
         self._centres = rng.integers(0, 40, (classes, size), np.uint8)
         self._noise = rng.integers(0, 100, (NOISES, size), np.uint8)
         self.cpu_s = 0.0

@@ -1,13 +1,13 @@
-"""Ten new labels on a large cache: what a retraining with kept statistics costs, beside one from the start.
+"""Ten changes on a large cache: what a retraining with kept statistics costs, beside one from the start.
 
     python -m benchmarks.update
     python -m benchmarks.update --examples 1000000 --sizes 2048
 
 Synthetic uint8 bottlenecks in a file, 100 classes, one BLAS thread; medians of wall time in ms. `load` reads the
-statistics from their file, `read` the bottlenecks of what is new, `update` adds them to the sums, `solve` makes the
-head, `validate` judges it on 2,000 examples, `store` writes the statistics, which is done only where more examples
-than a bottleneck has values have changed; `rest` finds out what has changed; `train` is all of it but load and store.
-`whole` is a retraining from the start, `gram` reads all examples once and makes the same head.
+statistics from their file. The others are a whole training after that: ten new examples, ten with another label, ten
+deleted ones, a new class of ten; `newton` ten new ones where Adam is what was chosen; `worked in` as many new ones as
+are still worked into the solution, `sums` one more, so that it is solved anew; then `store` writes the statistics.
+`pass` reads all examples and solves the same form, `whole` compares all solvers.
 """
 
 import argparse
@@ -17,21 +17,24 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.learning import automatic
+from agent.learning import renewal
+from agent.learning.automatic import Choice
 from agent.learning.examples import TRAIN, VAL
 from agent.learning.progress import Watch
 from agent.learning.recipe import Recipe
+from agent.learning.renewal import SOLVE_AGAIN_ONE_IN
 from agent.learning.statistics import Statistics
 from agent.learning.training import train
 from agent.learning.trainingset import TrainingSet
 
-CLASSES, NEW = 100, 10
+CLASSES, CHANGED = 100, 10
 
 
 class FileExamples:
@@ -39,14 +42,23 @@ class FileExamples:
 
     def __init__(self, path: Path, targets: NDArray[np.int32], count: int, size: int) -> None:
         self.count, self.size, self.dtype = count, size, np.dtype(np.uint8)
-        self.labels = tuple(map(str, range(CLASSES)))
+        self.labels = tuple(map(str, range(1 + int(targets[:count].max()))))
         self.targets = targets[:count]
         self.splits = np.where(np.arange(count) % 10 == 9, VAL, TRAIN).astype(np.uint8)
         self.scale, self.zero_point, self.backbone_id = 0.02, 0, "synthetic"
         self.frame_ids = np.arange(count, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)  # in no order
+        self.departed = np.empty(0, np.uint64)
         self._file = path.open("rb", buffering=0)
 
-    def read(self, rows: NDArray[np.intp], out: NDArray[Any]) -> NDArray[Any]:
+    def shortened(self, count: int) -> "FileExamples":
+        """The last so many were deleted, and can still be read."""
+        self.departed = self.frame_ids[self.count - count :]
+        self.count -= count
+        self.targets, self.splits = self.targets[: self.count], self.splits[: self.count]
+        self.frame_ids = self.frame_ids[: self.count]
+        return self
+
+    def read(self, rows: NDArray[np.int64], out: NDArray[Any]) -> NDArray[Any]:
         first, last = int(rows.min()), int(rows.max())
         if last - first < 4 * len(rows):
             block = os.pread(self._file.fileno(), (last - first + 1) * self.size, first * self.size)
@@ -75,65 +87,70 @@ def timed(call: Callable[[], Any]) -> tuple[Any, float]:
     return result, (time.perf_counter() - began) * 1000
 
 
-def update_ms(source: FileExamples, path: Path) -> dict[str, float]:
-    """An update in its parts, and as `train` does it."""
-    rows = np.flatnonzero(source.splits == TRAIN)
-    kept, load = timed(lambda: Statistics.load(path))
-    watch = Watch()
-    moments, follow = timed(lambda: kept.follow(source, rows, source.labels, source.targets, watch))
-    read = watch.phases.totals["file_access"].total_ms
-    update = watch.phases.totals["closed_form"].total_ms
-    examples = TrainingSet(source, rows, source.targets, CLASSES, 1 << 26, Watch(), lambda: moments)
-    _, solve = timed(lambda: automatic.again(examples, kept.chosen))
-    _, store = timed(lambda: kept.save(path.with_name("scratch")))
+def update_ms(path: Path, source: FileExamples, expected: str) -> float:
     kept = Statistics.load(path)
-    training, train_ms = timed(lambda: train(source, statistics=kept))
-    assert not training.candidates, "it was no update"
-    validate = training.phases["validation"]["total_ms"]
+    training, ms = timed(lambda: train(source, statistics=kept))
+    assert expected in training.reason, training.reason
+    return ms
+
+
+def updates_ms(folder: Path, targets: NDArray[np.int32], count: int, size: int) -> dict[str, float]:
+    """`targets` are of more examples than the statistics are of, which are `count`."""
+
+    def changed(targets: NDArray[np.int32], more: int = 0) -> FileExamples:
+        return FileExamples(folder / "bottlenecks", targets, count + more, size)
+
+    other, new = targets.copy(), targets.copy()
+    other[:CHANGED] = (other[:CHANGED] + 1) % CLASSES
+    new[count:] = CLASSES
+    few = size // SOLVE_AGAIN_ONE_IN
+    chosen, adam = folder / "statistics", folder / "adam"
+    kept, load = timed(lambda: Statistics.load(chosen))
     return {
         "load": load,
-        "rest": follow - read - update,
-        "read": read,
-        "update": update,
-        "solve": solve,
-        "validate": validate,
-        "train": train_ms,
-        "store": store,
+        "new": update_ms(chosen, changed(targets, CHANGED), "kept solution"),
+        "other": update_ms(chosen, changed(other), "kept solution"),
+        "deleted": update_ms(chosen, changed(targets).shortened(CHANGED), "kept solution"),
+        "new class": update_ms(chosen, changed(new, CHANGED), "kept solution"),
+        "newton": update_ms(adam, changed(targets, CHANGED), "Newton"),
+        "worked in": update_ms(chosen, changed(targets, few), "kept solution"),
+        "sums": update_ms(chosen, changed(targets, 2 * few), "kept sums"),
+        "store": timed(lambda: kept.save(folder / "scratch"))[1],
     }
 
 
-def whole_ms(path: Path, targets: NDArray[np.int32], options: argparse.Namespace, size: int) -> tuple[float, float]:
-    """Leaves the statistics of the first examples in the file `statistics`."""
-    source = FileExamples(path, targets, options.examples, size)
+def whole_ms(folder: Path, targets: NDArray[np.int32], count: int, size: int) -> dict[str, float]:
+    """Leaves statistics of the first examples in files: as if a closed form, and as if Adam had been chosen."""
+    source = FileExamples(folder / "bottlenecks", targets, count, size)
     kept = Statistics(source.backbone_id, size)
     training, whole = timed(lambda: train(source, statistics=kept))
-    print(f"{options.examples:,} x {size:,}: {training.reason}", file=sys.stderr)
-    if kept.chosen is None or kept.chosen.recipe.solver == "adam":
-        kept.chose(Recipe("lda", shrinkage=1.0), 1.0)
-    chosen = kept.chosen
-    kept.save(path.with_name("statistics"))
+    print(f"{count:,} x {size:,}: {training.reason}", file=sys.stderr)
+    examples = training_set(source, kept)
+    weights, bias = training.head.weights, training.head.bias
+    for name, recipe in (("adam", Recipe("adam", steps=1000)), ("statistics", Recipe("lda", shrinkage=1.0))):
+        renewal.keep(examples, source.labels, Choice(recipe, weights, bias, 1.0, ""), kept)
+        kept.save(folder / name)
 
-    def from_the_start() -> None:
+    def one_pass() -> None:
         again = Statistics(source.backbone_id, size)
-        rows = np.flatnonzero(source.splits == TRAIN)
-        moments = again.follow(source, rows, source.labels, source.targets, Watch())
-        examples = TrainingSet(source, rows, source.targets, CLASSES, 1 << 26, Watch(), lambda: moments)
-        assert chosen is not None
-        automatic.again(examples, chosen)
+        renewal.keep(training_set(source, again), source.labels, Choice(recipe, weights, bias, 1.0, ""), again)
 
-    return whole, timed(from_the_start)[1]
+    return {"pass": timed(one_pass)[1], "whole": whole}
 
 
-def measure(options: argparse.Namespace, size: int, folder: Path) -> None:
-    path = folder / "bottlenecks"
-    targets = write_bottlenecks(path, options.examples + NEW, size)
-    whole, gram = whole_ms(path, targets, options, size)
-    source = FileExamples(path, targets, options.examples + NEW, size)
-    found = [update_ms(source, folder / "statistics") for _ in range(options.times)]
+def training_set(source: FileExamples, kept: Statistics) -> TrainingSet:
+    rows, watch = np.flatnonzero(source.splits == TRAIN), Watch()
+    follow = partial(kept.follow, source, rows, source.labels, source.targets, watch)
+    return TrainingSet(source, rows, source.targets, CLASSES, 1 << 26, watch, follow)
+
+
+def measure(options: argparse.Namespace, size: int, folder: Path) -> dict[str, float]:
+    count = options.examples
+    targets = write_bottlenecks(folder / "bottlenecks", count + size, size)
+    whole = whole_ms(folder, targets, count, size)
+    found = [updates_ms(folder, targets, count, size) for _ in range(options.times)]
     medians = {name: statistics.median(run[name] for run in found) for name in found[0]}
-    stored = (folder / "statistics").stat().st_size / 1e6
-    figures = "".join(f"{ms:>10.1f}" for ms in (*medians.values(), gram, whole))
-    print(f"{options.examples:>9}{size:>6}{figures}{stored:>8.1f}", flush=True)
+    return medians | whole | {"MB": (folder / "statistics").stat().st_size / 1e6}
 
 
 def main() -> None:
@@ -145,11 +162,12 @@ def main() -> None:
     if os.environ.get("OPENBLAS_NUM_THREADS") != "1":  # BLAS looks at this when it is loaded, which it is by now
         again = [sys.executable, "-m", "benchmarks.update", *sys.argv[1:]]
         os.execve(sys.executable, again, {**os.environ, "OPENBLAS_NUM_THREADS": "1"})
-    names = ("load", "rest", "read", "update", "solve", "validate", "train", "store", "gram", "whole")
-    print(f"{'examples':>9}{'D':>6}" + "".join(f"{name:>10}" for name in names) + f"{'MB':>8}")
-    for size in options.sizes:
+    for number, size in enumerate(options.sizes):
         with tempfile.TemporaryDirectory() as folder:
-            measure(options, size, Path(folder))
+            found = measure(options, size, Path(folder))
+        if not number:
+            print(f"{'examples':>9}{'D':>6}" + "".join(f"{name:>10}" for name in found))
+        print(f"{options.examples:>9}{size:>6}" + "".join(f"{ms:>10.1f}" for ms in found.values()), flush=True)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,9 @@ from agent.learning.control import Control
 from agent.learning.examples import Examples
 from agent.learning.headstore import KEEP, HeadStore, summary
 from agent.learning.progress import Phases
+from agent.learning.settings import Settings
 from agent.learning.statistics import Statistics
-from agent.learning.training import Settings, Training, train
+from agent.learning.training import Training, train
 from agent.reporting.timing import Timings, table
 
 EXAMPLE = """\

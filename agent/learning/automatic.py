@@ -15,7 +15,7 @@ from agent.learning.descent import Descent, descend
 from agent.learning.examples import Rows, cut_stratified
 from agent.learning.head import Float32
 from agent.learning.progress import CurvePoint, Progress
-from agent.learning.recipe import Chosen, Recipe
+from agent.learning.recipe import Recipe
 from agent.learning.solvers import Adam
 from agent.learning.trainingset import TrainingSet
 from agent.learning.validation import Judge
@@ -35,10 +35,9 @@ ADAM_FOR_FEW = (0.01, 0.1)
 # validation was at its best within 700; and the closed forms beside it have seen every example.
 STEPS, STEPS_FOR_FEW, VALIDATE_EVERY, PATIENCE = 1000, 600, 100, 3
 
-# Where there are more examples than values, a head from sums is updated in milliseconds and one from Adam is not:
+# Where there are more examples than values, a head from sums is brought up to date exactly and one from Adam is not:
 # Adam must be better by so much.
 ADAM_MARGIN = 0.005
-CHOOSE_AGAIN_ONE_IN = 10  # when so many examples have changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,18 +110,8 @@ def choose(examples: TrainingSet, judge: Judge, batch: int, seed: int) -> Choice
     return replace(best, reason=reason, curves=best.curves or curves, candidates=tuple(candidates))
 
 
-def again(examples: TrainingSet, chosen: Chosen) -> Choice:
-    """The closed form that was chosen before, from the sums as they are now."""
-    weights, bias = scaled(*_closed_form(examples, chosen.recipe), chosen.inverse_temperature)
-    reason = (
-        f"{chosen.recipe} was chosen when there were {chosen.examples} examples; "
-        f"{chosen.changed} have changed since, so that only the kept sums were brought up to date"
-    )
-    return Choice(chosen.recipe, weights, bias, chosen.inverse_temperature, reason)
-
-
-def refit(examples: TrainingSet, choice: Choice, batch: int, seed: int) -> tuple[Float32, Float32]:
-    """Weights and bias, for raw bottlenecks, of the chosen recipe on all examples."""
+def refit(examples: TrainingSet, choice: Choice, batch: int, seed: int) -> Choice:
+    """The chosen recipe on all examples."""
     recipe = choice.recipe
     if recipe.solver == "adam":
         solver = Adam(recipe.learning_rate, epsilon=recipe.epsilon)
@@ -131,7 +120,8 @@ def refit(examples: TrainingSet, choice: Choice, batch: int, seed: int) -> tuple
         weights, bias = descended.weights, descended.bias
     else:
         weights, bias = _closed_form(examples, recipe)
-    return scaled(weights, bias, choice.inverse_temperature)
+    weights, bias = scaled(weights, bias, choice.inverse_temperature)
+    return replace(choice, weights=weights, bias=bias)
 
 
 def scaled(weights: Float32, bias: Float32, factor: float) -> tuple[Float32, Float32]:
@@ -146,7 +136,7 @@ def _fitted(
         solved = _solved(examples, shrinkage)
         for solver in _closed_forms(examples.classes):
             recipe = Recipe(solver, shrinkage=shrinkage)
-            yield recipe, *_from_solved(examples, recipe, solved), ()
+            yield recipe, *from_solved(examples, recipe, solved), ()
         del solved
         examples.watch.progress(Progress("closed forms", number, len(SHRINKAGES)))
     examples.forget_scatter()
@@ -164,7 +154,7 @@ def _closed_forms(classes: int) -> tuple[Literal["lda", "ridge"], ...]:
 
 
 def _closed_form(examples: TrainingSet, recipe: Recipe) -> tuple[Float32, Float32]:
-    return _from_solved(examples, recipe, _solved(examples, recipe.shrinkage))
+    return from_solved(examples, recipe, _solved(examples, recipe.shrinkage))
 
 
 def _solved(examples: TrainingSet, shrinkage: float) -> Float32:
@@ -173,12 +163,10 @@ def _solved(examples: TrainingSet, shrinkage: float) -> Float32:
         return scatter.solve(shrinkage)
 
 
-def _from_solved(examples: TrainingSet, recipe: Recipe, solved: Float32) -> tuple[Float32, Float32]:
+def from_solved(examples: TrainingSet, recipe: Recipe, solved: Float32) -> tuple[Float32, Float32]:
+    """Weights [D, K] and bias [K] for raw bottlenecks; `solved` is A."""
     with examples.watch.phases.phase("closed_form", images=len(examples.rows)):
-        if recipe.solver == "ridge":
-            weights, bias = closed_form.ridge(solved, examples.shares)
-        else:
-            weights, bias = closed_form.discriminant(solved, examples.means, examples.shares)
+        weights, bias = closed_form.head(recipe.solver, solved, examples.means, examples.shares)
         return examples.standardisation.folded(weights, bias)
 
 

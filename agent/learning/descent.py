@@ -11,9 +11,9 @@ import numpy as np
 
 from agent.errors import TrainingError
 from agent.learning.checkpoint import Checkpoint
-from agent.learning.closed_form import Standardisation
 from agent.learning.examples import is_identified
 from agent.learning.head import Float32
+from agent.learning.moments import Standardisation
 from agent.learning.progress import CurvePoint, Progress
 from agent.learning.solvers import SoftmaxStep, Solver
 from agent.learning.trainingset import TrainingSet

@@ -47,14 +47,16 @@ class Examples(Protocol):
 
 
 class Identified(Examples, Protocol):
-    """Examples that can be told apart, so that it can be said which of them are new."""
+    """Examples that can be told apart, so that it can be said which of them are new, and which are gone."""
 
     @property
     def frame_ids(self) -> NDArray[np.uint64]: ...  # [N]
+    @property
+    def departed(self) -> NDArray[np.uint64]: ...  # [M] that are none any more, but can be read as rows N, N + 1, ...
 
 
 def is_identified(source: Examples) -> TypeGuard[Identified]:
-    return hasattr(source, "frame_ids")
+    return hasattr(source, "frame_ids") and hasattr(source, "departed")
 
 
 class ArrayExamples:
@@ -83,6 +85,7 @@ class ArrayExamples:
         self.zero_point = zero_point
         self.backbone_id = backbone_id
         self.frame_ids = np.arange(self.count, dtype=np.uint64) if frame_ids is None else frame_ids
+        self.departed = np.empty(0, np.uint64)
         self._bottlenecks = bottlenecks
         if self.targets.shape != (self.count,) or self.splits.shape != (self.count,):
             raise ValueError(f"{self.count} bottlenecks, but targets {self.targets.shape}, splits {self.splits.shape}")

@@ -1,63 +1,58 @@
-"""What is kept between retrainings: the sums of the closed forms, and which examples are in them.
+"""What is kept between retrainings: the sums of the closed forms, which examples are in them, and what was solved.
 
 A retraining reads the bottlenecks of the examples that came, went or changed their label since, and no others.
 
-Of the symmetric products only the upper triangle is stored (see arrayfile.py), row by row: 2 D^2 bytes and a little,
-8 MB at D = 2048. The file is written where more examples than D have changed, so that it costs the flash about twice
-what the bottlenecks did, whatever the number of retrainings.
+Of symmetric and triangular matrices D x D one triangle is stored (see arrayfile.py), row by row: for both of them
+4 D^2 bytes, 16 MB at D = 2048. The file is written where solvers were compared, or all was solved anew because
+more than a quarter of D examples had changed.
 """
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+import logging
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from agent.errors import StateError
 from agent.learning import arrayfile
-from agent.learning.closed_form import STRIP, Moments
+from agent.learning.arrayfile import ArrayFile
+from agent.learning.cholesky import Cholesky
+from agent.learning.difference import Change, Ids, difference
 from agent.learning.examples import BLOCK_ROWS, Examples, Identified, Rows, Targets, read
 from agent.learning.head import Float32
+from agent.learning.moments import STRIP, Moments, Standardisation
 from agent.learning.progress import Watch
 from agent.learning.recipe import Chosen, Recipe
 from agent.learning.trainingset import sum_up
+from agent.learning.updating import Solved
+
+log = logging.getLogger(__name__)
 
 # Beyond this share of changed examples reading all of them is no dearer, and rids the sums of rounding.
 MOST_CHANGED_ONE_IN = 2
-
-Ids = NDArray[np.uint64]
-
-
-@dataclass(frozen=True, slots=True)
-class _Change:
-    """Rows of a source, and class indices before and after."""
-
-    added: Rows
-    removed: Rows
-    moved: Rows
-    removed_from: Targets
-    moved_from: Targets
-
-    def __len__(self) -> int:
-        return len(self.added) + len(self.removed) + len(self.moved)
 
 
 class Statistics:
     """The moments of the examples that a head is trained on. Class indices are into its own `labels`, which only grow.
 
-    For one thread. `changed` counts the examples by which it differs from its file.
+    For one thread. `chosen` and `solved` are None where nothing was chosen from these sums, or not solved from them.
     """
 
     def __init__(self, backbone_id: str, size: int) -> None:
         self.backbone_id = backbone_id
         self.size = size
+        self._clear()
+
+    def _clear(self) -> None:
         self.chosen: Chosen | None = None
+        self.solved: Solved | None = None
         self.labels: tuple[str, ...] = ()
-        self.moments = Moments(size, 0, products=True)
+        self.moments = Moments(self.size, 0, products=True)
         self.frame_ids: Ids = np.empty(0, np.uint64)  # ascending
         self.classes: Targets = np.empty(0, np.int32)
-        self.changed = 0
+        self.is_worth_storing = False
+        self._file: ArrayFile | None = None  # that has the products, until they are asked for
 
     def __len__(self) -> int:
         return len(self.frame_ids)
@@ -65,46 +60,18 @@ class Statistics:
     def fits(self, source: Examples) -> bool:
         return self.backbone_id == source.backbone_id and self.size == source.size
 
-    @property
-    def is_worth_storing(self) -> bool:
-        return self.changed > self.size
-
     def chose(self, recipe: Recipe, inverse_temperature: float) -> None:
+        """For the examples that are summed up now."""
         self.chosen = Chosen(recipe, inverse_temperature, len(self))
-        self.changed = max(self.changed, self.size + 1)
+        self.solved = None
+        self.is_worth_storing = True
 
-    def follow(
-        self, source: Identified, rows: Rows, labels: tuple[str, ...], targets: Targets, watch: Watch
-    ) -> Moments:
-        """The moments of exactly these rows, with the classes in the order of `labels`.
+    def solve(self, solved: Solved) -> None:
+        """What was solved from the sums as they are now."""
+        self.solved = solved
+        self.is_worth_storing = True
 
-        `targets` are indices into `labels` of all examples of the source; of `rows` none is -1. What is not to be had
-        from the kept sums (too much has changed, or examples are gone for good) is summed up from the start.
-        """
-        rows = rows[np.argsort(source.frame_ids[rows], kind="stable")]
-        indices = self._indices(labels)
-        change = self._change(source, rows, indices[targets[rows]])
-        try:
-            if change is None:
-                self._clear()
-                indices = self._indices(labels)
-                sum_up(self.moments, source, np.sort(rows), indices[targets], watch)
-                self.changed = len(rows)
-            else:
-                self._apply(source, change, indices[targets], watch)
-        except BaseException:
-            self._clear()  # half of a change is nothing to build on
-            raise
-        self.frame_ids, self.classes = source.frame_ids[rows], indices[targets[rows]]
-        return self.moments.of_classes(indices)
-
-    def _clear(self) -> None:
-        self.labels = ()
-        self.chosen = None
-        self.moments = Moments(self.size, 0, products=True)
-        self.frame_ids, self.classes = np.empty(0, np.uint64), np.empty(0, np.int32)
-
-    def _indices(self, labels: tuple[str, ...]) -> Targets:
+    def indices(self, labels: tuple[str, ...]) -> Targets:
         """Of these labels among our own, [K]; new ones are added."""
         known = {label: index for index, label in enumerate(self.labels)}
         new = [label for label in labels if label not in known]
@@ -114,105 +81,120 @@ class Statistics:
             self.moments.grow(len(self.labels))
         return np.array([known[label] for label in labels], np.int32)
 
-    def _change(self, source: Identified, rows: Rows, classes: Targets) -> _Change | None:
-        """From what is summed to these rows, which are in the order of their ids; None where it cannot be followed."""
-        frame_ids = source.frame_ids[rows]
-        if not len(self) or (frame_ids[1:] == frame_ids[:-1]).any():
-            return None
-        place = np.minimum(np.searchsorted(self.frame_ids, frame_ids), len(self) - 1)
-        known = self.frame_ids[place] == frame_ids
-        moved = known & (self.classes[place] != classes)
-        gone = np.ones(len(self), np.bool_)
-        gone[place[known]] = False
-        removed = _rows_of(source, self.frame_ids[gone])
-        if removed is None:
-            return None
-        change = _Change(np.sort(rows[~known]), removed, rows[moved], self.classes[gone], self.classes[place[moved]])
-        return None if len(change) * MOST_CHANGED_ONE_IN > len(self) else change
+    def difference(self, source: Identified, rows: Rows, labels: tuple[str, ...], targets: Targets) -> Change | None:
+        """From what is summed up to exactly these rows; None where there is nothing to begin from.
 
-    def _apply(self, source: Identified, change: _Change, classes: Targets, watch: Watch) -> None:
-        """`classes` are those of all examples of the source."""
-        self.changed += len(change)
+        `targets` are indices into `labels` of all examples of the source; of `rows` none is -1.
+        """
+        if not len(self):
+            return None
+        return difference(self.frame_ids, self.classes, source, rows, self.indices(labels)[targets])
+
+    def follow(
+        self, source: Identified, rows: Rows, labels: tuple[str, ...], targets: Targets, watch: Watch
+    ) -> Moments:
+        """The moments of exactly these rows, with the classes in the order of `labels`; `targets` as above.
+
+        What is not to be had from the kept sums (too much has changed, or examples are gone for good) is summed up
+        from the start.
+        """
+        change = self.difference(source, rows, labels, targets)
+        try:
+            if change is None or not self._applied(source, change, watch):
+                self.labels, self.moments = (), Moments(self.size, 0, products=True)
+                sum_up(self.moments, source, np.sort(rows), self.indices(labels)[targets], watch)
+        except BaseException:  # half of a change is nothing to build on
+            self._clear()
+            raise
+        self._file = self.solved = None
+        indices = self.indices(labels)
         if self.chosen is not None:
-            self.chosen = replace(self.chosen, changed=self.chosen.changed + len(change))
-        for raw, place in _read(source, change.removed, watch):
-            self.moments.remove(raw, change.removed_from[place])
-        for raw, place in _read(source, change.moved, watch):
-            self.moments.move(raw, change.moved_from[place], classes[change.moved[place]])
-        for raw, place in _read(source, change.added, watch):
-            self.moments.add(raw, classes[change.added[place]])
+            changed = len(rows) if change is None else len(change)
+            self.chosen = replace(self.chosen, changed=self.chosen.changed + changed)
+        order = np.argsort(source.frame_ids[rows], kind="stable")
+        self.frame_ids, self.classes = source.frame_ids[rows[order]], indices[targets[rows[order]]]
+        return self.moments.of_classes(indices)
+
+    def _applied(self, source: Identified, change: Change, watch: Watch) -> bool:
+        """Whether the moments followed a change; False where it takes all examples."""
+        if change.gone or len(change) * MOST_CHANGED_ONE_IN > len(self):
+            return False
+        try:
+            if self._file is not None:
+                self.moments.products = _unpacked(self._file.read("products"), self.size)
+                _mirror(self.moments.products)
+            for first in range(0, len(change.rows), BLOCK_ROWS):
+                watch.check()
+                block = slice(first, first + BLOCK_ROWS)
+                raw = read(source, change.rows[block], watch.phases)
+                with watch.phases.phase("closed_form", images=len(raw)):
+                    self.moments.change(raw, change.before[block], change.after[block])
+        except StateError as error:  # damaged products, or a rotten example that was deleted
+            log.warning("%s; all examples are read again", error)
+            return False
+        return True
 
     def save(self, path: Path) -> None:
         """Raises StateError where it cannot be written; then the old file, if any, is still there."""
-        moments = self.moments
-        header = {
-            "backbone_id": self.backbone_id,
-            "size": self.size,
-            "labels": self.labels,
-            "chosen": asdict(self.chosen) if self.chosen else None,
-        }
-        arrays: arrayfile.Arrays = {"counts": moments.counts, "sums": moments.sums}
-        arrays |= {"frame_ids": self.frame_ids, "classes": self.classes}
+        header: dict[str, Any] = {"backbone_id": self.backbone_id, "size": self.size, "labels": self.labels}
+        header["chosen"] = asdict(self.chosen) if self.chosen else None
+        moments, solved = self.moments, self.solved
+        arrays: arrayfile.Arrays = {"frame_ids": self.frame_ids, "classes": self.classes}
+        arrays |= {"counts": moments.counts, "sums": moments.sums}
         if moments.origin is not None:
-            arrays["origin"] = moments.origin
-            arrays["products"] = _packed(moments.products)
+            products = _packed(moments.products) if self._file is None else self._file.read("products")
+            arrays |= {"origin": moments.origin, "products": products}
+        if solved is not None:
+            header["solved_examples"] = solved.examples
+            arrays |= {"shift": solved.standardisation.shift, "factor": solved.standardisation.factor}
+            arrays |= {"solution": solved.solution, "bias": solved.bias, "lower": _packed(solved.factor.lower.T)}
         arrayfile.save(path, header, arrays)
-        self.changed = 0
+        self.is_worth_storing = False
 
     @classmethod
     def load(cls, path: Path) -> "Statistics | None":
         """None where there is no such file. Raises StateError for one that is damaged or cannot be read."""
-        found = arrayfile.load(path)
-        if found is None:
+        try:
+            stored = ArrayFile(path)
+        except FileNotFoundError:
             return None
-        header, arrays = found
+        header = stored.header
         statistics = cls(header["backbone_id"], header["size"])
-        if "origin" not in arrays:
+        if "origin" not in stored:
             return statistics
         statistics.labels = tuple(header["labels"])
-        statistics.frame_ids, statistics.classes = arrays["frame_ids"], arrays["classes"]
+        statistics.frame_ids, statistics.classes = stored.read("frame_ids"), stored.read("classes")
+        moments = statistics.moments = Moments(statistics.size, 0, products=False)
+        moments.counts, moments.sums, moments.origin = stored.read("counts"), stored.read("sums"), stored.read("origin")
+        statistics._file = stored
         if header["chosen"]:
             recipe = Recipe(**header["chosen"].pop("recipe"))
             statistics.chosen = Chosen(recipe, **header["chosen"])
-        moments = statistics.moments
-        moments.counts, moments.sums = arrays["counts"].copy(), arrays["sums"].copy()
-        moments.origin = arrays["origin"]
-        _unpack(arrays["products"], moments.products)
+        if "lower" in stored:
+            standardisation = Standardisation(stored.read("shift"), stored.read("factor"))
+            factor = Cholesky(_unpacked(stored.read("lower"), statistics.size).T)
+            solution, bias = stored.read("solution"), stored.read("bias")
+            statistics.solved = Solved(standardisation, factor, header["solved_examples"], solution, bias)
         return statistics
 
 
-def _read(source: Examples, rows: Rows, watch: Watch) -> Iterator[tuple[NDArray[Any], slice]]:
-    """Bottlenecks in blocks, and which of the rows they are."""
-    for first in range(0, len(rows), BLOCK_ROWS):
-        watch.check()
-        place = slice(first, first + BLOCK_ROWS)
-        raw = read(source, rows[place], watch.phases)
-        with watch.phases.phase("closed_form", images=len(raw)):
-            yield raw, place
+def _packed(upper: Float32 | None) -> Float32:
+    """The upper triangle of a matrix [D, D], row by row."""
+    assert upper is not None
+    return np.concatenate([row[index:] for index, row in enumerate(upper)])
 
 
-def _rows_of(source: Identified, frame_ids: Ids) -> Rows | None:
-    """Where in the source these are, or None if one of them is not there."""
-    if not len(frame_ids):
-        return np.empty(0, np.intp)
-    order = np.argsort(source.frame_ids, kind="stable")
-    place = np.minimum(np.searchsorted(source.frame_ids, frame_ids, sorter=order), source.count - 1)
-    found: Rows = order[place]
-    return found if (source.frame_ids[found] == frame_ids).all() else None
-
-
-def _packed(products: Float32 | None) -> Float32:
-    """The upper triangle, row by row."""
-    assert products is not None
-    return np.concatenate([row[index:] for index, row in enumerate(products)])
-
-
-def _unpack(packed: Float32, products: Float32 | None) -> None:
-    assert products is not None
-    size, start = len(products), 0
+def _unpacked(packed: Float32, size: int) -> Float32:
+    """With zeros below the diagonal."""
+    upper, start = np.zeros((size, size), np.float32), 0
     for index in range(size):
-        products[index, index:] = packed[start : start + size - index]
+        upper[index, index:] = packed[start : start + size - index]
         start += size - index
-    for first in range(0, size, STRIP):  # of the lower triangle, the moments use the blocks on the diagonal
+    return upper
+
+
+def _mirror(products: Float32) -> None:
+    """Of the lower triangle, the moments use the blocks on the diagonal."""
+    for first in range(0, len(products), STRIP):
         square = products[first : first + STRIP, first : first + STRIP]
         square += np.triu(square, 1).T

@@ -4,70 +4,27 @@ import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from agent.errors import ConfigError, TrainingError
-from agent.learning import automatic
+from agent.errors import TrainingError
+from agent.learning import fitting, renewal
+from agent.learning.automatic import Candidate
 from agent.learning.checkpoint import Checkpoint
-from agent.learning.closed_form import Standardisation
-from agent.learning.descent import Descent, descend
 from agent.learning.examples import TRAIN, VAL, Examples, Rows, Targets, in_memory, is_identified
-from agent.learning.head import Float32, Head
+from agent.learning.head import Head
 from agent.learning.metrics import Evaluation
 from agent.learning.progress import CurvePoint, Progress, Watch
-from agent.learning.solvers import SGD, Adam, Solver
+from agent.learning.settings import AUTO, Settings
 from agent.learning.statistics import Statistics
 from agent.learning.trainingset import TrainingSet
-from agent.learning.validation import Judge, evaluate_head
+from agent.learning.validation import evaluate_head
 from agent.reporting.timing import Timer
 
 log = logging.getLogger(__name__)
 
 JUDGED_UPDATE = 2000  # validation examples on which an update is judged: all of them would cost more than the update
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How to train. Raises ConfigError for values that make no sense.
-
-    `auto` needs no setting; it heeds batch, seed and memory_bytes only. The others are for `adam` and
-    `sgd`, and their defaults are the study's: 10,000 steps of Adam, on bottlenecks as they are.
-    """
-
-    solver: Literal["auto", "adam", "sgd"] = "auto"
-    learning_rate: float = 0.01
-    epsilon: float = 0.1
-    beta1: float = 0.9
-    beta2: float = 0.999
-    weight_decay: float = 0.0
-    batch: int = 100
-    steps: int = 10_000
-    validate_every: int = 500
-    standardise: bool = False
-    seed: int = 0
-    memory_bytes: int = 32 << 20  # of bottlenecks that are kept in memory; more are streamed
-
-    def __post_init__(self) -> None:
-        if self.solver not in ("auto", "adam", "sgd"):
-            raise ConfigError(f"solver: {self.solver!r} is unknown; there are auto, adam and sgd")
-        for name in ("batch", "steps", "validate_every", "memory_bytes"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: must be at least 1, not {getattr(self, name)}")
-        for name in ("learning_rate", "epsilon"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ConfigError(f"{name}: must be above 0, not {getattr(self, name)}")
-        for name in ("beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name}: must be at least 0 and below 1, not {getattr(self, name)}")
-        if not 0 <= self.weight_decay * self.learning_rate < 1:
-            raise ConfigError(f"weight_decay: must be at least 0 and below 1 / learning_rate, not {self.weight_decay}")
-        if self.seed < 0:
-            raise ConfigError(f"seed: must be at least 0, not {self.seed}")
-
-
-STUDY = Settings(solver="adam")
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +36,7 @@ class Training:
     solver: str  # what made the head, with its own settings: "lda, shrinkage 1"
     reason: str  # why that one, in a sentence
     curves: tuple[CurvePoint, ...]
-    candidates: tuple[automatic.Candidate, ...]  # what `auto` compared, in that order
+    candidates: tuple[Candidate, ...]  # what `auto` compared, in that order
     validation: Evaluation | None  # on the validation examples; None where there are none
     examples: int  # trained on
     label_counts: dict[str, int]  # of those
@@ -102,19 +59,9 @@ class Training:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class _Fitted:
-    weights: Float32  # [D, K], for raw bottlenecks
-    bias: Float32
-    solver: str
-    reason: str
-    curves: tuple[CurvePoint, ...]
-    candidates: tuple[automatic.Candidate, ...] = ()
-
-
 def train(
     source: Examples,
-    settings: Settings = Settings(),
+    settings: Settings = AUTO,
     timings: Timer | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -144,21 +91,20 @@ def train(
         return TrainingSet(source, train_rows, targets, len(labels), settings.memory_bytes, watch, kept)
 
     examples = training_set(source)
-    fitted = _updated(examples, statistics) if statistics is not None else None
-    if fitted is not None:
+    renewed = renewal.renewed(examples, labels, statistics) if statistics is not None else None
+    if renewed is not None:
         val_rows = _some(val_rows, JUDGED_UPDATE, settings.seed)
+        return _training(examples, labels, val_rows, settings, fitting.of_choice(renewed))
+    examples = training_set(in_memory(source, settings.memory_bytes, watch.phases))
+    if settings.solver == "auto":
+        fitted = fitting.automatically(examples, labels, val_rows, settings, statistics)
     else:
-        source = in_memory(source, settings.memory_bytes, watch.phases)
-        examples = training_set(source)
-        if settings.solver == "auto":
-            fitted = _fit_automatically(examples, val_rows, settings, statistics)
-        else:
-            fitted = _fit_iteratively(examples, val_rows, settings)
+        fitted = fitting.iteratively(examples, val_rows, settings)
     return _training(examples, labels, val_rows, settings, fitted)
 
 
 def _training(
-    examples: TrainingSet, labels: tuple[str, ...], val_rows: Rows, settings: Settings, fitted: _Fitted
+    examples: TrainingSet, labels: tuple[str, ...], val_rows: Rows, settings: Settings, fitted: fitting.Fitted
 ) -> Training:
     """The head is judged on `val_rows`, as the last thing: its phases are in the report too."""
     source, watch = examples.source, examples.watch
@@ -188,18 +134,6 @@ def _some(rows: Rows, most: int, seed: int) -> Rows:
     return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
 
 
-def _updated(examples: TrainingSet, statistics: Statistics) -> _Fitted | None:
-    """What was chosen before, from sums that are brought up to date; None where it is time to choose anew."""
-    if statistics.chosen is None or statistics.chosen.recipe.solver == "adam" or examples.is_small:
-        return None
-    examples.bring_up_to_date()
-    chosen = statistics.chosen  # gone where too much had changed to be followed
-    if chosen is None or chosen.changed * automatic.CHOOSE_AGAIN_ONE_IN > chosen.examples:
-        return None
-    choice = automatic.again(examples, chosen)
-    return _Fitted(choice.weights, choice.bias, str(choice.recipe), choice.reason, ())
-
-
 def _trained_classes(source: Examples, train_rows: Rows) -> tuple[tuple[str, ...], Targets]:
     """The labels that have examples to train on, and all targets as indices into those, -1 for the others."""
     counts = np.bincount(source.targets[train_rows], minlength=len(source.labels))
@@ -214,49 +148,3 @@ def _trained_classes(source: Examples, train_rows: Rows) -> tuple[tuple[str, ...
     index = np.full(len(source.labels), -1, np.int32)
     index[present] = np.arange(len(present), dtype=np.int32)
     return tuple(source.labels[k] for k in present.tolist()), index[source.targets]
-
-
-def _fit_iteratively(examples: TrainingSet, val_rows: Rows, settings: Settings) -> _Fitted:
-    """With the solver and the settings that were asked for, to the last step."""
-    judge = _judge(examples, val_rows, settings) if len(val_rows) else None
-    source = examples.source
-    if settings.standardise:
-        standardisation = examples.standardisation
-    else:
-        size = source.size
-        shift, factor = np.full(size, source.zero_point, np.float32), np.full(size, source.scale, np.float32)
-        standardisation = Standardisation(shift, factor)
-    solver: Solver
-    if settings.solver == "adam":
-        solver = Adam(settings.learning_rate, settings.beta1, settings.beta2, settings.epsilon, settings.weight_decay)
-        name = f"adam, learning rate {settings.learning_rate:g}, epsilon {settings.epsilon:g}"
-    else:
-        solver = SGD(settings.learning_rate, settings.weight_decay)
-        name = f"sgd, learning rate {settings.learning_rate:g}"
-    descent = Descent(settings.solver, solver, settings.batch, settings.steps, settings.validate_every, settings.seed)
-    result = descend(examples, standardisation, descent, judge)
-    weights, bias = result.weights, result.bias
-    if judge is not None:
-        weights, bias = automatic.scaled(weights, bias, judge.calibrated(weights, bias)[0])
-    return _Fitted(weights, bias, name, "this solver was asked for", result.curves)
-
-
-def _fit_automatically(
-    examples: TrainingSet, val_rows: Rows, settings: Settings, statistics: Statistics | None
-) -> _Fitted:
-    """With what proves best on examples that it was not trained on, if there are enough to tell."""
-    fit, judge_rows, refit = automatic.set_aside(examples, val_rows, settings.seed)
-    if fit is None:
-        choice = automatic.fixed_choice(examples)
-        return _Fitted(choice.weights, choice.bias, str(choice.recipe), choice.reason, ())
-    choice = automatic.choose(fit, _judge(examples, judge_rows, settings), settings.batch, settings.seed)
-    weights, bias = choice.weights, choice.bias
-    if refit:
-        weights, bias = automatic.refit(examples, choice, settings.batch, settings.seed)
-    if statistics is not None and not examples.is_small:
-        statistics.chose(choice.recipe, choice.inverse_temperature)
-    return _Fitted(weights, bias, str(choice.recipe), choice.reason, choice.curves, choice.candidates)
-
-
-def _judge(examples: TrainingSet, rows: Rows, settings: Settings) -> Judge:
-    return Judge(examples.source, rows, examples.targets, examples.classes, settings.seed, examples.watch)

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.learning.closed_form import DualScatter, Float64, Moments, PrimalScatter, Scatter, Standardisation
+from agent.learning.closed_form import DualScatter, PrimalScatter, Scatter
 from agent.learning.examples import Examples, Rows, Shuffled, Targets, blocks, read
 from agent.learning.head import Float32
+from agent.learning.moments import Float64, Moments, Standardisation
 from agent.learning.progress import Progress, Watch
 
 

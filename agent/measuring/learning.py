@@ -19,12 +19,12 @@ from agent import study
 from agent.errors import StateError, TrainingError
 from agent.learning.cache import Cache, CachedExamples
 from agent.learning.cache.segment import Layout
-from agent.learning.closed_form import Standardisation
 from agent.learning.descent import Descent, descend
 from agent.learning.examples import Rows, Targets
+from agent.learning.moments import Standardisation
 from agent.learning.progress import Watch
+from agent.learning.settings import STUDY
 from agent.learning.solvers import Adam, SoftmaxStep
-from agent.learning.training import STUDY
 from agent.learning.trainingset import TrainingSet
 from agent.learning.validation import Judge
 from agent.measuring.measurement import (

@@ -29,13 +29,32 @@ def test_arrays_come_back_as_they_were(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_cut_or_changed_anywhere_is_refused(tmp_path: Path) -> None:
-    stored = arrayfile.to_bytes(HEADER, ARRAYS)
+    path = tmp_path / "x"
+    arrayfile.save(path, HEADER, ARRAYS)
+    stored = path.read_bytes()
     for place in range(len(stored)):
         changed = bytearray(stored)
         changed[place] ^= 1 << place % 8
         for bad in (bytes(changed), stored[:place]):
+            path.write_bytes(bad)
             with pytest.raises(StateError, match="damaged"):
-                arrayfile.from_bytes(bad)
+                arrayfile.load(path)
+
+
+def test_an_array_is_read_without_the_others_and_from_the_file_that_was_opened(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    arrayfile.save(path, HEADER, ARRAYS)
+    stored = bytearray(path.read_bytes())
+    stored[-1] ^= 1  # of c, the last that is not empty
+    path.write_bytes(stored)
+    opened = arrayfile.ArrayFile(path)
+    arrayfile.save(path, {}, {})
+    assert opened.header == HEADER
+    assert "a" in opened
+    assert "e" not in opened
+    np.testing.assert_array_equal(opened.read("a"), ARRAYS["a"])
+    with pytest.raises(StateError, match="damaged"):
+        opened.read("c")
 
 
 def test_what_cannot_be_read_or_written_is_named(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from agent.errors import TrainingError
 from agent.learning.checkpoint import Checkpoint
 from agent.learning.examples import ArrayExamples
 from agent.learning.progress import Progress
-from agent.learning.training import Settings, train
+from agent.learning.settings import Settings
+from agent.learning.training import train
 from tests.learning.test_training import OnFlash, blobs
 
 ADAM = Settings(solver="adam", steps=300, validate_every=100)

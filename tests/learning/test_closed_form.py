@@ -5,17 +5,9 @@ import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import Ridge
 
-from agent.learning.closed_form import (
-    CHOLESKY_BLOCK,
-    FEW_CLASSES,
-    STRIP,
-    DualScatter,
-    Moments,
-    PrimalScatter,
-    Standardisation,
-    discriminant,
-    ridge,
-)
+from agent.learning import cholesky
+from agent.learning.closed_form import DualScatter, PrimalScatter, discriminant, ridge
+from agent.learning.moments import FEW_CLASSES, STRIP, Moments, Standardisation
 
 N, D, K = 120, 15, 4
 
@@ -100,7 +92,7 @@ def test_moments_without_products_standardise_the_same() -> None:
         moments.scatter(moments.standardisation())
 
 
-@pytest.mark.parametrize("size", [1, CHOLESKY_BLOCK, STRIP + CHOLESKY_BLOCK + 3])
+@pytest.mark.parametrize("size", [1, cholesky.BLOCK, STRIP + cholesky.BLOCK + 3])
 def test_sizes_beside_those_of_the_blocks_are_solved_as_numpy_does(size: int) -> None:
     rng = np.random.default_rng(3)
     raw, targets = rng.standard_normal((2 * size + 9, size)), rng.integers(0, 2, 2 * size + 9).astype(np.int32)
@@ -120,7 +112,7 @@ def test_the_sums_of_many_classes_are_those_of_few() -> None:
     few, many = Moments(D, K, products=True), Moments(D, FEW_CLASSES + 1, products=True)
     for moments in (few, many):
         moments.add(x, targets)
-        moments.remove(x[:7], targets[:7])
+        moments.change(x[:7], targets[:7], np.full(7, -1, np.int32))
     np.testing.assert_allclose(many.sums[:K], few.sums, atol=1e-4)
     assert many.counts[:K].tolist() == few.counts.tolist()
 

@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import StateError, TrainingError
-from agent.learning.closed_form import Moments
 from agent.learning.examples import TRAIN, VAL, ArrayExamples
+from agent.learning.moments import Moments
 from agent.learning.progress import Watch
 from agent.learning.recipe import Recipe
+from agent.learning.settings import Settings
 from agent.learning.statistics import Statistics
-from agent.learning.training import Settings, train
+from agent.learning.training import train
 
 D = 24
 LABELS = ("glass", "paper", "metal", "cork")
@@ -32,18 +33,24 @@ class Pictures:
         self.splits = np.where(np.arange(count) % 8 == 7, VAL, TRAIN).astype(np.uint8)
         self.reads = 0
 
-    def cache(self, rows: Any) -> "Counting":
+    def cache(self, rows: Any, departed: Any = ()) -> "Counting":
         """Those rows, in that order, with the labels that they have now; labels nobody has are not named."""
         used, targets = np.unique(self.labels[rows], return_inverse=True)
         names = tuple(LABELS[k] for k in used)
         ids = np.asarray(rows, np.uint64) + np.uint64(1000)
-        return Counting(self.raw[rows], targets, names, self.splits[rows], backbone_id="b", frame_ids=ids)
+        found = Counting(self.raw[rows], targets, names, self.splits[rows], backbone_id="b", frame_ids=ids)
+        found.depart(self.raw[list(departed)], np.asarray(departed, np.uint64) + np.uint64(1000))
+        return found
 
 
 class Counting(ArrayExamples):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.rows_read = 0
+
+    def depart(self, raw: Any, frame_ids: Any) -> None:
+        self._bottlenecks = np.concatenate([self._bottlenecks, raw])
+        self.departed = frame_ids
 
     def read(self, rows: Any, out: Any) -> Any:
         self.rows_read += len(rows)
@@ -124,6 +131,32 @@ def test_examples_that_are_gone_for_good_cannot_be_followed_and_all_are_summed_a
     assert source.rows_read > 2 * 1700
 
 
+def test_examples_that_departed_but_can_be_read_are_followed() -> None:
+    pictures = Pictures()
+    statistics = Statistics("b", D)
+    followed(statistics, pictures.cache(np.arange(2000)))
+    source = pictures.cache(np.arange(5, 2000), departed=np.arange(9))
+    moments = followed(statistics, source)
+    assert source.rows_read == 5
+    assert_same(moments, fresh(source))
+
+
+def test_damaged_products_cost_a_reading_of_all_examples_and_nothing_else(tmp_path: Path, caplog: Any) -> None:
+    pictures = Pictures()
+    statistics = Statistics("b", D)
+    followed(statistics, pictures.cache(np.arange(2000)))
+    statistics.save(tmp_path / "sums")
+    stored = bytearray((tmp_path / "sums").read_bytes())
+    stored[-9] ^= 1
+    (tmp_path / "sums").write_bytes(stored)
+    loaded = Statistics.load(tmp_path / "sums")
+    assert loaded is not None
+    source = pictures.cache(np.arange(2010))
+    assert_same(followed(loaded, source), fresh(source))
+    assert "damaged" in caplog.text
+    assert source.rows_read > 2 * 1700
+
+
 def test_what_was_interrupted_is_not_built_on() -> None:
     pictures = Pictures()
     statistics = Statistics("b", D)
@@ -160,9 +193,9 @@ def test_a_file_gives_back_what_was_saved(tmp_path: Path) -> None:
     statistics.chose(Recipe("lda", shrinkage=3.0), 0.9)
     assert statistics.is_worth_storing
     statistics.save(tmp_path / "sums")
-    assert statistics.changed == 0
     loaded = Statistics.load(tmp_path / "sums")
     assert loaded is not None
+    assert not loaded.is_worth_storing
     assert loaded.chosen == statistics.chosen
     assert loaded.fits(source)
     assert_same(followed(loaded, source), followed(statistics, source))
@@ -176,48 +209,6 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "sums").write_bytes((tmp_path / "sums").read_bytes()[:-1])
     with pytest.raises(StateError, match="sums"):
         Statistics.load(tmp_path / "sums")
-
-
-def test_an_update_gives_the_head_that_a_whole_training_gives() -> None:
-    pictures = Pictures()
-    statistics = Statistics("b", D)
-    first = train(pictures.cache(np.arange(2900)), statistics=statistics)
-    assert first.candidates
-    pictures.labels[5:8] = 3  # a new class
-    source = pictures.cache(np.arange(2910))
-    update = train(source, statistics=statistics)
-    assert not update.candidates
-    assert "kept sums" in update.reason
-    assert update.head.labels == LABELS
-    assert source.rows_read < 500  # what is new, and the validation examples
-    whole = Statistics("b", D)
-    whole.chosen = statistics.chosen
-    followed(whole, source)
-    whole.chosen = statistics.chosen
-    expected = train(source, statistics=whole).head
-    np.testing.assert_allclose(update.head.weights, expected.weights, atol=1e-5)
-    np.testing.assert_allclose(update.head.bias, expected.bias, atol=1e-3)
-
-
-def test_after_many_changes_all_solvers_are_compared_again() -> None:
-    pictures = Pictures()
-    statistics = Statistics("b", D)
-    train(pictures.cache(np.arange(2000)), statistics=statistics)
-    assert not train(pictures.cache(np.arange(2100)), statistics=statistics).candidates
-    assert train(pictures.cache(np.arange(2300)), statistics=statistics).candidates
-    assert not train(pictures.cache(np.arange(2310)), statistics=statistics).candidates
-
-
-def test_a_removed_class_is_not_in_the_head() -> None:
-    pictures = Pictures()
-    statistics = Statistics("b", D)
-    pictures.labels[:4] = 3
-    assert train(pictures.cache(np.arange(2000)), statistics=statistics).head.labels == LABELS
-    pictures.labels[:4] = 0
-    update = train(pictures.cache(np.arange(2000)), statistics=statistics)
-    assert not update.candidates
-    assert update.head.labels == LABELS[:3]
-    assert np.isfinite(update.head.weights).all()
 
 
 def test_statistics_of_another_backbone_are_let_be() -> None:

@@ -11,7 +11,8 @@ from agent.errors import ConfigError, TrainingError
 from agent.learning.automatic import ADAM_MARGIN
 from agent.learning.examples import TRAIN, VAL, ArrayExamples
 from agent.learning.progress import Progress
-from agent.learning.training import STUDY, Settings, train
+from agent.learning.settings import STUDY, Settings
+from agent.learning.training import train
 from agent.reporting.timing import Timer
 
 FAST = Settings(solver="adam", steps=300, validate_every=100)

@@ -44,6 +44,11 @@ class Part:
         usable: NDArray[np.bool_] = (self.column("flags") & (DROPPED | ROTTEN)) == 0
         return usable
 
+    def dropped(self) -> NDArray[np.bool_]:
+        """[used] deleted, but still there."""
+        dropped: NDArray[np.bool_] = (self.column("flags") & (DROPPED | ROTTEN)) == DROPPED
+        return dropped
+
     def stale(self) -> int:
         """How many records a compaction would drop or change."""
         return int(((self.column("flags") & (DROPPED | ROTTEN | RELABELLED)) != 0).sum())

@@ -23,7 +23,8 @@ class CachedExamples:
     """The examples of a cache as a training sees them (examples.Examples), read from flash as they are asked for.
 
     What is read for the first time is checked. Where a record is rotten, another of its label and split is given in
-    its place; `rotten` are the rows that were found so. Used by one thread at a time.
+    its place; `rotten` are the rows that were found so. What was deleted and is still on flash can be read too, as the
+    rows behind all examples: `departed` are their frames. Used by one thread at a time.
     """
 
     def __init__(self, layout: Layout, parts: list[Part], names: dict[int, str]) -> None:
@@ -37,17 +38,19 @@ class CachedExamples:
         self._segments = [part.segment for part in parts]
         # A place is the number of a record if all segments were one; 32 bits reach for 4 billion.
         self._bases = np.cumsum([0, *(each.capacity for each in self._segments)], dtype=np.int64)
-        usable = [np.flatnonzero(part.usable()).astype(np.uint32) for part in parts]
-        places = [rows + np.uint32(base) for rows, base in zip(usable, self._bases.tolist(), strict=False)]
+        usable = [np.flatnonzero(part.usable()) for part in parts]
+        dropped = [np.flatnonzero(part.dropped()) for part in parts]
+
+        def column(name: str, dtype: type, chosen: list[NDArray[np.int64]] = usable) -> NDArray[Any]:
+            columns = [part.column(name)[rows] for part, rows in zip(parts, chosen, strict=True)]
+            return np.concatenate([np.empty(0, dtype), *columns])
+
+        self.count = sum(map(len, usable))
+        bases = [*self._bases[:-1], *self._bases[:-1]]
+        places = [(rows + base).astype(np.uint32) for rows, base in zip([*usable, *dropped], bases, strict=True)]
         self._places = np.concatenate([np.empty(0, np.uint32), *places])
-
-        def column(name: str, dtype: type) -> NDArray[Any]:
-            chosen = [part.column(name)[rows] for part, rows in zip(parts, usable, strict=True)]
-            return np.concatenate([np.empty(0, dtype), *chosen])
-
-        self.count = len(self._places)
-        self._crcs = column("bottleneck_crc", np.uint32)
-        self._checked = np.zeros(self.count, np.bool_)
+        self._crcs = np.concatenate([column("bottleneck_crc", np.uint32, each) for each in (usable, dropped)])
+        self._checked = np.zeros(len(self._places), np.bool_)
         indices = column("label", np.uint16)
         used = np.flatnonzero(np.bincount(indices, minlength=1))
         self.labels = tuple(names[index] for index in used.tolist()) if self.count else ()
@@ -57,11 +60,12 @@ class CachedExamples:
         fixed = (column("flags", np.uint8) & SAID) != 0
         self.splits = lent(self.targets, column("split", np.uint8), fixed=fixed)  # [N] indices into records.SPLITS
         self.frame_ids: NDArray[np.uint64] = column("frame_id", np.uint64)  # [N]
+        self.departed: NDArray[np.uint64] = column("frame_id", np.uint64, dropped)
 
     def read(self, rows: NDArray[np.intp], out: NDArray[Any]) -> NDArray[Any]:
         """Fill and return `out` [B, D] with the stored bottlenecks of `rows` [B], in any order.
 
-        Raises StateError where flash cannot be read.
+        Raises StateError where flash cannot be read, or what was deleted is rotten.
         """
         if not out.flags.c_contiguous:
             out[:] = self.read(rows, np.empty(out.shape, out.dtype))
@@ -118,12 +122,14 @@ class CachedExamples:
         """Let a rotten row be another of its kind from now on; its own zero where there is none."""
         number, place = self._place(row)
         path = self._segments[number].path
+        if row >= self.count:
+            raise StateError(f"{path}: the record in row {place}, which was deleted, is rotten")
         log.warning("%s: the record in row %d is rotten; another of its label is used in its place", path, place)
         self.rotten.append(row)
         kind = (
             (self.targets == self.targets[row])
             & (self.splits == self.splits[row])
-            & (self._places != self._places[row])
+            & (self._places[: self.count] != self._places[row])
         )
         others = np.flatnonzero(kind)
         for other in others[np.argsort(np.abs(others - row), kind="stable")].tolist():

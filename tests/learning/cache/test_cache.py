@@ -171,6 +171,34 @@ def test_a_view_of_the_examples_does_not_see_later_ones(tmp_path: Path) -> None:
         assert (before.count, cache.examples().count) == (1, 2)
 
 
+def test_what_was_deleted_can_be_read_until_it_is_compacted(tmp_path: Path) -> None:
+    with Cache(tmp_path, LAYOUT) as cache:
+        cache.append([example(number) for number in range(40)])
+        deleted = [3, 4, 5, 6, 7]
+        cache.delete([f"{number:016x}" for number in deleted])
+        examples = cache.examples()
+        assert examples.departed.tolist() == deleted
+        rows = np.array([39, 0, 35])  # the last five rows are those that were deleted
+        read = examples.read(rows, np.empty((3, examples.size), examples.dtype))
+        for row, number in zip(read, (7, 0, 3), strict=True):
+            np.testing.assert_array_equal(row, example(number).bottleneck)
+        assert cache.compact()
+        assert cache.examples().departed.tolist() == []
+
+
+def test_what_was_deleted_and_is_rotten_is_not_replaced_by_another(tmp_path: Path) -> None:
+    with Cache(tmp_path, LAYOUT) as cache:
+        cache.append([example(number) for number in range(20)])  # of the last segment, all is checked when it is opened
+        cache.delete([f"{1:016x}"])
+    path = min(tmp_path.glob("*.seg"))
+    opened = segment.open_segment(path, readonly=True)
+    with path.open("r+b") as file:
+        file.seek(opened.bottleneck_offset(1))
+        file.write(b"\xff" * 4)
+    with Cache.read(tmp_path) as cache, pytest.raises(StateError, match="deleted, is rotten"):
+        cache.examples().read(np.array([19]), np.empty((1, LAYOUT.size), np.uint8))
+
+
 def test_bytes_are_kept_as_they_are(tmp_path: Path) -> None:
     layout = Layout.of("0" * 32, 24, "int8", 0.5, -128)
     with Cache(tmp_path, layout) as cache:
