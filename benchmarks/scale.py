@@ -57,7 +57,7 @@ class MadeUp:
             part = slice(first, first + 1024)
             np.take(self._centres, self.targets[rows[part]], axis=0, out=out[part], mode="clip")
             for factor in (48271, 16807):
-                out[part] += self._noise[rows[part] * factor % 2147483647 % NOISES]
+                out[part] += self._noise[rows[part].astype(np.int64) * factor % 2147483647 % NOISES]
         self.cpu_s += time.process_time() - began
         return out
 

@@ -15,7 +15,7 @@ from agent.commands.terminal import say, show, state_folder
 from agent.errors import ConfigError, RefusedHeadError, StateError, TrainingError
 from agent.learning import gate
 from agent.learning.admission import admit
-from agent.learning.cache import Cache
+from agent.learning.cache import Cache, CachedExamples
 from agent.learning.checkpoint import Checkpoint
 from agent.learning.control import Control
 from agent.learning.examples import Examples
@@ -97,8 +97,8 @@ def _retrain(arguments: argparse.Namespace) -> int:
     timings = Timings(node="cli", runtime="numpy")
     control = Control(sys.stdin.fileno()) if arguments.controlled else None
     pace = Pace(lambda: control.paused_s if control else 0.0)
-    with _examples(folder) as cache, Reporter(arguments.json, pace) as reporter:
-        examples = cache.examples()
+    examples = _examples(folder)
+    with Reporter(arguments.json, pace) as reporter:
         statistics = _kept_statistics(folder, examples)
         should_stop = control.should_stop if control else None
         checkpoint = Checkpoint(folder / CHECKPOINT)
@@ -141,11 +141,13 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     return Settings(**{name: getattr(arguments, name) for name in names})
 
 
-def _examples(state: Path) -> Cache:
+def _examples(state: Path) -> CachedExamples:
+    """They stay readable without the cache, which would keep more of each in memory than a training asks for."""
     folder = state / "cache"
     if not any(folder.glob("*.seg")):
         raise TrainingError(f"{folder} holds no examples: `lastlayer --state {state} learn PICTURES` adds some")
-    return Cache.read(folder)
+    with Cache.read(folder) as cache:
+        return cache.examples()
 
 
 def _kept_statistics(folder: Path, examples: Examples) -> Statistics:

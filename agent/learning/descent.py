@@ -21,6 +21,8 @@ from agent.learning.validation import Judge
 
 log = logging.getLogger(__name__)
 
+_IDENTIFIED_ROWS = 1 << 16  # at once
+
 
 @dataclass(frozen=True, slots=True)
 class Descent:
@@ -102,10 +104,14 @@ def _identity(examples: TrainingSet, standardisation: Standardisation, descent: 
     """Of the descent and all that it depends on."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(repr([descent.settings(), examples.source.backbone_id]).encode())
-    for array in (examples.rows, examples.targets[examples.rows], *standardisation):
+    for array in standardisation:
         digest.update(np.ascontiguousarray(array).data)
-    if is_identified(examples.source):
-        digest.update(np.ascontiguousarray(examples.source.frame_ids[examples.rows]).data)
+    for first in range(0, len(examples.rows), _IDENTIFIED_ROWS):
+        rows = examples.rows[first : first + _IDENTIFIED_ROWS]
+        digest.update(rows.data)
+        digest.update(examples.targets[rows].data)
+        if is_identified(examples.source):
+            digest.update(examples.source.frame_ids[rows].data)
     return digest.hexdigest()
 
 

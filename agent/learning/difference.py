@@ -1,5 +1,6 @@
 """What has changed among the examples since they were summed up."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,8 @@ from numpy.typing import NDArray
 from agent.learning.examples import Identified, Rows, Targets
 
 Ids = NDArray[np.uint64]
+
+_ROWS = 1 << 16  # at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,31 +31,48 @@ def difference(frame_ids: Ids, classes: Targets, source: Identified, rows: Rows,
 
     `targets` are those of all examples of the source. None where two of the rows have one frame id.
     """
-    rows = rows[np.argsort(source.frame_ids[rows], kind="stable")]
-    found = source.frame_ids[rows]
-    if (found[1:] == found[:-1]).any():
+    stays = np.zeros(len(frame_ids), np.bool_)
+    changed, before, stayed = [np.empty(0, np.int64)], [np.empty(0, np.int32)], 0
+    for part in _parts(rows, source.frame_ids):
+        place, known = _places(frame_ids, source.frame_ids[part])
+        stays[place[known]] = True
+        stayed += int(known.sum())
+        was = np.full(len(part), -1, np.int32)
+        was[known] = classes[place[known]]
+        differs = was != targets[part]
+        changed.append(part[differs])
+        before.append(was[differs])
+    came = np.concatenate(changed)
+    new = source.frame_ids[came[np.concatenate(before) < 0]]
+    if stayed != np.count_nonzero(stays) or len(np.unique(new)) != len(new):
         return None
-    place, known = _places(frame_ids, found)
-    before, after = np.where(known, classes[place] if len(classes) else -1, -1), targets[rows]
-    changed = before != after
-    left = np.ones(len(frame_ids), np.bool_)
-    left[place[known]] = False
-    removed, are_there = _rows_of(source, frame_ids[left])
-    all_rows = np.concatenate([rows[changed], removed])
-    all_before = np.concatenate([before[changed], classes[left][are_there]]).astype(np.int32)
-    all_after = np.concatenate([after[changed], np.full(int(are_there.sum()), -1)]).astype(np.int32)
+    removed, classes_of_removed = _rows_of(source, frame_ids[~stays], classes[~stays])
+    all_rows = np.concatenate([came, removed])
+    all_before = np.concatenate([*before, classes_of_removed])
+    all_after = np.concatenate([targets[came], np.full(len(removed), -1, np.int32)])
     order = np.argsort(all_rows, kind="stable")
-    return Change(all_rows[order], all_before[order], all_after[order], int((~are_there).sum()))
+    gone = len(frame_ids) - stayed - len(removed)
+    return Change(all_rows[order], all_before[order], all_after[order], gone)
 
 
-def _rows_of(source: Identified, frame_ids: Ids) -> tuple[Rows, NDArray[np.bool_]]:
-    """Where in the source those are that are there, among the departed if need be, and which these are."""
-    if not len(frame_ids):
-        return np.empty(0, np.int64), np.empty(0, np.bool_)
-    ids = np.concatenate([source.frame_ids, source.departed])
-    order = np.argsort(ids, kind="stable")  # so of two with one id, that which is an example comes first
-    place, known = _places(ids[order], frame_ids)
-    return order[place[known]].astype(np.int64), known
+def _rows_of(source: Identified, frame_ids: Ids, classes: Targets) -> tuple[Rows, Targets]:
+    """Where in the source those of `frame_ids` [n], ascending, are that can be read, and their `classes` [n]."""
+    rows = np.full(len(frame_ids), -1, np.int64)
+    if len(frame_ids):
+        # The departed first: of two with one id, that which is an example is as good, and is checked more often.
+        for ids, first in ((source.departed, len(source.frame_ids)), (source.frame_ids, 0)):
+            for part in _parts(np.arange(len(ids)), ids):
+                place, known = _places(frame_ids, ids[part])
+                rows[place[known]] = part[known] + first
+    found = rows >= 0
+    return rows[found], classes[found]
+
+
+def _parts(rows: Rows, ids: Ids) -> Iterator[Rows]:
+    """The rows in parts that take little memory, each in the order of its ids: so they are sooner looked up."""
+    for first in range(0, len(rows), _ROWS):
+        part = rows[first : first + _ROWS]
+        yield part[np.argsort(ids[part])]
 
 
 def _places(ascending: Ids, wanted: Ids) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

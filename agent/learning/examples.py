@@ -155,8 +155,9 @@ class Shuffled:
         rng = np.random.default_rng(seed)
         buffer = np.empty((batch, self._source.size), self._source.dtype)
         while True:
-            pools = [self._rows] if isinstance(self._source, ArrayExamples) else self._drawn_pools(rng)
-            for number, rows in enumerate(pools):
+            pools = self._drawn_pools(rng)
+            for number, runs in enumerate(pools):
+                rows = self._rows_of(runs)
                 parts = np.array_split(rng.permutation(len(rows)), -(-len(rows) // batch))
                 if skip >= len(parts):
                     skip -= len(parts)
@@ -170,10 +171,17 @@ class Shuffled:
                 skip = 0
                 del pool  # before the next one is read: there is room for one
 
-    def _drawn_pools(self, rng: np.random.Generator) -> list[Rows]:
+    def _drawn_pools(self, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+        """Runs of rows, by their numbers; from memory all rows are one pool."""
+        if isinstance(self._source, ArrayExamples):
+            return [np.empty(0, np.int64)]
         runs = rng.permutation(-(-len(self._rows) // RUN_ROWS))
-        chosen = [runs[first : first + self._runs_a_pool] for first in range(0, len(runs), self._runs_a_pool)]
-        return [np.concatenate([self._rows[run * RUN_ROWS : (run + 1) * RUN_ROWS] for run in pool]) for pool in chosen]
+        return [runs[first : first + self._runs_a_pool] for first in range(0, len(runs), self._runs_a_pool)]
+
+    def _rows_of(self, runs: NDArray[np.int64]) -> Rows:
+        if isinstance(self._source, ArrayExamples):
+            return self._rows
+        return np.concatenate([self._rows[run * RUN_ROWS : (run + 1) * RUN_ROWS] for run in runs.tolist()])
 
     def _pool(self, rows: Rows) -> tuple[Examples, Rows]:
         """Examples in memory of which these rows are to be drawn, and which of its examples they are."""

@@ -38,16 +38,16 @@ class CachedExamples:
         self._segments = [part.segment for part in parts]
         # A place is the number of a record if all segments were one; 32 bits reach for 4 billion.
         self._bases = np.cumsum([0, *(each.capacity for each in self._segments)], dtype=np.int64)
-        usable = [np.flatnonzero(part.usable()) for part in parts]
-        dropped = [np.flatnonzero(part.dropped()) for part in parts]
+        usable = [np.flatnonzero(part.usable()).astype(np.uint32) for part in parts]
+        dropped = [np.flatnonzero(part.dropped()).astype(np.uint32) for part in parts]
 
-        def column(name: str, dtype: type, chosen: list[NDArray[np.int64]] = usable) -> NDArray[Any]:
+        def column(name: str, dtype: type, chosen: list[NDArray[np.uint32]] = usable) -> NDArray[Any]:
             columns = [part.column(name)[rows] for part, rows in zip(parts, chosen, strict=True)]
             return np.concatenate([np.empty(0, dtype), *columns])
 
         self.count = sum(map(len, usable))
         bases = [*self._bases[:-1], *self._bases[:-1]]
-        places = [(rows + base).astype(np.uint32) for rows, base in zip([*usable, *dropped], bases, strict=True)]
+        places = [rows + np.uint32(base) for rows, base in zip([*usable, *dropped], bases, strict=True)]
         self._places = np.concatenate([np.empty(0, np.uint32), *places])
         self._crcs = np.concatenate([column("bottleneck_crc", np.uint32, each) for each in (usable, dropped)])
         self._checked = np.zeros(len(self._places), np.bool_)
