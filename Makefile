@@ -6,7 +6,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARCH ?= $(shell dpkg --print-architecture)
-BENCHMARKS := $(basename $(notdir $(filter-out %/__init__.py,$(wildcard benchmarks/*.py))))
 
 .PHONY: help install demo test test-slow test-systemd lint bench deb clean
 .DELETE_ON_ERROR:
@@ -33,14 +32,11 @@ lint: $(VENV)/.dev  ## check style, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: install  ## measure this machine: the study's phases, then every script in benchmarks/
-	@failed=; \
-	$(BIN)/lastlayer bench || failed=bench; \
-	for name in $(BENCHMARKS); do \
-		printf '\nbenchmarks.%s\n' $$name; \
-		$(BIN)/python -m benchmarks.$$name || failed="$$failed $$name"; \
-	done; \
-	[ -z "$$failed" ] || { echo "failed: $$failed" >&2; exit 1; }
+bench: install  ## measure this machine: the study's phases, then all of benchmarks/ as one table
+	@status=0; \
+	$(BIN)/lastlayer bench || status=$$?; \
+	$(BIN)/python -m benchmarks || status=$$?; \
+	exit $$status
 
 deb: $(VENV)/.python  ## make the Debian package for a board (ARCH=armhf, arm64 or amd64) in dist/
 	$(BIN)/python debian/build.py $(ARCH)

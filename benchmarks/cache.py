@@ -1,22 +1,19 @@
-"""The cache beside the study's text files, plain preadv, and SQLite.
+"""Reading the cache, beside the study's text files and plain preadv.
 
     python -m benchmarks.cache [--folder DIR] [--most 1280000]
 
 Bottlenecks of 2,048 bytes. The contestants run in turn; times are medians, and only their ratios mean something on a
-machine that does other things too. What goes to a device is read from the kernel's counters of an ext4 file system on
-a loop device, which needs root.
+machine that does other things too.
 """
 
 import argparse
 import os
 import shutil
-import sqlite3
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,15 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.commands.terminal import columns
-from agent.config import CacheConfig
 from agent.learning.cache import Cache, CachedExamples, segment
 from agent.learning.cache.segment import Layout
 from agent.learning.examples import Batch, Shuffled, blocks, in_memory
 from agent.learning.progress import Phases
 from agent.learning.settings import Settings
 from agent.records import Example
-from tests import loop_device
+from benchmarks.rows import Row, at_least, at_most, beside, finish
 
 SIZE, BATCH = 2048, 100
 LAYOUT = Layout.of("0" * 32, SIZE, "uint8", 6 / 255, 0)
@@ -40,22 +35,6 @@ EXAMPLES = 10_000
 TEXT_FILES = 1000
 STREAM_BYTES = 8 << 20  # less than all of them take
 _GROUP = 1000
-
-
-@dataclass(frozen=True)
-class Row:
-    what: str
-    figure: str
-    wanted: str = ""
-    passed: bool | None = None
-
-    @staticmethod
-    def at_least(what: str, figure: float, bound: float, unit: str = "x") -> "Row":
-        return Row(what, f"{figure:.3g}{unit}", f">= {bound:g}{unit}", figure >= bound)
-
-    @staticmethod
-    def at_most(what: str, figure: float, bound: float, unit: str = "x") -> "Row":
-        return Row(what, f"{figure:.3g}{unit}", f"<= {bound:g}{unit}", figure <= bound)
 
 
 def synthetic(start: int, count: int, rng: np.random.Generator) -> list[Example]:
@@ -139,13 +118,15 @@ def random_batches(folder: Path, source: CachedExamples) -> Iterator[Row]:
         },
         15,
     )
-    yield Row("text files: a batch of 100", f"{found['text'] * 1e3:.1f} ms, {text.mean_bytes / 1e3:.1f} kB a file")
-    yield Row("the cache, as training reads what fits into its memory", f"{found['memory'] / in_all * 1e3:.3f} ms")
-    yield Row.at_least("  times as fast as text files", found["text"] / found["memory"] * in_all, 300)
-    yield Row("the cache, as training streams what does not fit", f"{found['streamed'] / in_all * 1e3:.3f} ms")
-    yield Row("  times as fast as text files", f"{found['text'] / found['streamed'] * in_all:.3g}x")
-    yield Row("the cache, each place at random read by itself", f"{found['direct'] * 1e3:.3f} ms")
-    yield Row("  times as fast as text files", f"{found['text'] / found['direct']:.3g}x")
+    text_ms = f"text files {found['text'] * 1e3:.1f} ms ({text.mean_bytes / 1e3:.1f} kB each)"
+    for what, taken, goal in (
+        ("that fits into memory", found["memory"] / in_all, 300),
+        ("streamed", found["streamed"] / in_all, None),
+        ("each place by itself", found["direct"], None),
+    ):
+        ours, ratio = f"{taken * 1e3:.3f} ms", found["text"] / taken
+        what = f"a random batch of 100, {what}"
+        yield at_least(what, ratio, goal, ours, text_ms) if goal else beside(what, ratio, ours, text_ms)
 
 
 # A cold scan
@@ -192,72 +173,10 @@ def cold_scan(folder: Path, source: CachedExamples) -> Iterator[Row]:
     fresh.close()
     found = {name: statistics.median(each) for name, each in taken.items()}
     size = sum(path.stat().st_size for path in paths)
-    yield Row("cold scan by plain preadv", f"{size / found['plain'] / 1e6:.0f} MB/s")
-    yield Row.at_least("  ours, of that", found["plain"] / found["ours"], 0.9)
-    yield Row("  ours with the checksums of a first reading", f"{found['plain'] / found['checked']:.3g}x")
-
-
-# What goes to the device
-
-
-def sqlite_appends(path: Path, count: int, keyed: bool) -> Callable[[], None]:
-    connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    key = "PRIMARY KEY" if keyed else "NOT NULL"
-    connection.execute(
-        f"CREATE TABLE examples (frame_id INTEGER {key}, label INTEGER, camera INTEGER, received_ms INTEGER, "
-        "grp INTEGER, split INTEGER, split_said INTEGER, bottleneck BLOB)"
-    )
-    rng = np.random.default_rng(2)
-    frames = rng.integers(0, 1 << 62, count).tolist()
-
-    def run() -> None:
-        for frame in frames:
-            row = (frame, 1, 0, 1_700_000_000_000, 0, 0, 0, rng.bytes(SIZE))
-            connection.execute("INSERT INTO examples VALUES (?,?,?,?,?,?,?,?)", row)
-        connection.close()
-
-    return run
-
-
-def cache_appends(folder: Path, count: int, group: int) -> Callable[[], None]:
-    cache = Cache(folder, LAYOUT, CacheConfig(sync_records=group, sync_ms=60_000))
-    rng = np.random.default_rng(2)
-    frames = rng.integers(0, 1 << 62, count).tolist()
-
-    def run() -> None:
-        for frame in frames:
-            row = np.frombuffer(rng.bytes(SIZE), np.uint8)
-            cache.append([Example(f"{frame:016x}", "glass", row, 1_700_000_000_000, "door")])
-        cache.close()
-
-    return run
-
-
-def device_bytes(folder: Path, count: int = 4000) -> Iterator[Row]:
-    if not loop_device.available():
-        yield Row("device bytes of an append", "not measured: this needs root, loop devices and mkfs.ext4")
-        return
-    found: dict[str, float] = {}
-    with loop_device.ext4(folder, 512 << 20) as device:
-        makers: dict[str, Callable[[], Callable[[], None]]] = {
-            "sqlite": lambda: sqlite_appends(device.mount / "keyed.db", count, True),
-            "sqlite without key": lambda: sqlite_appends(device.mount / "plain.db", count, False),
-            "single": lambda: cache_appends(device.mount / "single", count, 1),
-            "ten": lambda: cache_appends(device.mount / "ten", count, 10),
-        }
-        for name, make in makers.items():
-            before = device.written_bytes()
-            make()()  # what is made first counts too: tables, segments, labels
-            found[name] = (device.written_bytes() - before) / count
-    yield Row("device bytes of an append: SQLite, WAL, FULL", f"{found['sqlite'] / 1e3:.1f} kB")
-    yield Row("  SQLite without a key, that cannot find a frame", f"{found['sqlite without key'] / 1e3:.1f} kB")
-    for name, bound in (("single", 0.35), ("ten", 0.1)):
-        text = "the cache, each synced" if name == "single" else "the cache, groups of ten (sync_records: 10)"
-        yield Row(text, f"{found[name] / 1e3:.2f} kB")
-        yield Row.at_most("  of SQLite", found[name] / found["sqlite"], bound)
-        yield Row("  of SQLite without a key", f"{found[name] / found['sqlite without key']:.3g}x")
+    rate = {name: f"{size / taken / 1e6:.0f} MB/s" for name, taken in found.items()}
+    peer = f"preadv {rate['plain']}"
+    yield at_least("cold scan", found["plain"] / found["ours"], 0.9, rate["ours"], peer)
+    yield beside("  with the checksums of a first reading", found["plain"] / found["checked"], rate["checked"], peer)
 
 
 # Size
@@ -290,24 +209,20 @@ def streaming(folder: Path, cache: Cache, sizes: Sequence[int]) -> Iterator[Row]
                 taken.setdefault((view.count, warm), []).append(scan(view, warm))
     for warm in (False, True):
         costs = [statistics.median(taken[size, warm]) for size in sizes]
-        where = "that the kernel still has in memory" if warm else "from the device"
-        for size, cost in zip(sizes, costs, strict=True):
-            yield Row(f"streaming {size:,} examples {where}", f"{cost * 1e6:.2f} us each")
-        if warm:
-            yield Row("  the dearest, of the smallest cache's", f"{max(costs) / costs[0]:.3g}x")
-        else:
-            yield Row.at_most("  the dearest, of the smallest cache's", max(costs) / costs[0], 1.15)
+        where = "from the page cache" if warm else "from the device"
+        what = f"streaming an example of {sizes[0]:,} to {sizes[-1]:,}, {where}: the dearest"
+        ours, peer = f"{max(costs) * 1e6:.2f} us", f"of {sizes[0]:,}: {costs[0] * 1e6:.2f} us"
+        ratio = max(costs) / costs[0]
+        yield beside(what, ratio, ours, peer) if warm else at_most(what, ratio, 1.15, ours, peer)
 
 
 def measured(folder: Path, most: int) -> Iterator[Row]:
     cached = folder / "cache"
     (folder / "text").mkdir()
-    (folder / "device").mkdir()
-    yield from device_bytes(folder / "device")
     with Cache(cached, LAYOUT) as cache:
         grow(cache, EXAMPLES)
         full = segment.open_segment(min(cached.glob("*.seg")), readonly=True)
-        yield Row.at_most("stored bytes of an example", full.size_bytes / full.capacity, 2100, " B")
+        yield at_most("stored bytes of an example", full.size_bytes / full.capacity, 2100, unit=" B")
         yield from random_batches(folder / "text", cache.examples())
         yield from streaming(cached, cache, [n for n in (10_000, 50_000, 100_000, 400_000, 1_280_000) if n <= most])
         yield from cold_scan(cached, cache.examples())
@@ -323,11 +238,7 @@ def main() -> int:
         rows = list(measured(folder, options.most))
     finally:
         shutil.rmtree(folder)
-    verdicts = {None: "", True: "PASS", False: "FAIL"}
-    print(
-        columns([["", "", "wanted", ""], *([row.what, row.figure, row.wanted, verdicts[row.passed]] for row in rows)])
-    )
-    return any(row.passed is False for row in rows)
+    return finish(rows)
 
 
 if __name__ == "__main__":

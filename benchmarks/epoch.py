@@ -21,6 +21,7 @@ import numpy as np
 
 from agent.measuring.learning import Effort, measure_epochs, measure_validations, synthetic_cache
 from benchmarks.cache import TextFiles
+from benchmarks.rows import at_least, at_most, finish
 from benchmarks.step import plain_numpy
 
 EXAMPLES, CLASSES, BATCH = 100_000, 100, 100
@@ -65,13 +66,12 @@ def main() -> int:
         (Path(scratch) / "text").mkdir()
         text_s, text_input_s = theirs(Path(scratch) / "text", seed=0)
         own_s, own_input_s = ours(Path(scratch), seed=0)
-    print(f"{'an epoch':<28}{'s':>10}{'input s':>10}{'share':>8}")
-    for name, whole, reading in (("text files, plain numpy", text_s, text_input_s), ("the cache", own_s, own_input_s)):
-        print(f"{name:<28}{whole:>10.2f}{reading:>10.2f}{reading / whole:>8.0%}")
-    ratio, share = text_s / own_s, own_input_s / own_s
-    print(f"\n{ratio:.1f} times as fast; goal: at least {GOAL_RATIO:g}   {'PASS' if ratio >= GOAL_RATIO else 'FAIL'}")
-    print(f"input {share:.1%} of it; goal: at most {GOAL_INPUT:.0%}   {'PASS' if share <= GOAL_INPUT else 'FAIL'}")
-    return 0 if ratio >= GOAL_RATIO and share <= GOAL_INPUT else 1
+    ours_s, theirs_s = f"{own_s:.2f} s", f"text files, plain numpy: {text_s:.1f} s"
+    rows = [
+        at_least("an epoch of 100,000, 100 classes, batch 100", text_s / own_s, GOAL_RATIO, ours_s, theirs_s),
+        at_most("  of it input", own_input_s / own_s, GOAL_INPUT, f"{own_input_s:.2f} s", f"{text_input_s:.1f} s", ""),
+    ]
+    return finish(rows)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from agent.learning.progress import Watch
 from agent.learning.settings import STUDY
 from agent.learning.statistics import Statistics
 from agent.learning.training import train
+from benchmarks.rows import at_most, beside, finish
 
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 NOISES = 4096
@@ -95,7 +96,7 @@ def measured(count: int, size: int, classes: int) -> dict[str, float]:
     }
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--full", action="store_true", help="10,000 to 1,280,000 examples of 2,048 values, 1,000 classes"
@@ -109,17 +110,30 @@ def main() -> None:
     classes = options.classes or (1000 if options.full else 100)
     if options.child:
         print(json.dumps(measured(options.child, size, classes)))
-        return
+        return 0
     counts = options.counts or ([10_000, 100_000, 1_280_000] if options.full else [10_000, 40_000, 160_000])
     print(f"{'examples':>9}{'whole us':>10}{'sums us':>10}{'step us':>10}{'CPU s':>9}{'MB':>8}{'arrays':>8}")
+    all_found = []
     for count in counts:
         command = [sys.executable, "-m", "benchmarks.scale", "--child", str(count), "--size", str(size)]
         command += ["--classes", str(classes)]
         child = subprocess.run(command, env={**os.environ, **ONE_THREAD}, stdout=subprocess.PIPE, check=True)
         found = json.loads(child.stdout)
+        all_found.append(found)
         micro = "".join(f"{found[name]:>10.2f}" for name in ("whole", "sums", "step"))
         print(f"{count:>9}{micro}{found['seconds']:>9.1f}{found['MB']:>8.0f}{found['arrays']:>8.0f}", flush=True)
 
+    first, last = all_found[0], all_found[-1]
+    growth = f"from {counts[0]:,} to {counts[-1]:,} examples"
+    rows = [
+        at_most(f"{what}, {growth}", last[key] / first[key], 1.15, f"{last[key]:.2f} us", f"{first[key]:.2f} us")
+        for key, what in (("sums", "an example in the sums"), ("step", "an example in a step"))
+    ]
+    for key, what in (("MB", "peak memory"), ("arrays", "  of it what is known of the examples")):
+        rows.append(beside(f"{what}, {growth}", last[key] / first[key], f"{last[key]:.0f} MB", f"{first[key]:.0f} MB"))
+    rows.append(at_most("peak memory above the empty process", last["MB"], 200, unit=" MB"))
+    return finish(rows)
+
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

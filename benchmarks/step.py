@@ -1,13 +1,13 @@
-"""What a training step costs: ours, plain numpy, and torch where it is installed.
+"""What a training step costs: ours, plain numpy, the rule of pycoral, and torch where it is installed.
 
     python -m benchmarks.step
     python -m benchmarks.step --threads 2
 
 A step takes a batch of uint8 bottlenecks of 2,048 values, dequantizes them, does one update of Adam and tells the loss
 and how many were right. The contestants run in turn, each in a process of its own, because arrays that are made anew in
-every step cost what the heap has become by then. The table shows medians in ms: of CPU time with one thread, of wall
-time with more. `roof` is the share of the rate of a square matrix product (2,048 values a side) that our step reaches,
-`limit` is how many times faster than plain numpy a step would be that did nothing but its two products.
+every step cost what the heap has become by then. Times are medians: of CPU time with one thread, of wall time with
+more. `limit` is how many times faster than plain numpy a step would be that did nothing but its two products; the last
+rows compare our step with the rate of a square matrix product (2,048 values a side).
 """
 
 import argparse
@@ -18,17 +18,20 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.learning.solvers import Adam, SoftmaxStep
+from benchmarks.peers import through_jacobians
+from benchmarks.rows import Row, at_least, beside, finish
 
 SIZE = 2048
 RATE, EPSILON = 0.01, 0.1
 ZERO_POINT, SCALE = 3, 0.02
+MOST_JACOBIANS = 10**8  # of pycoral's rule: more values would take minutes
 
 Step = Callable[[NDArray[np.uint8], NDArray[np.int32]], Any]
 
@@ -89,6 +92,22 @@ def with_torch(classes: int, batch: int) -> Step:
     return step
 
 
+def pycorals(classes: int, batch: int) -> Step:
+    """SGD, with the gradient of each row through the Jacobian of its softmax."""
+    weights, bias = np.zeros((SIZE, classes), np.float32), np.zeros(classes, np.float32)
+
+    def step(raw: NDArray[np.uint8], targets: NDArray[np.int32]) -> None:
+        x = (raw.astype(np.float32) - np.float32(ZERO_POINT)) * np.float32(SCALE)
+        scores = x @ weights + bias
+        p = np.exp(scores - scores.max(axis=1, keepdims=True))
+        p /= p.sum(axis=1, keepdims=True)
+        error = through_jacobians(p, targets)
+        weights[:] -= np.float32(RATE) * (x.T @ error)
+        bias[:] -= np.float32(RATE) * error.sum(axis=0)
+
+    return step
+
+
 def products(classes: int, batch: int) -> Step:
     """The two matrix products of a step alone."""
     rng = np.random.default_rng(0)
@@ -110,7 +129,14 @@ def square(classes: int, batch: int) -> Step:
     return lambda raw, targets: np.matmul(left, right, out=out)
 
 
-CONTESTANTS = {"ours": ours, "numpy": plain_numpy, "torch": with_torch, "products": products, "square": square}
+CONTESTANTS = {
+    "ours": ours,
+    "numpy": plain_numpy,
+    "torch": with_torch,
+    "pycoral": pycorals,
+    "products": products,
+    "square": square,
+}
 
 
 def times_ms(name: str, classes: int, batch: int, seconds: float) -> list[float]:
@@ -139,19 +165,31 @@ def in_a_child(name: str, classes: int, batch: int, options: argparse.Namespace)
     return times
 
 
-def line(classes: int, batch: int, names: list[str], options: argparse.Namespace) -> str:
+def medians_ms(classes: int, batch: int, names: list[str], options: argparse.Namespace) -> dict[str, float]:
     times: dict[str, list[float]] = {name: [] for name in (*names, "products", "square")}
+    if batch * classes**2 > MOST_JACOBIANS:
+        del times["pycoral"]
     for _ in range(options.rounds):
         for name, found in times.items():
             found += in_a_child(name, classes, batch, options)
-    ms = {name: statistics.median(found) for name, found in times.items()}
-    roof = 2.0 * batch * classes / SIZE**2 * ms["square"] / ms["ours"]
-    columns = "".join(f"{ms[name]:>10.3f}" for name in names)
-    ratios = "".join(f"{ms[name] / ms['ours']:>12.2f}" for name in names[1:])
-    return f"{classes:>8}{batch:>8}{columns}{ratios}{ms['numpy'] / ms['products']:>8.2f}{roof:>7.2f}"
+    return {name: statistics.median(found) for name, found in times.items()}
 
 
-def main() -> None:
+def rows_of(classes: int, batch: int, ms: dict[str, float]) -> Iterator[Row]:
+    ours = ms["ours"]
+    what, text = f"a step of {batch:,}, {classes:,} classes", f"{ours:.3f} ms"
+    limit = f"plain numpy {ms['numpy']:.3f} ms (limit {ms['numpy'] / ms['products']:.2g}x)"
+    yield at_least(what, ms["numpy"] / ours, 2.5, text, limit)
+    if "torch" in ms:
+        yield at_least(what, ms["torch"] / ours, 1 / 1.3, text, f"torch {ms['torch']:.3f} ms")
+    if "pycoral" in ms:
+        yield beside(what, ms["pycoral"] / ours, text, f"pycoral's rule {ms['pycoral']:.3f} ms")
+    if classes >= 100 and batch >= 1000:
+        roof = 2.0 * batch * classes / SIZE**2 * ms["square"] / ours
+        yield at_least("  of the rate of a square sgemm", roof, 0.6, text, unit="")
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--classes", nargs="+", type=int, default=[10, 100, 1000])
     parser.add_argument("--batches", nargs="+", type=int, default=[100, 1000, 10_000])
@@ -162,14 +200,16 @@ def main() -> None:
     options = parser.parse_args()
     if options.child:
         print(json.dumps(times_ms(options.child, options.classes[0], options.batches[0], options.seconds)))
-        return
-    names = ["ours", "numpy", *(["torch"] if importlib.util.find_spec("torch") else [])]
-    ratios = "".join(f"{name + '/ours':>12}" for name in names[1:])
-    print(f"{'classes':>8}{'batch':>8}" + "".join(f"{name:>10}" for name in names) + f"{ratios}{'limit':>8}{'roof':>7}")
+        return 0
+    names = ["ours", "numpy", "pycoral", *(["torch"] if importlib.util.find_spec("torch") else [])]
+    rows: list[Row] = []
     for classes in options.classes:
         for batch in options.batches:
-            print(line(classes, batch, names, options), flush=True)
+            ms = medians_ms(classes, batch, names, options)
+            rows += rows_of(classes, batch, ms)
+            print(classes, batch, " ".join(f"{name} {each:.3f}" for name, each in ms.items()), file=sys.stderr)
+    return finish(rows)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -23,8 +23,10 @@ from agent.learning.dataset import open_dataset
 from agent.vision.backbone import Backbone
 from agent.vision.bundle import DEFAULT, Bundle, import_model, load_bundle
 from agent.vision.image import decode
+from benchmarks.rows import Row, finish
+from benchmarks.sets import SHARED
 
-SETS = Path(__file__).resolve().parents[2] / "shared" / "data" / "transfer"
+SETS = SHARED / "data" / "transfer"
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,8 @@ def bottlenecks_of(bundle: Bundle) -> Callable[[bytes], NDArray[np.float32]]:
     return bottleneck
 
 
-def table(sets: list[Embedded], counts: list[int], seeds: int) -> list[str]:
-    """One line a set and one for their mean: mean and standard deviation over the seeds, in percent."""
+def table(sets: list[Embedded], counts: list[int], seeds: int) -> tuple[list[str], list[float]]:
+    """A line a set and one for their mean, mean and standard deviation over the seeds, in percent; and these means."""
     heading = "".join(f"{f'{count} a class':>18}" for count in counts)
     lines = [f"{'set':<16}{heading}"]
     means = []
@@ -88,7 +90,7 @@ def table(sets: list[Embedded], counts: list[int], seeds: int) -> list[str]:
         )
         lines.append(f"{embedded.name:<16}{cells}")
     lines.append(f"{'mean':<16}" + "".join(f"{100 * m:>10.1f}        " for m in np.mean(means, axis=0)))
-    return lines
+    return lines, np.mean(means, axis=0).tolist()
 
 
 def main() -> int:
@@ -127,8 +129,10 @@ def main() -> int:
     except LastlayerError as error:
         print(f"transfer: {error}", file=sys.stderr)
         return error.exit_code
-    print("\n".join([f"{bundle.name}: class-averaged top-1 on val, %", *table(sets, options.per_class, options.seeds)]))
-    return 0
+    lines, means = table(sets, options.per_class, options.seeds)
+    print("\n".join([f"{bundle.name}: class-averaged top-1 on val, %", *lines]))
+    what = f"{bundle.name}: mean top-1 at"
+    return finish([Row(f"{what} {n} a class", f"{mean:.3f}") for n, mean in zip(options.per_class, means, strict=True)])
 
 
 if __name__ == "__main__":

@@ -33,8 +33,17 @@ from agent.learning.renewal import SOLVE_AGAIN_ONE_IN
 from agent.learning.statistics import Statistics
 from agent.learning.training import train
 from agent.learning.trainingset import TrainingSet
+from benchmarks.rows import at_most, finish
 
 CLASSES, CHANGED = 100, 10
+GOAL_MS = 50.0  # with loading
+UPDATES = {
+    "new": "ten new labels",
+    "other": "ten other labels",
+    "deleted": "ten deleted",
+    "new class": "a new class of ten",
+    "newton": "ten new labels after Adam",
+}
 
 
 class FileExamples:
@@ -153,7 +162,7 @@ def measure(options: argparse.Namespace, size: int, folder: Path) -> dict[str, f
     return medians | whole | {"MB": (folder / "statistics").stat().st_size / 1e6}
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", type=int, default=100_000)
     parser.add_argument("--sizes", nargs="+", type=int, default=[1024, 2048])
@@ -162,6 +171,7 @@ def main() -> None:
     if os.environ.get("OPENBLAS_NUM_THREADS") != "1":  # BLAS looks at this when it is loaded, which it is by now
         again = [sys.executable, "-m", "benchmarks.update", *sys.argv[1:]]
         os.execve(sys.executable, again, {**os.environ, "OPENBLAS_NUM_THREADS": "1"})
+    rows = []
     for number, size in enumerate(options.sizes):
         with tempfile.TemporaryDirectory() as folder:
             found = measure(options, size, Path(folder))
@@ -169,6 +179,12 @@ def main() -> None:
             print(f"{'examples':>9}{'D':>6}" + "".join(f"{name:>10}" for name in found))
         print(f"{options.examples:>9}{size:>6}" + "".join(f"{ms:>10.1f}" for ms in found.values()), flush=True)
 
+        for name, what in UPDATES.items():
+            figures = f"{found[name]:.0f} ms", f"all anew: {found['whole'] / 1000:.1f} s"
+            text = f"{what}, {options.examples:,} x {size:,}"
+            rows.append(at_most(text, found["load"] + found[name], GOAL_MS, *figures, unit=" ms"))
+    return finish(rows)
+
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
