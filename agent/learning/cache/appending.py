@@ -115,8 +115,8 @@ class Appender:
     def _take_back(self, begun: list[tuple[Part, int]]) -> None:
         """Forget what was written behind these places; what stands there is overwritten by the next append."""
         for part, used in begun:
-            written, part.used = part.used, used
-            part.entries[used:written] = np.zeros(1, segment.ENTRY)
+            written = part.used
+            part.take_back(used)
             try:
                 segment.clear_entries(part.segment, used, min(part.segment.capacity, written + 1))
             except OSError as error:

@@ -15,6 +15,8 @@ from agent.learning.cache import segment
 from agent.learning.cache.journal import Entry
 from agent.learning.cache.segment import ENTRY, Segment
 
+_FEW = 16  # frames that are sooner looked up one by one
+
 SAID = 1  # flags: somebody said the split
 RELABELLED = 2  # in memory only: the label is not the one on flash
 DROPPED = 4  # in memory only: deleted, evicted, or superseded by a later record of the same frame
@@ -29,6 +31,8 @@ class Part:
         self.entries = entries
         self.used = used
         self.synced = used  # of these it is known that they are on flash
+        # Frame ids, ascending, and their rows: 12 bytes a record, once all are there and the first is looked for.
+        self._by_frame: tuple[NDArray[np.uint64], NDArray[np.uint32]] | None = None
 
     @property
     def is_full(self) -> bool:
@@ -52,6 +56,26 @@ class Part:
     def stale(self) -> int:
         """How many records a compaction would drop or change."""
         return int(((self.column("flags") & (DROPPED | ROTTEN | RELABELLED)) != 0).sum())
+
+    def rows_of(self, frame_id: int) -> list[int]:
+        """The rows of a frame; in a full part without looking at all of them."""
+        wanted = np.uint64(frame_id)
+        if not self.is_full:
+            return [int(row) for row in np.flatnonzero(self.column("frame_id") == wanted)]
+        if self._by_frame is None:
+            order = np.argsort(self.column("frame_id"), kind="stable").astype(np.uint32)
+            self._by_frame = self.column("frame_id")[order], order
+        frame_ids, rows = self._by_frame
+        at, found = int(frame_ids.searchsorted(wanted)), []
+        while at < len(rows) and frame_ids[at] == wanted:
+            found.append(int(rows[at]))
+            at += 1
+        return found
+
+    def take_back(self, used: int) -> None:
+        """Forget the rows from `used` on."""
+        self.entries[used : self.used] = np.zeros(1, ENTRY)
+        self.used, self._by_frame = used, None
 
     def mark(self, rows: NDArray[Any] | int, flag: int) -> None:
         self.entries["flags"][rows] |= flag
@@ -138,8 +162,11 @@ def frame_ids(entry: Entry) -> list[int]:
 
 def _rows_of(parts: list[Part], wanted: NDArray[np.uint64]) -> Iterator[tuple[Part, NDArray[Any]]]:
     for part in parts:
-        column = part.column("frame_id")
-        rows = np.flatnonzero(column == wanted[0] if len(wanted) == 1 else np.isin(column, wanted))
+        if len(wanted) <= _FEW:
+            found = [row for frame_id in wanted.tolist() for row in part.rows_of(frame_id)]
+            rows = np.array(sorted(found), np.int64)
+        else:
+            rows = np.flatnonzero(np.isin(part.column("frame_id"), wanted))
         if len(rows):
             yield part, rows
 

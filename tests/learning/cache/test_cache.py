@@ -135,6 +135,19 @@ def test_a_label_can_be_changed(tmp_path: Path) -> None:
         assert labels(cache) == {example(0).frame_id: "glass", example(1).frame_id: "paper"}
 
 
+def test_a_frame_is_found_wherever_it_is_and_whatever_happened_to_it(tmp_path: Path) -> None:
+    with Cache(tmp_path, LAYOUT) as cache:
+        cache.append([example(number * 7919 % 50, "glass") for number in range(40)])  # two full segments, one begun
+        cache.relabel(f"{7919 % 50:016x}", "paper")
+        cache.append([example(2 * 7919 % 50, "cork")])  # a second record of a frame
+        cache.delete([f"{3 * 7919 % 50:016x}"])
+        expected = {f"{number * 7919 % 50:016x}": "glass" for number in range(40)}
+        expected |= {f"{7919 % 50:016x}": "paper", f"{2 * 7919 % 50:016x}": "cork"}
+        del expected[f"{3 * 7919 % 50:016x}"]
+        found = {f"{frame:016x}": cache.label_of(f"{frame:016x}") for frame in range(50)}
+        assert {frame: label for frame, label in found.items() if label} == expected
+
+
 def test_a_label_that_no_example_carries_is_not_counted(tmp_path: Path) -> None:
     with Cache(tmp_path, LAYOUT) as cache:
         cache.append([example(0, "old")])
