@@ -23,6 +23,7 @@ from agent.learning.validation import Judge
 # With fewer examples to judge by (their top-1 is off by up to 5 %), choosing was no better than the fixed choice.
 MIN_JUDGED = 100
 SET_ASIDE_ONE_IN = 4
+FEW_A_CLASS = 3
 
 SHRINKAGES = (0.1, 0.3, 1.0, 3.0, 10.0)
 MAX_DISCRIMINANT_CLASSES = 2048  # it takes a K x K system
@@ -71,6 +72,10 @@ def set_aside(examples: TrainingSet, val_rows: Rows, seed: int) -> tuple[Trainin
     return None, aside, False
 
 
+def too_few_for_folds(examples: TrainingSet) -> bool:
+    return len(examples.rows) < max(MIN_JUDGED, FEW_A_CLASS * examples.classes)
+
+
 def fixed_choice(examples: TrainingSet) -> Choice:
     """What served best, on the average of many draws of bottlenecks, where too few examples are left to choose by.
 
@@ -78,11 +83,11 @@ def fixed_choice(examples: TrainingSet) -> Choice:
     classes comes out too small, and the discriminant's logits too large.
     """
     per_class = len(examples.rows) / examples.classes
-    if per_class < 3 or examples.classes > MAX_DISCRIMINANT_CLASSES:
+    if per_class < FEW_A_CLASS or examples.classes > MAX_DISCRIMINANT_CLASSES:
         recipe, inverse = Recipe("ridge", shrinkage=30.0), 12.0
     else:
         recipe, inverse = Recipe("lda", shrinkage=3.0), per_class / (per_class + 45)
-    weights, bias = scaled(*_closed_form(examples, recipe), inverse)
+    weights, bias = scaled(*closed_form_of(examples, recipe), inverse)
     reason = f"{len(examples.rows)} examples are too few to choose by; {recipe} is what serves best then"
     return Choice(recipe, weights, bias, inverse, reason)
 
@@ -119,7 +124,7 @@ def refit(examples: TrainingSet, choice: Choice, batch: int, seed: int) -> Choic
         descended = descend(examples, examples.standardisation, descent, None)
         weights, bias = descended.weights, descended.bias
     else:
-        weights, bias = _closed_form(examples, recipe)
+        weights, bias = closed_form_of(examples, recipe)
     weights, bias = scaled(weights, bias, choice.inverse_temperature)
     return replace(choice, weights=weights, bias=bias)
 
@@ -132,13 +137,8 @@ def _fitted(
     examples: TrainingSet, judge: Judge, batch: int, seed: int
 ) -> Iterator[tuple[Recipe, Float32, Float32, tuple[CurvePoint, ...]]]:
     """Every candidate: its recipe, its weights and bias for raw bottlenecks, and its curves if it has any."""
-    for number, shrinkage in enumerate(SHRINKAGES, start=1):
-        solved = _solved(examples, shrinkage)
-        for solver in _closed_forms(examples.classes):
-            recipe = Recipe(solver, shrinkage=shrinkage)
-            yield recipe, *from_solved(examples, recipe, solved), ()
-        del solved
-        examples.watch.progress(Progress("closed forms", number, len(SHRINKAGES)))
+    for recipe, weights, bias in closed_forms(examples):
+        yield recipe, weights, bias, ()
     examples.forget_scatter()
     few = examples.is_small
     steps = STEPS_FOR_FEW if few else STEPS
@@ -149,11 +149,19 @@ def _fitted(
         yield recipe, descended.weights, descended.bias, descended.curves
 
 
-def _closed_forms(classes: int) -> tuple[Literal["lda", "ridge"], ...]:
-    return ("lda", "ridge") if classes <= MAX_DISCRIMINANT_CLASSES else ("ridge",)
+def closed_forms(examples: TrainingSet) -> Iterator[tuple[Recipe, Float32, Float32]]:
+    """Each with its weights and bias for raw bottlenecks."""
+    kinds: tuple[Literal["lda", "ridge"], ...] = ("lda", "ridge")
+    for number, shrinkage in enumerate(SHRINKAGES, start=1):
+        solved = _solved(examples, shrinkage)
+        for solver in kinds if examples.classes <= MAX_DISCRIMINANT_CLASSES else kinds[1:]:
+            recipe = Recipe(solver, shrinkage=shrinkage)
+            yield recipe, *from_solved(examples, recipe, solved)
+        del solved
+        examples.watch.progress(Progress("closed forms", number, len(SHRINKAGES)))
 
 
-def _closed_form(examples: TrainingSet, recipe: Recipe) -> tuple[Float32, Float32]:
+def closed_form_of(examples: TrainingSet, recipe: Recipe) -> tuple[Float32, Float32]:
     return from_solved(examples, recipe, _solved(examples, recipe.shrinkage))
 
 

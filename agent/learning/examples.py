@@ -194,13 +194,29 @@ class Shuffled:
 
 def cut_stratified(targets: Targets, rows: Rows, one_in: int, seed: int) -> tuple[Rows, Rows]:
     """Split `rows` into (most, one in `one_in` of each class), both in their order; a class of fewer gives none."""
-    rng = np.random.default_rng(seed)
-    shuffled = rng.permutation(rows)
-    order = shuffled[np.argsort(targets[shuffled], kind="stable")]
-    counts = np.bincount(targets[order])
-    place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)  # within the class
+    order, place, counts = _dealt(targets, rows, seed)
     aside = place < np.repeat(counts // one_in, counts)
     return np.sort(order[~aside]), np.sort(order[aside])
+
+
+def folds(targets: Targets, rows: Rows, count: int, seed: int) -> list[tuple[Rows, Rows]]:
+    """Split `rows` so many times into (most, some of each class): each is once among the latter.
+
+    But not those that are the only one of their class. What has no row to put aside is left out.
+    """
+    order, place, counts = _dealt(targets, rows, seed)
+    alone = np.repeat(counts == 1, counts)
+    splits = [(place % count == fold) & ~alone for fold in range(count)]
+    return [(np.sort(order[~aside]), np.sort(order[aside])) for aside in splits if aside.any()]
+
+
+def _dealt(targets: Targets, rows: Rows, seed: int) -> tuple[Rows, NDArray[np.int64], NDArray[np.int64]]:
+    """The rows class by class, at random within each; the place of each in its class; and the sizes of the classes."""
+    shuffled = np.random.default_rng(seed).permutation(rows)
+    order = shuffled[np.argsort(targets[shuffled], kind="stable")]
+    counts = np.bincount(targets[order])
+    place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return order, place, counts
 
 
 def lent(targets: Targets, splits: NDArray[np.uint8], fixed: NDArray[np.bool_], least: int = 5) -> NDArray[np.uint8]:

@@ -7,6 +7,7 @@ import numpy as np
 from agent.learning import automatic, renewal
 from agent.learning.descent import Descent, descend
 from agent.learning.examples import Rows
+from agent.learning.folds import choose as by_folds
 from agent.learning.head import Float32
 from agent.learning.moments import Standardisation
 from agent.learning.progress import CurvePoint
@@ -61,8 +62,10 @@ def automatically(
 ) -> Fitted:
     """With what proves best on examples that it was not trained on, if there are enough to tell."""
     fit, judge_rows, refit = automatic.set_aside(examples, val_rows, settings.seed)
-    if fit is None:
+    if fit is None and automatic.too_few_for_folds(examples):
         return of_choice(automatic.fixed_choice(examples))
+    if fit is None:
+        return of_choice(by_folds(examples, lambda rows: _judge(examples, rows, settings), settings.seed))
     choice = automatic.choose(fit, _judge(examples, judge_rows, settings), settings.batch, settings.seed)
     if refit:
         choice = automatic.refit(examples, choice, settings.batch, settings.seed)

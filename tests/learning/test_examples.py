@@ -14,6 +14,7 @@ from agent.learning.examples import (
     Shuffled,
     blocks,
     cut_stratified,
+    folds,
     in_memory,
     lent,
     read,
@@ -141,3 +142,18 @@ def test_small_classes_train_on_what_a_hash_had_put_elsewhere() -> None:
     fixed = np.array([False] * 6 + [True])
     assert lent(targets, splits, fixed, least=2).tolist() == [0, 0, 0, 0, 1, 0, 1]
     assert len(lent(targets[:0], splits[:0], fixed[:0])) == 0
+
+
+@given(sizes=st.lists(st.integers(1, 12), min_size=1, max_size=5), count=st.integers(2, 5), seed=st.integers(0, 99))
+def test_in_folds_each_example_is_put_aside_once_and_no_class_is_without_any(
+    sizes: list[int], count: int, seed: int
+) -> None:
+    targets = np.repeat(np.arange(len(sizes)), sizes).astype(np.int32)
+    rows = np.arange(len(targets))
+    aside = []
+    for kept, judging in folds(targets, rows, count, seed):
+        assert sorted([*kept, *judging]) == rows.tolist()
+        assert set(targets[kept]) == set(targets)
+        aside += judging.tolist()
+    only = [row for row in rows.tolist() if sizes[targets[row]] == 1]
+    assert sorted([*aside, *only]) == rows.tolist()

@@ -13,6 +13,8 @@ from agent.learning.examples import TRAIN, VAL, ArrayExamples
 from agent.learning.progress import Progress
 from agent.learning.settings import STUDY, Settings
 from agent.learning.training import train
+from agent.learning.validation import evaluate_head
+from agent.records import SPLITS
 from agent.reporting.timing import Timer
 
 FAST = Settings(solver="adam", steps=300, validate_every=100)
@@ -293,3 +295,22 @@ def test_labels_in_many_scripts_stay_as_they_are() -> None:
     source, _ = blobs()
     x = source.read(np.arange(source.count), np.empty((source.count, source.size), np.float32))
     assert train(ArrayExamples(x, source.targets, labels), FAST).head.labels == labels
+
+
+def test_where_none_can_be_spared_each_example_judges_once() -> None:
+    source, best = blobs(count=150 + 500, val=500)
+    hidden = ArrayExamples(
+        source.read(np.arange(650), np.empty((650, 24), np.float32)),
+        source.targets,
+        source.labels,
+        np.where(source.splits == VAL, SPLITS.index("test"), TRAIN),
+    )
+    training = train(hidden)
+    assert "each of 150 examples is judged by the others" in training.reason
+    assert {candidate.recipe.solver for candidate in training.candidates} == {"lda", "ridge"}
+    assert evaluate_head(training.head, hidden, np.arange(500)).top1 > best - 0.1
+
+
+def test_a_hundred_classes_of_one_example_are_too_few_to_choose_by() -> None:
+    source, _ = blobs(count=120, val=0, classes=120)
+    assert "too few" in train(source).reason
