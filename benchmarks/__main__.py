@@ -18,7 +18,8 @@ from agent.commands.terminal import columns
 from benchmarks.rows import HEADING, ROWS_FILE, Row
 
 NAMES = (
-    "cache", "device", "epoch", "step", "retraining", "update", "scale", "interference", "frame", "transfer",
+    "cache", "device", "epoch", "step", "retraining", "update", "scale", "interference", "frame", "slow_clients",
+    "transfer",
 )  # fmt: skip
 
 

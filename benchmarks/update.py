@@ -67,7 +67,7 @@ class FileExamples:
         self.frame_ids = self.frame_ids[: self.count]
         return self
 
-    def read(self, rows: NDArray[np.int64], out: NDArray[Any]) -> NDArray[Any]:
+    def read(self, rows: NDArray[np.intp], out: NDArray[Any]) -> NDArray[Any]:
         first, last = int(rows.min()), int(rows.max())
         if last - first < 4 * len(rows):
             block = os.pread(self._file.fileno(), (last - first + 1) * self.size, first * self.size)

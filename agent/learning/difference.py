@@ -32,7 +32,7 @@ def difference(frame_ids: Ids, classes: Targets, source: Identified, rows: Rows,
     `targets` are those of all examples of the source. None where two of the rows have one frame id.
     """
     stays = np.zeros(len(frame_ids), np.bool_)
-    changed, before, stayed = [np.empty(0, np.int64)], [np.empty(0, np.int32)], 0
+    changed, before, stayed = [np.empty(0, np.intp)], [np.empty(0, np.int32)], 0
     for part in _parts(rows, source.frame_ids):
         place, known = _places(frame_ids, source.frame_ids[part])
         stays[place[known]] = True
@@ -57,7 +57,7 @@ def difference(frame_ids: Ids, classes: Targets, source: Identified, rows: Rows,
 
 def _rows_of(source: Identified, frame_ids: Ids, classes: Targets) -> tuple[Rows, Targets]:
     """Where in the source those of `frame_ids` [n], ascending, are that can be read, and their `classes` [n]."""
-    rows = np.full(len(frame_ids), -1, np.int64)
+    rows = np.full(len(frame_ids), -1, np.intp)
     if len(frame_ids):
         # The departed first: of two with one id, that which is an example is as good, and is checked more often.
         for ids, first in ((source.departed, len(source.frame_ids)), (source.frame_ids, 0)):
@@ -75,9 +75,9 @@ def _parts(rows: Rows, ids: Ids) -> Iterator[Rows]:
         yield part[np.argsort(ids[part])]
 
 
-def _places(ascending: Ids, wanted: Ids) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def _places(ascending: Ids, wanted: Ids) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
     """Where each of the wanted is, and which are there."""
     if not len(ascending):
-        return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), np.bool_)
+        return np.zeros(len(wanted), np.intp), np.zeros(len(wanted), np.bool_)
     place = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
     return place, ascending[place] == wanted

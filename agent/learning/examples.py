@@ -171,14 +171,14 @@ class Shuffled:
                 skip = 0
                 del pool  # before the next one is read: there is room for one
 
-    def _drawn_pools(self, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+    def _drawn_pools(self, rng: np.random.Generator) -> list[NDArray[np.intp]]:
         """Runs of rows, by their numbers; from memory all rows are one pool."""
         if isinstance(self._source, ArrayExamples):
-            return [np.empty(0, np.int64)]
+            return [np.empty(0, np.intp)]
         runs = rng.permutation(-(-len(self._rows) // RUN_ROWS))
         return [runs[first : first + self._runs_a_pool] for first in range(0, len(runs), self._runs_a_pool)]
 
-    def _rows_of(self, runs: NDArray[np.int64]) -> Rows:
+    def _rows_of(self, runs: NDArray[np.intp]) -> Rows:
         if isinstance(self._source, ArrayExamples):
             return self._rows
         return np.concatenate([self._rows[run * RUN_ROWS : (run + 1) * RUN_ROWS] for run in runs.tolist()])
@@ -210,7 +210,7 @@ def folds(targets: Targets, rows: Rows, count: int, seed: int) -> list[tuple[Row
     return [(np.sort(order[~aside]), np.sort(order[aside])) for aside in splits if aside.any()]
 
 
-def _dealt(targets: Targets, rows: Rows, seed: int) -> tuple[Rows, NDArray[np.int64], NDArray[np.int64]]:
+def _dealt(targets: Targets, rows: Rows, seed: int) -> tuple[Rows, NDArray[np.intp], NDArray[np.intp]]:
     """The rows class by class, at random within each; the place of each in its class; and the sizes of the classes."""
     shuffled = np.random.default_rng(seed).permutation(rows)
     order = shuffled[np.argsort(targets[shuffled], kind="stable")]

@@ -164,7 +164,7 @@ def _rows_of(parts: list[Part], wanted: NDArray[np.uint64]) -> Iterator[tuple[Pa
     for part in parts:
         if len(wanted) <= _FEW:
             found = [row for frame_id in wanted.tolist() for row in part.rows_of(frame_id)]
-            rows = np.array(sorted(found), np.int64)
+            rows = np.array(sorted(found), np.intp)
         else:
             rows = np.flatnonzero(np.isin(part.column("frame_id"), wanted))
         if len(rows):
