@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.learning.cache import segment
+from agent.learning.cache import segment, segment_io
 from agent.learning.cache.journal import Journal
 from agent.learning.cache.segment import Layout
 
@@ -47,9 +47,9 @@ def write(folder: Path) -> None:
         entries["frame_id"] = rng.integers(0, 1 << 63, capacity)
         entries["label"] = rng.integers(0, LABELS, capacity)
         entries["sequence"] = 1 + number
-        segment.seal(records)
+        segment_io.seal(records)
         created = segment.begin(folder / f"{number + 1:08d}.new", LAYOUT, capacity)
-        segment.write_rows(created, records, 0)
+        segment_io.write_rows(created, records, 0)
         created.path.rename(created.path.with_suffix(".seg"))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import StateError
-from agent.learning.cache import bookkeeping, segment
+from agent.learning.cache import bookkeeping, segment_io
 from agent.learning.cache.bookkeeping import DROPPED, Part
 from agent.learning.cache.wear import Wear
 
@@ -68,7 +68,7 @@ class Appender:
 
     def _write_to(self, part: Part, records: NDArray[Any]) -> None:
         fill = len(records) < _FILL_BELOW and self._sync_records < _FILL_BELOW
-        self._wear.wrote(segment.write_rows(part.segment, records, part.used, fill=fill))
+        self._wear.wrote(segment_io.write_rows(part.segment, records, part.used, fill=fill))
         part.entries[part.used : part.used + len(records)] = records["stored"]["entry"]
         part.used += len(records)
 
@@ -118,7 +118,7 @@ class Appender:
             written = part.used
             part.take_back(used)
             try:
-                segment.clear_entries(part.segment, used, min(part.segment.capacity, written + 1))
+                segment_io.clear_entries(part.segment, used, min(part.segment.capacity, written + 1))
             except OSError as error:
                 log.warning("%s: %s", part.segment.path, error.strerror or error)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.learning.cache import segment
+from agent.learning.cache import segment_io
 from agent.learning.cache.journal import Entry
 from agent.learning.cache.segment import ENTRY, Segment
 
@@ -96,7 +96,7 @@ def load_parts(opened: Iterable[Segment]) -> tuple[list[Part], int]:
     Segments are filled one after the other, and one is on flash before the next is begun. So bottlenecks are read
     and checked only where the last record is; those of the others are checked when they are first asked for.
     """
-    found = [(each, *segment.read_entries(each)) for each in opened]
+    found = [(each, *segment_io.read_entries(each)) for each in opened]
     grown = [at for at, (each, _, _, begun) in enumerate(found) if begun.any() and not each.compacted]
     last_grown = max(grown, default=-1)
     parts, torn = [], 0
@@ -105,7 +105,7 @@ def load_parts(opened: Iterable[Segment]) -> tuple[list[Part], int]:
             used = each.capacity
         else:
             reached = int(np.flatnonzero(begun)[-1]) + 1 if begun.any() else 0
-            intact[:reached] &= ~segment.bad_bottlenecks(each, entries[:reached])
+            intact[:reached] &= ~segment_io.bad_bottlenecks(each, entries[:reached])
             used = int(np.flatnonzero(intact)[-1]) + 1 if intact.any() else 0
             torn += int(begun[used:].sum())
         entries["flags"] &= SAID

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from agent.config import CacheConfig
 from agent.errors import BusyError, StateError, UnknownFrameError, UnknownLabelError
 from agent.learning.bursts import Bursts
-from agent.learning.cache import opening, segment
+from agent.learning.cache import opening, segment_io
 from agent.learning.cache.appending import Appender
 from agent.learning.cache.bookkeeping import SAID
 from agent.learning.cache.changes import Changes
@@ -271,7 +271,7 @@ class Cache:
                 frame_id, example.received_ms, example.group, sequence, 0, label, camera, split, flags, b""
             )  # fmt: skip
             records["bottleneck"][row] = self.layout.encoded(example.bottleneck)
-        segment.seal(records)
+        segment_io.seal(records)
         return records
 
     def _count_of(self, label: str) -> int:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from agent.errors import StateError
-from agent.learning.cache import bookkeeping, names, segment
+from agent.learning.cache import bookkeeping, names, segment, segment_io
 from agent.learning.cache.contents import Contents
 from agent.learning.cache.journal import Entry, Journal, read
 from agent.learning.cache.wear import Wear
@@ -38,7 +38,7 @@ class Changes:
         """Something about names."""
         before = self._journal.end
         self._journal.append(entry)
-        self._wear.wrote(segment.page_bytes(before, self._journal.end - before))
+        self._wear.wrote(segment_io.page_bytes(before, self._journal.end - before))
         self._contents.names.apply(entry)
 
     def index(self, name: str, kind: str) -> int:
@@ -66,7 +66,7 @@ class Changes:
             self._journal.replace(kept)
             # Only now: as long as the journal names a label, its number is not free.
             self._contents.names = left
-            self._wear.wrote(segment.page_bytes(0, self._journal.end) + segment.PAGE_BYTES)
+            self._wear.wrote(segment_io.page_bytes(0, self._journal.end) + segment.PAGE_BYTES)
 
     def close(self) -> None:
         self._journal.close()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from agent.errors import StateError
-from agent.learning.cache import journal, segment
+from agent.learning.cache import journal, segment, segment_io
 from agent.learning.cache.bookkeeping import load_parts
 from agent.learning.cache.names import Names
 from agent.learning.cache.segment import Layout, Segment
@@ -77,8 +77,8 @@ def _faults(folder: Path) -> Iterator[Fault]:
 
 
 def _faults_of(opened: Segment, used: int, known: Any) -> Iterator[Fault]:
-    entries, intact, begun = segment.read_entries(opened)
-    bad = segment.bad_bottlenecks(opened, entries[:used])
+    entries, intact, begun = segment_io.read_entries(opened)
+    bad = segment_io.bad_bottlenecks(opened, entries[:used])
     for row in (np.flatnonzero(begun[used:]) + used).tolist():
         yield Fault(opened.path.name, "a torn record at the end", row)
     for row in range(used):

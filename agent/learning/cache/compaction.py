@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.learning.cache import segment
+from agent.learning.cache import segment, segment_io
 from agent.learning.cache.bookkeeping import DROPPED, RELABELLED, ROTTEN, SAID, Part
 from agent.learning.cache.reading import gather
 from agent.learning.cache.segment import Layout, Segment
@@ -89,7 +89,7 @@ def rewrite(plan: Plan, folder: Path, layout: Layout, should_stop: Callable[[], 
         if rotten is None:
             return None
         if finished:
-            return Part(begun, segment.read_entries(begun)[0], plan.count)
+            return Part(begun, segment_io.read_entries(begun)[0], plan.count)
         for at, rows in rotten.items():
             log.warning("%s: rotten records are left out: rows %s", plan.sources[at].segment.path, rows[:10])
             plan.sources[at].mark(np.array(rows), ROTTEN)
@@ -117,14 +117,14 @@ def _copy(plan: Plan, target: Segment, origin: Origin, should_stop: Callable[[],
             # Not what was said since: its journal entry comes later than these records, and is still to be applied.
             entries["label"][here] = plan.labels[at][rows[here]]
             gather(part.segment, rows[here], here, bottlenecks)
-            bad = segment.checksums(bottlenecks[here]) != entries["bottleneck_crc"][here]
+            bad = segment_io.checksums(bottlenecks[here]) != entries["bottleneck_crc"][here]
             if bad.any():
                 rotten.setdefault(at, []).extend(rows[here][bad].tolist())
         entries["sequence"] = plan.sequence
         entries["flags"] &= SAID
         records["bottleneck"] = bottlenecks
-        segment.seal(records)
-        segment.write_rows(target, records, first)
+        segment_io.seal(records)
+        segment_io.write_rows(target, records, first)
     return rotten
 
 

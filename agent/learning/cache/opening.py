@@ -8,7 +8,7 @@ import numpy as np
 
 from agent.errors import StateError
 from agent.files import sync_folder
-from agent.learning.cache import bookkeeping, journal, segment
+from agent.learning.cache import bookkeeping, journal, segment, segment_io
 from agent.learning.cache.bookkeeping import ROTTEN, Part
 from agent.learning.cache.contents import Contents
 from agent.learning.cache.names import Names
@@ -105,7 +105,7 @@ def _loaded(folder: Path, opened: list[Segment]) -> Contents:
 
 def _cut_tail(part: Part) -> None:
     """What was begun behind the last record and never acknowledged becomes waiting space."""
-    _, _, begun = segment.read_entries(part.segment)
+    _, _, begun = segment_io.read_entries(part.segment)
     if begun[part.used :].any():
-        segment.clear_entries(part.segment, part.used, int(np.flatnonzero(begun)[-1]) + 1)
+        segment_io.clear_entries(part.segment, part.used, int(np.flatnonzero(begun)[-1]) + 1)
         os.fdatasync(part.segment.descriptor)

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.learning.cache import segment
+from agent.learning.cache import segment_io
 from agent.learning.cache.bookkeeping import SAID, Part
 from agent.learning.cache.contents import Contents
 from agent.learning.cache.reading import gather
@@ -44,7 +44,7 @@ def _read(contents: Contents, part: Part, rows: NDArray[np.int64], layout: Layou
     bottlenecks = np.empty((len(rows), layout.size), layout.dtype)
     gather(part.segment, rows, np.arange(len(rows)), bottlenecks)
     found = {}
-    for entry, bottleneck, crc in zip(part.entries[rows], bottlenecks, segment.checksums(bottlenecks), strict=True):
+    for entry, bottleneck, crc in zip(part.entries[rows], bottlenecks, segment_io.checksums(bottlenecks), strict=True):
         frame_id = int(entry["frame_id"])
         if crc != entry["bottleneck_crc"]:
             log.warning("%s: the record of frame %016x is rotten; it is left out", part.segment.path, frame_id)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import StateError
-from agent.learning.cache import segment
+from agent.learning.cache import segment_io
 from agent.learning.cache.bookkeeping import SAID, Part
 from agent.learning.cache.segment import Layout, Segment
 from agent.learning.examples import lent
@@ -90,7 +90,7 @@ class CachedExamples:
             number, row = self._place(begin)
             opened = self._segments[number]
             count = min(opened.capacity - row, max(len(rows), _AHEAD_BYTES // (self.size * self.dtype.itemsize)))
-            segment.read_ahead(opened, row, count)
+            segment_io.read_ahead(opened, row, count)
             self._fetched += count
 
     def _place(self, row: int) -> tuple[int, int]:
@@ -112,7 +112,7 @@ class CachedExamples:
             gather(self._segments[number], local, order[first:last], out)
 
     def _check(self, rows: NDArray[np.intp], out: NDArray[Any], unchecked: NDArray[np.intp]) -> None:
-        found = segment.checksums(out[unchecked] if len(unchecked) < len(rows) else out[: len(rows)])
+        found = segment_io.checksums(out[unchecked] if len(unchecked) < len(rows) else out[: len(rows)])
         bad = unchecked[found != self._crcs[rows[unchecked]]]
         self._checked[rows[unchecked]] = True
         for at in bad.tolist():
@@ -134,7 +134,7 @@ class CachedExamples:
         others = np.flatnonzero(kind)
         for other in others[np.argsort(np.abs(others - row), kind="stable")].tolist():
             self._gather(np.array([other]), out)
-            if segment.checksums(out)[0] == self._crcs[other]:
+            if segment_io.checksums(out)[0] == self._crcs[other]:
                 self._places[row], self._crcs[row] = self._places[other], self._crcs[other]
                 return
         out[:] = self.zero_point
@@ -162,5 +162,5 @@ def gather(opened: Segment, places: NDArray[np.int64], targets: NDArray[np.intp]
             if gap:
                 buffers.append(nobody[: gap * size])
         else:
-            segment.read_into(opened, begun, buffers, (place + count - begun) * size)
+            segment_io.read_into(opened, begun, buffers, (place + count - begun) * size)
             buffers = []

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from agent.errors import StateError
-from agent.learning.cache import segment
+from agent.learning.cache import segment, segment_io
 from agent.learning.cache.bookkeeping import load_parts
 from agent.learning.cache.segment import Layout
 
@@ -22,13 +22,13 @@ def records(count: int, seed: int = 0, layout: Layout = LAYOUT) -> NDArray[Any]:
     entries["frame_id"] = rng.integers(1, 1 << 62, count)
     entries["sequence"] = 1 + np.arange(count)
     made["bottleneck"] = rng.integers(0, 256, (count, layout.size))
-    segment.seal(made)
+    segment_io.seal(made)
     return made
 
 
 def written(folder: Path, count: int) -> Path:
     created = segment.create(folder / "00000001.seg", LAYOUT, 16)
-    segment.write_rows(created, records(count), 0)
+    segment_io.write_rows(created, records(count), 0)
     return created.path
 
 
@@ -37,7 +37,7 @@ def test_records_come_back(tmp_path_factory: pytest.TempPathFactory, size: int, 
     layout = Layout.of("a" * 32, size, dtype, 0.1, -1)
     given_records = records(count, size, layout)
     path = tmp_path_factory.mktemp("segment") / "00000007.seg"
-    segment.write_rows(segment.create(path, layout, 16), given_records, 0, fill=bool(size % 2))
+    segment_io.write_rows(segment.create(path, layout, 16), given_records, 0, fill=bool(size % 2))
     opened = segment.open_segment(path, readonly=True)
     assert (opened.number, opened.layout, opened.capacity, opened.replaced) == (7, layout, 16, ())
     assert path.stat().st_size == opened.size_bytes
@@ -47,7 +47,7 @@ def test_records_come_back(tmp_path_factory: pytest.TempPathFactory, size: int, 
     assert (part.entries[:count] == given_records["stored"]["entry"]).all()
     found = np.zeros((count, size), layout.dtype)
     if count:
-        segment.read_into(opened, 0, [found], found.nbytes)
+        segment_io.read_into(opened, 0, [found], found.nbytes)
     assert found.tobytes() == given_records["bottleneck"].tobytes()
 
 
@@ -94,6 +94,6 @@ def test_any_flipped_bit_of_the_header_is_seen(tmp_path_factory: pytest.TempPath
 
 @given(offset=st.integers(0, 1 << 40), size=st.integers(1, 1 << 20))
 def test_pages_are_counted_whole(offset: int, size: int) -> None:
-    assert segment.page_bytes(offset, size) == 4096 * len(
+    assert segment_io.page_bytes(offset, size) == 4096 * len(
         {offset // 4096, *range(offset // 4096, (offset + size - 1) // 4096 + 1)}
     )
