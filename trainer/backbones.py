@@ -42,8 +42,11 @@ def tiny_resnet() -> Any:
 
 
 def with_heads(backbone: Any, heads: dict[str, int]) -> Any:
-    """The backbone with one linear layer a head (name → outputs) on a shared hidden layer of 512 values."""
+    """The backbone with one linear layer a head (name → outputs) on a shared hidden layer of 512 values.
+
+    The heads are float32 in every precision: a softmax in 16 bits loses digits.
+    """
     pooled = layers.GlobalAveragePooling2D(name="pooled")(backbone.output)
     hidden = layers.Dense(512, activation="relu", name="hidden")(pooled)
-    outputs = {name: layers.Dense(size, name=name)(hidden) for name, size in heads.items()}
+    outputs = {name: layers.Dense(size, dtype="float32", name=name)(hidden) for name, size in heads.items()}
     return keras.Model(backbone.input, outputs, name=f"{backbone.name}_with_heads")

@@ -9,11 +9,12 @@ import agent
 from agent.commands.terminal import say
 from agent.errors import LastlayerError
 from trainer import reporting
-from trainer.commands import collect, export, pretrain, publish
+from trainer.commands import collect, export, finetune, pretrain, publish
 
 EPILOG = """\
-exit codes: 0 done, 2 bad arguments, 3 bad pictures, 4 bad backbone, 130 interrupted
+exit codes: 0 done, 2 bad arguments, 3 bad pictures, 4 bad backbone, 5 cannot be written, 6 cannot learn
 example: lastlayer-trainer pretrain corpus/ --minutes 40 --out net.keras
+         lastlayer-trainer finetune MobileNetV2 pictures/ --out net.keras
          lastlayer-trainer export net.keras --calibrate corpus/ --out models/mine
 """
 
@@ -46,6 +47,6 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"lastlayer-trainer {agent.__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (pretrain, export, collect, publish):
+    for module in (pretrain, finetune, export, collect, publish):
         module.register(commands, everywhere)
     return top

@@ -1,16 +1,12 @@
-"""From a trained checkpoint to a bundle: cut at the bottleneck, quantized to int8, verified.
+"""From a network to a bundle: opened, cut at its bottleneck, quantized, verified, written with a report."""
 
-The bottleneck is made of two pooled blocks (see TAPS). Each of its columns is standardised inside the
-network: a depthwise convolution as large as the map takes the mean, and its weights and bias divide by
-the column's deviation and subtract its mean over the calibration pictures. So one output scale for all
-columns, which is all that int8 allows, serves the quiet ones as well as the loud ones.
-"""
-
+import hashlib
 import json
+import shutil
 import tempfile
 import time
-import zipfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,166 +14,213 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.errors import BundleError, ConfigError
-from agent.files import write_atomically
+from agent.errors import BundleError, ConfigError, StateError
+from agent.files import sync_folder, write_atomically
 from agent.reporting.timing import Timings
 from agent.vision.backbone import FAMILY, Backbone
-from agent.vision.bundle import FORMAT, load_bundle, sha256_of
+from agent.vision.bundle import FORMAT, load_bundle
+from trainer import canaries, exportreport, taps
+from trainer.conversion import Operators, Quantization, converted, operators
+from trainer.loading import Network, Wanted, open_network
 from trainer.quiet import quiet
-from trainer.sampling import sample_pictures
+from trainer.sampling import Sample, sample_pictures
+from trainer.transfer import Transfer, transfer
+from trainer.verification import GOOD_DROP, Verified, verify
 
-TAPS = ("stage3_1", "stage4_1")  # blocks whose pooled outputs make the bottleneck
 CALIBRATION = 512  # pictures
-HELD_OUT = 256  # pictures on which int8 is compared with float
-LEAST_COSINE = 0.9
+HELD_OUT = 256  # pictures on which the bundle is compared with the float network
+LEAST_COSINE = 0.9  # below, it is another network
+CANARY_SLACK = 0.05  # of the cosine, for kernels that round in another way
+SETTLED = 64  # pictures whose statistics random weights get
+FEW = 100  # pictures for calibration, below which it is said
 
 
 @dataclass(frozen=True)
-class Column:
-    """Mean and deviation of every channel of one pooled block, [C] each."""
+class Order:
+    """What to make of a network, and where."""
 
-    mean: NDArray[np.float32]
-    deviation: NDArray[np.float32]
+    wanted: Wanted
+    out: Path  # folder of the bundle
+    calibrate: Path  # pictures: npz shards, or files at any depth
+    quantization: Quantization = "int8"
+    transfer: Sequence[Path] = ()  # labelled sets to judge it by
+    about: dict[str, Any] = field(default_factory=dict)  # added to the manifest
 
 
-def load_checkpoint(path: Path) -> Any:
-    """The trained network. Raises ConfigError where it cannot be read or lacks a tap."""
+@dataclass(frozen=True)
+class Exported:
+    """What was made, and what is to be said of it."""
+
+    manifest: dict[str, Any]
+    verified: Verified
+    transfers: list[Transfer]
+    warnings: list[str]
+    model_bytes: int
+    sample: Sample
+
+    def as_dict(self, out: Path, timings: Timings) -> dict[str, Any]:
+        return {
+            "bundle": str(out),
+            "model_bytes": self.model_bytes,
+            "bottleneck": self.manifest["bottleneck"]["size"],
+            "cut": self.manifest["cut"],
+            "family": FAMILY,
+            **self.manifest["figures"],  # of the runtime that is installed here
+            "runtimes": {parity.family: parity.as_dict() for parity in self.verified.parities},
+            "unchecked": self.verified.unchecked,
+            "warnings": self.warnings,
+            "unreadable": self.sample.unreadable,
+            "phases": [report.as_dict() for report in timings.since_start()],
+        }
+
+
+def export(order: Order, timings: Timings) -> Exported:
+    """Makes the bundle `order.out`, and report.html in it.
+
+    Raises ConfigError (what was asked for), DatasetError (pictures), BundleError (the network cannot be a backbone, or
+    the bundle does not work: then nothing is written) or StateError (it cannot be written).
+    """
     if keras.config.backend() != "tensorflow":
         raise ConfigError("export needs Keras on TensorFlow: set KERAS_BACKEND=tensorflow")
+    with timings.phase("export"), quiet():
+        opened = open_network(order.wanted)
+    sides = (opened.height, opened.width)
+    sample = sample_pictures(order.calibrate, sides, CALIBRATION, HELD_OUT, order.wanted.seed)
+    with timings.phase("calibrate", len(sample.calibration)), quiet():
+        network = _with_bottleneck(opened, sample.calibration)
+    with timings.phase("convert"):
+        content = _converted(network, sample.calibration, order)
+    made = operators(content)
+    with tempfile.TemporaryDirectory() as scratch:
+        trial = Path(scratch) / order.out.name
+        trial.mkdir()
+        manifest = _manifest(order, opened, network, made, content)
+        _write(trial, content, manifest)
+        exported = _judged(order, opened, network, trial, sample, made, timings)
+        manifest |= exported.manifest
+        report = exportreport.html(exported, order.out.name, timings.since_start())
+        _write(trial, content, manifest)
+        write_atomically(trial / "report.html", report.encode())
+        _publish(trial, order.out)
+    return exported
+
+
+def _with_bottleneck(opened: Network, images: NDArray[np.uint8]) -> Any:
+    if opened.is_random:
+        _settle(opened.model, images)
+    if not opened.tapped:
+        return opened.model
+    return taps.bottleneck_network(opened.model, opened.height, taps.measured_columns(opened.model, images))
+
+
+def _settle(model: Any, images: NDArray[np.uint8]) -> None:
+    """Gives the batch normalizations of random weights the statistics of pictures: without, most values vanish."""
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    model(images[:SETTLED].astype(np.float32), training=True)
+
+
+def _converted(network: Any, images: NDArray[np.uint8], order: Order) -> bytes:
     try:
-        trained = keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise ConfigError(f"{path} is no checkpoint that can be loaded: {error}") from error
-    names = {layer.name for layer in trained.layers}
-    if not names.issuperset(TAPS):
-        raise ConfigError(f"{path} was not made by pretrain: it has no layers {' and '.join(TAPS)}")
-    return trained
+        return converted(network, images, order.quantization)
+    except Exception as error:  # the converter raises all sorts
+        words = " ".join(str(error).split())
+        raise BundleError(
+            f"{order.wanted.source} cannot be converted with --quantize {order.quantization}: {words[:400]}"
+        ) from error
 
 
-def tap_maps(trained: Any) -> Any:
-    """Image [B, S, S, 3] of 0..255 → the maps of the taps."""
-    return keras.Model(trained.input, [trained.get_layer(name).output for name in TAPS], name="backbone")
-
-
-def measured_columns(maps: Any, images: NDArray[np.uint8]) -> list[Column]:
-    """Statistics of the pooled maps over images [N, S, S, 3]."""
-    pooled = [np.asarray(part).mean(axis=(1, 2)) for part in maps.predict(images, batch_size=32, verbose=0)]
-    columns = []
-    for part in pooled:
-        deviation = part.std(axis=0)
-        # A dead channel must not be blown up to the size of the others.
-        columns.append(Column(part.mean(axis=0), np.maximum(deviation, 0.05 * np.median(deviation) + 1e-6)))
-    return columns
-
-
-def bottleneck_network(maps: Any, size: int, columns: list[Column]) -> Any:
-    """One image [1, size, size, 3] of 0..255 → the standardised bottleneck [1, D]."""
-    image = keras.Input((size, size, 3), batch_size=1, name="image")
-    parts = []
-    for name, block, column in zip(TAPS, maps(image), columns, strict=True):
-        height, width, channels = block.shape[1:]
-        pool = keras.layers.DepthwiseConv2D((height, width), name=f"{name}_pooled")
-        pooled = pool(block)
-        kernel = np.broadcast_to(1 / (height * width * column.deviation[:, None]), (height, width, channels, 1))
-        pool.set_weights([kernel, -column.mean / column.deviation])
-        parts.append(keras.layers.Reshape((channels,))(pooled))
-    return keras.Model(image, keras.layers.Concatenate(name="bottleneck")(parts), name="bottleneck_network")
-
-
-def converted(network: Any, images: NDArray[np.uint8]) -> bytes:
-    """The network as .tflite: full int8, uint8 image in, int8 bottleneck out."""
-    import tensorflow
-
-    converter = tensorflow.lite.TFLiteConverter.from_keras_model(network)
-    converter.optimizations = [tensorflow.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: ([image[None].astype(np.float32)] for image in images)
-    converter.target_spec.supported_ops = [tensorflow.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = tensorflow.uint8
-    converter.inference_output_type = tensorflow.int8
-    return bytes(converter.convert())
-
-
-def op_versions(content: bytes) -> dict[str, int]:
-    """Name and version of every operator that a .tflite file uses."""
-    from tensorflow.lite.python import schema_py_generated as schema
-
-    names = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
-    model = schema.Model.GetRootAs(content, 0)
-    codes = [model.OperatorCodes(index) for index in range(model.OperatorCodesLength())]
-    return {names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]: code.Version() for code in codes}
-
-
-def compared(folder: Path, network: Any, images: NDArray[np.uint8]) -> dict[str, float]:
-    """The bundle against the float network on held-out images: cosines, and the milliseconds of one invoke."""
-    bundle = load_bundle(folder)
-    backbone = Backbone(bundle)
-    cosines, invoke_ms = [], []
-    for image, exact in zip(images, network.predict(images, batch_size=1, verbose=0), strict=True):
-        start = time.monotonic()
-        stored = backbone.bottleneck(image)
-        invoke_ms.append(1000 * (time.monotonic() - start))
-        rough = (stored.astype(np.float32) - backbone.zero_point) * backbone.scale
-        cosines.append(float(exact @ rough / (np.linalg.norm(exact) * np.linalg.norm(rough) + 1e-12)))
-    return {
-        "cosine_mean": round(float(np.mean(cosines)), 4),
-        "cosine_min": round(min(cosines), 4),
-        "invoke_ms": round(float(np.median(invoke_ms)), 3),
-    }
-
-
-def write_bundle(out: Path, content: bytes, size: int, bottleneck: int, about: dict[str, Any]) -> Path:
-    """Writes model and manifest; a manifest never stands beside a model that it does not describe for long."""
-    out.mkdir(parents=True, exist_ok=True)
-    model = out / "model.tflite"
-    write_atomically(model, content)
+def _manifest(order: Order, opened: Network, network: Any, made: Operators, content: bytes) -> dict[str, Any]:
     needed = {
         "format": FORMAT,
-        "name": out.name,
-        "model": model.name,
-        "sha256": sha256_of(model),
-        "input": {"height": size, "width": size, "range": [0, 255]},
-        "bottleneck": {"size": bottleneck},
-    }
-    manifest = needed | about | needed  # in this order, and `about` cannot replace what is needed
-    write_atomically(out / "manifest.json", (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
-    return model
-
-
-def export(
-    checkpoint: Path, calibrate: Path, out: Path, size: int, seed: int, about: dict[str, Any], timings: Timings
-) -> dict[str, Any]:
-    """Makes the bundle `out` and compares it with the float network; returns figures and the time of each phase.
-
-    `calibrate` is a folder of npz shards or of pictures; `about` is added to the manifest.
-    Raises ConfigError (checkpoint), DatasetError (pictures) or BundleError (the bundle does not work).
-    """
-    with timings.phase("export"), quiet():
-        maps = tap_maps(load_checkpoint(checkpoint))
-    pictures, held_out = sample_pictures(calibrate, size, CALIBRATION, HELD_OUT, seed)
-    with timings.phase("calibrate", len(pictures)):
-        network = bottleneck_network(maps, size, measured_columns(maps, pictures))
-    with timings.phase("convert"), quiet():
-        content = converted(network, pictures)
-    bottleneck = int(network.output_shape[-1])
-    recorded = {
+        "name": order.out.name,
+        "model": "model.tflite",
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "input": {"height": opened.height, "width": opened.width, "range": [0, 255]},
+        "bottleneck": {"size": int(network.output_shape[-1])},
+        "quantization": order.quantization,
+        "cut": opened.cut,
+        "made_from": opened.source,
         "created": time.strftime("%Y-%m-%d", time.gmtime()),
-        "op_versions": op_versions(content),
+        "op_versions": made.versions,
     }
-    with tempfile.TemporaryDirectory() as scratch, timings.phase("evaluate", len(held_out)):
-        trial = Path(scratch) / out.name
-        write_bundle(trial, content, size, bottleneck, {})
-        figures = compared(trial, network, held_out)
-    if figures["cosine_mean"] < LEAST_COSINE:
+    return needed | order.about | needed  # in this order, and `about` cannot replace what is needed
+
+
+def _judged(
+    order: Order, opened: Network, network: Any, trial: Path, sample: Sample, made: Operators, timings: Timings
+) -> Exported:
+    """Verifies the bundle in `trial`. Raises BundleError where it is not what the float network is."""
+    with quiet():
+        backbone = Backbone(load_bundle(trial))
+    with timings.phase("evaluate", len(sample.held_out)):
+        birds = canaries.pictures(*sample.held_out.shape[1:3])
+        verified = verify(trial, network, sample.held_out, birds)
+    here = verified.parities[0]
+    if here.cosines.mean() < LEAST_COSINE and not opened.is_random:
         raise BundleError(
-            f"{out} is not written: int8 differs from float, the mean cosine over {len(held_out)} held-out pictures is "
-            f"{figures['cosine_mean']} (at least {LEAST_COSINE} is asked); calibrate on more pictures"
+            f"{order.out} is not written: {order.quantization} differs from float, the mean cosine over "
+            f"{len(sample.held_out)} held-out pictures is {here.cosines.mean():.4f} (at least {LEAST_COSINE} is "
+            "asked); calibrate on more pictures, or take --quantize float16"
         )
-    model = write_bundle(out, content, size, bottleneck, about | recorded | {"figures": figures})
-    return {
-        "bundle": str(out),
-        "model_bytes": model.stat().st_size,
-        "bottleneck": bottleneck,
-        "family": FAMILY,
-        **figures,
-        "phases": [report.as_dict() for report in timings.since_start()],
+    transfers = []
+    for source in order.transfer:
+        with timings.phase("transfer"), quiet():
+            transfers.append(transfer(source, network, backbone, order.wanted.seed))
+    exact = np.asarray(network.predict(birds, verbose=0), dtype=np.float32)
+    least = min(parity.canary_cosine for parity in verified.parities)
+    figures = {key: value for key, value in here.as_dict().items() if not key.startswith("canary")}
+    manifest = json.loads((trial / "manifest.json").read_text("utf-8"))
+    manifest["bottleneck"] |= {
+        "dtype": backbone.dtype.name,
+        "scale": backbone.scale,
+        "zero_point": backbone.zero_point,
     }
+    manifest["figures"] = figures | {"transfer": [one.as_dict() for one in transfers]}
+    manifest["canaries"] = canaries.recorded(exact, round(least - CANARY_SLACK, 4))
+    warnings = made.warnings(order.quantization) + verified.warnings + _off(order, opened.is_random, sample, transfers)
+    return Exported(manifest, verified, transfers, warnings, (trial / "model.tflite").stat().st_size, sample)
+
+
+def _off(order: Order, is_random: bool, sample: Sample, transfers: list[Transfer]) -> list[str]:
+    said = [
+        f"transfer top-1 on {one.name} changes by {one.change:+.3f}, from {one.float_top1:.3f} to {one.bundle_top1:.3f}"
+        for one in transfers
+        if one.change < -GOOD_DROP
+    ]
+    if order.quantization == "int8" and len(sample.calibration) < FEW:
+        said.append(
+            f"calibrated on {len(sample.calibration)} pictures; {FEW} or more of what the board will see is better"
+        )
+    if is_random:
+        said.append("the weights are random: this bundle is to try the way with, its bottlenecks say little")
+    return said
+
+
+def _write(folder: Path, content: bytes, manifest: dict[str, Any]) -> None:
+    try:
+        write_atomically(folder / "model.tflite", content)
+        text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
+        write_atomically(folder / "manifest.json", text.encode())
+    except OSError as error:
+        raise StateError(f"{folder} cannot be written: {error.strerror}") from error
+
+
+def _publish(trial: Path, out: Path) -> None:
+    """Moves a bundle to where it is wanted. It is copied beside that first: a full disk harms no old one."""
+    staged = out.with_name(f".{out.name}.partial")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir()
+        for path in sorted(trial.iterdir()):
+            write_atomically(staged / path.name, path.read_bytes())
+        out.mkdir(exist_ok=True)
+        for name in ("model.tflite", "manifest.json", "report.html"):
+            (staged / name).replace(out / name)
+        sync_folder(out)
+    except OSError as error:
+        raise StateError(f"{out} is not written: {error.strerror}: {error.filename or out.parent}") from error
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.files import write_atomically
+from agent.reporting.timing import Timer
 from trainer.corpus import Picture
 from trainer.teacher import Teacher, bottlenecks_of
 
@@ -52,6 +53,7 @@ def answers(
     key: str,
     workers: int,
     report: Callable[[int, int], None],
+    timings: Timer,
 ) -> NDArray[Any]:
     """Stored bottlenecks of every view of every picture: [N, views, D], in the dtype of the teacher.
 
@@ -66,7 +68,9 @@ def answers(
         path = folder / f"{start:08d}.npy"
         if path.exists():
             return np.asarray(np.load(path))
-        made = bottlenecks_of(teacher, pictures[start : start + CHUNK], boxes[start : start + CHUNK])
+        part = pictures[start : start + CHUNK]
+        with timings.phase("teacher", len(part)):
+            made = bottlenecks_of(teacher, part, boxes[start : start + CHUNK])
         write_atomically(path, _as_file(made))
         return made
 

@@ -27,10 +27,10 @@ STOP_S = 2.0
 
 def add_options(options: argparse.ArgumentParser) -> None:
     group = options.add_argument_group("reporting over MQTT")
-    group.add_argument("--mqtt", metavar="HOST[:PORT]", help="the broker that is told how long every phase takes")
+    group.add_argument("--mqtt", metavar="HOST[:PORT]", help="the broker that is told how long phases take")
     group.add_argument("--mqtt-user", metavar="NAME", help="the user to log in as")
-    group.add_argument("--mqtt-password-file", metavar="FILE", type=Path, help="a file with that user's password")
-    group.add_argument("--node", help="below which topics: lastlayer/NODE/timing/… (the host name, and -trainer)")
+    group.add_argument("--mqtt-password-file", metavar="F", type=Path, help="a file with that user's password")
+    group.add_argument("--node", metavar="NAME", help="of the topics lastlayer/NAME/… (HOST-trainer)")
 
 
 @contextlib.contextmanager

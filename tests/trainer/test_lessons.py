@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 import trainer.lessons
+from agent.reporting.timing import Stopwatch
 from agent.vision.image import decode
 from trainer.lessons import TEMPERATURE, Lessons, answers
 from trainer.teacher import Teacher, load_teacher
@@ -31,7 +32,9 @@ def test_what_was_computed_is_read_and_not_computed_again(
     told: list[tuple[int, int]] = []
 
     def ask() -> NDArray[np.int8]:
-        return answers(teacher, pictures, boxes, tmp_path, "key", 2, lambda *progress: told.append(progress))
+        return answers(
+            teacher, pictures, boxes, tmp_path, "key", 2, lambda *progress: told.append(progress), Stopwatch()
+        )
 
     first = ask()
     assert first.shape == (7, 2, 1280)
@@ -51,7 +54,8 @@ def test_other_pictures_do_not_get_the_answers_of_these(
 ) -> None:
     boxes = view_boxes(photographs_84[:1], 1, seed=0)
     one, other = (
-        answers(teacher, [photographs_84[n]], boxes, tmp_path, f"key {n}", 1, lambda *_: None) for n in range(2)
+        answers(teacher, [photographs_84[n]], boxes, tmp_path, f"key {n}", 1, lambda *_: None, Stopwatch())
+        for n in range(2)
     )
     assert (one != other).any()
 

@@ -16,6 +16,13 @@ def positive(text: str) -> int:
     return number
 
 
+def natural(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"must not be negative: {text}")
+    return number
+
+
 def minutes(text: str) -> float:
     number = float(text)
     if not 0 < number < 1e6:
@@ -34,6 +41,13 @@ def folder(text: str) -> Path:
     path = Path(text)
     if not path.is_dir():
         raise argparse.ArgumentTypeError(f"there is no folder {text}")
+    return path
+
+
+def corpus(text: str) -> Path:
+    path = Path(text)
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f"there is no folder or file {text}")
     return path
 
 
@@ -60,8 +74,14 @@ def choose_backend() -> None:
     # make torch many times slower as soon as anything else runs.
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    hush_tensorflow()
     if os.environ["KERAS_BACKEND"] not in BACKENDS:
         raise ConfigError(f"KERAS_BACKEND is {os.environ['KERAS_BACKEND']!r}; it can be {', '.join(BACKENDS)}")
+
+
+def hush_tensorflow() -> None:
+    """What it says of this machine's processor is for its own people. To be called before it is imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def missing(error: ImportError) -> ConfigError:

@@ -1,4 +1,4 @@
-"""`lastlayer-trainer export`: a bundle from a trained network."""
+"""`lastlayer-trainer export`: a bundle from a network."""
 
 import argparse
 import json
@@ -7,37 +7,50 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from agent.commands.terminal import show
+from agent.commands.terminal import columns, say, show
 from agent.errors import ConfigError
+from agent.reporting.timing import table
 from agent.vision.backbone import FAMILY
-from trainer.commands.arguments import file, folder, missing, multiple_of_32
+from trainer.commands.arguments import file, folder, hush_tensorflow, missing, positive
 from trainer.quiet import quiet
 from trainer.reporting import reporting
 
-EPILOG = """\
-example: lastlayer-trainer export net.keras --calibrate corpus/ --out models/tinyresnet_96
-exit codes: 0 done, 2 bad arguments, 3 bad pictures, 4 bad backbone, 130 interrupted
+USAGE = "lastlayer-trainer export NETWORK --calibrate PICTURES --out BUNDLE [options]"
+DESCRIPTION = """\
+Cuts a network at its penultimate layer, puts its preprocessing inside, quantizes it, compares it with the float
+network in both TFLite runtimes, and writes a bundle: model.tflite, manifest.json, report.html.
 """
+EPILOG = """\
+example: lastlayer-trainer export MobileNetV2 --alpha 0.35 --size 96 --calibrate photos/ --out models/v2_035_96
+exit codes: 0 done, 2 bad arguments, 3 bad pictures, 4 bad backbone, 5 cannot be written, 130 interrupted
+"""
+QUANTIZATIONS = ("int8", "float16", "dynamic", "float32")
 
 
 def register(commands: Any, options: argparse.ArgumentParser) -> None:
     command = commands.add_parser(
         "export",
         parents=[options],
-        usage="lastlayer-trainer export NET.keras --calibrate PICTURES --out BUNDLE [options]",
-        help="quantize a checkpoint into a bundle",
-        description="Cuts a trained backbone at its bottleneck, quantizes it (int8, uint8 image in) and writes a\n"
-        "bundle: model.tflite and manifest.json. Then compares it with the float network on held-out pictures.",
+        usage=USAGE,
+        help="make a quantized bundle of a network",
+        description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = command.add_argument
-    add("checkpoint", type=file, help="what pretrain wrote, *.keras")
-    add("--calibrate", type=folder, required=True, help="folder of npz shards or of JPEG and PNG pictures, 100 or more")
+    add("network", help="a .keras or .h5 file, a SavedModel, or a name in keras.applications")
+    add("--calibrate", type=folder, required=True, help="pictures of what the board will see, 100 or more")
     add("--out", type=Path, required=True, help="folder of the bundle; its name becomes the bundle's")
-    add("--about", type=file, help="JSON object to add to the manifest: description, licence, sources")
-    add("--size", type=multiple_of_32, default=96, help="side of the input in pixels (96)")
-    add("--seed", type=int, default=0, help="of the choice of pictures (0)")
+    add("--quantize", choices=QUANTIZATIONS, default="int8", help="int8 takes uint8 pictures (the default)")
+    add("--weights", metavar="W", help="imagenet (default), random, or a file")
+    add("--alpha", type=float, help="width of a MobileNet (its own)")
+    add("--size", type=positive, help="side of the input in pixels (the network's own)")
+    add("--layer", metavar="NAME", help="where to cut (at the penultimate layer)")
+    add("--preprocess", metavar="P", help="a file's, if not inside: none unit signed torch caffe")
+    add("--custom", action="append", default=[], metavar="MOD:CLASS", help="a layer of yours")
+    add("--transfer", type=Path, action="append", default=[], metavar="SET", help="labelled pictures; repeatable")
+    add("--about", type=file, metavar="FILE", help="JSON for the manifest: description, licence, sources")
+    add("--seed", type=int, default=0, help="of the choice of pictures, and of random weights (0)")
     command.set_defaults(execute=execute)
 
 
@@ -45,17 +58,51 @@ def execute(arguments: argparse.Namespace) -> int:
     about = read_about(arguments.about) | {"command": shlex.join(["lastlayer-trainer", *arguments.words])}
     # The converter is TensorFlow's; a checkpoint may come from any backend.
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    hush_tensorflow()
     try:
         with quiet():
-            from trainer.export import export
+            from trainer.export import Order, export
+            from trainer.loading import Wanted
     except ImportError as error:
         raise missing(error) from error
+    wanted = Wanted(
+        arguments.network,
+        weights=arguments.weights,
+        alpha=arguments.alpha,
+        size=arguments.size,
+        seed=arguments.seed,
+        layer=arguments.layer,
+        preprocess=arguments.preprocess,
+        custom=tuple(arguments.custom),
+    )
+    order = Order(wanted, arguments.out, arguments.calibrate, arguments.quantize, arguments.transfer, about)
     with reporting(arguments, FAMILY) as timings:
-        figures = export(
-            arguments.checkpoint, arguments.calibrate, arguments.out, arguments.size, arguments.seed, about, timings
-        )
-    show(arguments, figures, "\n".join(f"{name}: {value}" for name, value in figures.items()))
+        exported = export(order, timings)
+    for warning in exported.warnings:
+        say(f"NOTE: {warning}")
+    payload = exported.as_dict(arguments.out, timings)
+    show(arguments, payload, f"{_text(payload)}\n\n{table(timings.since_start())}")
     return 0
+
+
+def _text(payload: dict[str, Any]) -> str:
+    rows = [["runtime", "cosine mean", "least", "invoke ms"]]
+    for family, figures in payload["runtimes"].items():
+        rows.append([family, *(str(figures[key]) for key in ("cosine_mean", "cosine_min", "invoke_ms"))])
+    lines = [
+        f"{payload['bundle']}: {payload['model_bytes'] / 1e6:.2f} MB, {payload['bottleneck']} values, cut at "
+        f"{payload['cut']}",
+        "",
+        columns(rows),
+        *(f"{family}: not checked: {why}" for family, why in payload["unchecked"].items()),
+    ]
+    if payload["transfer"]:
+        sets = [["transfer", "float top-1", "bundle top-1", "change", "val pictures"]]
+        for one in payload["transfer"]:
+            top1 = [f"{one[key]:.3f}" for key in ("float_top1", "bundle_top1")]
+            sets.append([one["name"], *top1, f"{one['change']:+.3f}", str(one["images"])])
+        lines += ["", columns(sets)]
+    return "\n".join([*lines, "", f"report: {payload['bundle']}/report.html"])
 
 
 def read_about(path: Path | None) -> dict[str, Any]:

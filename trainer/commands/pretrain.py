@@ -5,24 +5,17 @@ import os
 from pathlib import Path
 from typing import Any
 
-from agent.commands.terminal import say, show
-from trainer.commands.arguments import (
-    checkpoint,
-    choose_backend,
-    file,
-    folder,
-    minutes,
-    missing,
-    multiple_of_32,
-    positive,
-)
+from agent.commands.terminal import show
+from agent.reporting.timing import table
+from trainer.commands import training
+from trainer.commands.arguments import choose_backend, corpus, file, minutes, missing, multiple_of_32
 from trainer.quiet import quiet
 from trainer.reporting import reporting
 
-EPILOG = """\
-KERAS_BACKEND chooses tensorflow (default, and the fastest on a CPU), torch or jax.
+EPILOG = f"""\
+{training.BACKENDS_NOTE}
 example: lastlayer-trainer pretrain corpus/ --teacher mobilenet_v2.tflite --minutes 40 --out net.keras
-exit codes: 0 done, 2 bad arguments, 3 bad pictures, 4 bad backbone, 130 interrupted
+{training.EXIT_CODES}
 """
 
 
@@ -32,22 +25,24 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
         parents=[options],
         usage="lastlayer-trainer pretrain CORPUS --out NET.keras [options]",
         help="train a backbone from a corpus",
-        description="Trains a small backbone from npz shards of labelled pictures, by the clock.",
+        description="Trains a backbone from nothing on labelled pictures, by the clock; with a teacher it learns more.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = command.add_argument
-    add("corpus", type=folder, help="folder of npz shards (arrays data, offsets, label, val)")
-    add("--out", type=checkpoint, required=True, help="checkpoint to write, *.keras")
-    add("--minutes", type=minutes, default=40.0, help="how long to train, the teacher's time not counted (40)")
-    add("--teacher", type=file, help="a quantized image classifier, *.tflite, to learn from as well")
-    add("--cache", type=Path, help="where the teacher's answers are kept (teacher/ beside the checkpoint)")
-    add("--size", type=multiple_of_32, default=96, help="side of the pictures in pixels (96)")
-    add("--batch", type=positive, default=128, help="pictures a step (128)")
-    add("--views", type=positive, default=3, help="crops of each picture (3)")
-    add("--seed", type=int, default=0, help="of weights, crops and order (0)")
-    add("--workers", type=positive, default=os.cpu_count() or 1, help="threads that ask the teacher (all cores)")
-    add("--resume", action="store_true", help="go on from the checkpoint")
+    add("corpus", type=corpus, help="npz shards, class folders, a .zip, or a .csv list")
+    add("--network", default="tinyresnet", metavar="NAME", help="tinyresnet, or one of keras.applications")
+    add("--minutes", type=minutes, default=40.0, metavar="M", help="how long, the teacher's time not counted (40)")
+    add("--teacher", type=file, metavar="FILE", help="a quantized classifier, *.tflite, to learn from")
+    add(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="of the teacher's answers (teacher/ beside NET.keras)",
+    )
+    add("--size", type=multiple_of_32, default=96, metavar="N", help="side of the pictures in pixels (96)")
+    add("--rate", type=float, default=3e-3, metavar="R", help="the highest learning rate (0.003)")
+    training.add_options(command, batch=128)
     command.set_defaults(execute=execute)
 
 
@@ -58,9 +53,11 @@ def execute(arguments: argparse.Namespace) -> int:
             from trainer.pretrain import Recipe, pretrain
     except ImportError as error:
         raise missing(error) from error
-    names = ("corpus", "out", "minutes", "size", "batch", "views", "seed", "workers", "teacher", "cache", "resume")
+    names = ("network", "minutes", "teacher", "cache", "size", "rate", "alpha", "seed", *training.SHARED)
     recipe = Recipe(**{name: getattr(arguments, name) for name in names})
     with reporting(arguments, f"keras-{os.environ['KERAS_BACKEND']}") as timings:
-        figures = pretrain(recipe, say, timings)
-    show(arguments, figures, "\n".join(f"{name}: {value}" for name, value in figures.items()))
+        figures = pretrain(recipe, timings)
+    phases = timings.since_start()
+    text = "\n".join(f"{name}: {value}" for name, value in figures.items())
+    show(arguments, figures | {"phases": [report.as_dict() for report in phases]}, f"{text}\n\n{table(phases)}")
     return 0
