@@ -64,7 +64,8 @@ def _penultimate(tensor: Any) -> tuple[Any, str]:
         layer, inputs = _origin(at), _inputs(at)
         if type(layer).__name__ in _POOLING:
             return at, f"the global pooling {layer.name}"
-        is_map = len(at.shape) == 4 and at.shape[1:3] != (1, 1)
+        # A map that has shrunk to 1 x 1 is one where the network ends in it, and behind a pooling a vector.
+        is_map = len(at.shape) == 4 and (at is tensor or at.shape[1:3] != (1, 1))
         if is_map and products < 2:
             return at, f"the map of {layer.name}, pooled"
         if isinstance(layer, keras.Model):
