@@ -14,6 +14,7 @@ from trainer import preprocessing
 from trainer.cutting import cut
 from trainer.quiet import quiet
 
+MOMENTUM = 0.9  # of batch normalizations that are trained from nothing
 ANY_SIZE = 224  # for a network that takes pictures of any size
 
 Weights = Literal["imagenet", "random"] | Path
@@ -44,11 +45,21 @@ def headless(application: Application) -> Any:
     keras.utils.set_random_seed(application.seed)
     size = application.size or own_size(application)
     features = _with_weights(application, size)
+    if application.weights == "random":
+        _shorten_memories(features)
     image = keras.Input((size, size, 3), name="image")
     x: Any = image
     for layer in preprocessing.layers(_preprocessing(application.name)):
         x = layer(x)
     return keras.Model(image, features(x), name=application.name.lower()) if x is not image else features
+
+
+def _shorten_memories(model: Any) -> None:
+    """Batch normalizations that remember thousands of steps, as MobileNetV2's, know nothing yet after a short training,
+    and the network answers every picture alike."""
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = min(layer.momentum, MOMENTUM)
 
 
 def own_size(application: Application) -> int:

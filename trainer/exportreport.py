@@ -32,8 +32,12 @@ def html(exported: "Exported", name: str, phases: Iterable[TimingReport]) -> str
         _verdict(exported.warnings),
         _table(("", "", ""), _facts(manifest, exported.model_bytes)),
         "<h2>The bundle beside the float network</h2>",
-        f"<p>{len(verified.exact)} pictures that it was not calibrated on.</p>",
-        _table(("runtime", "cosine, mean", "least", "of canaries, least", "one invoke, ms"), _runtimes(verified)),
+        f"<p>{len(verified.exact)} pictures that it was not calibrated on, and canaries: synthetic ones, the same "
+        "everywhere.</p>",
+        _table(
+            ("runtime", "pictures", "cosine, mean", "least", "of canaries, least", "one invoke, ms"),
+            _runtimes(verified),
+        ),
         *(f"<p>Not checked in {_text(family)}: {_text(why)}</p>" for family, why in verified.unchecked.items()),
         _image(_parity_plot(verified), "cosines, and the bundle's values against the float network's"),
         *_transfers(exported),
@@ -63,10 +67,11 @@ def _facts(manifest: dict[str, Any], model_bytes: int) -> list[tuple[str, str]]:
     ]
 
 
-def _runtimes(verified: Verified) -> list[tuple[str, str, str, str, str]]:
+def _runtimes(verified: Verified) -> list[tuple[str, ...]]:
     return [
         (
             parity.family,
+            str(len(parity.cosines)),
             f"{parity.cosines.mean():.4f}",
             f"{parity.cosines.min():.4f}",
             f"{parity.canary_cosine:.4f}",
@@ -107,9 +112,9 @@ def _parity_plot(verified: Verified) -> Figure:
 
 def _scatter(axes: Any, verified: Verified, parity: Parity) -> None:
     """A sample of all values, the bundle's against the float network's."""
-    rough = parity.answer.bottlenecks[: len(verified.exact)]
+    rough = parity.answer.bottlenecks[: len(parity.cosines)]
     chosen = np.random.default_rng(0).choice(rough.size, min(rough.size, 4000), replace=False)
-    exact, rough = verified.exact.ravel()[chosen], rough.ravel()[chosen]
+    exact, rough = verified.exact[: len(parity.cosines)].ravel()[chosen], rough.ravel()[chosen]
     axes.scatter(exact, rough, s=3, alpha=0.3, color=_COLOURS.get(parity.family), rasterized=True)
     low, high = float(exact.min()), float(exact.max())
     axes.plot([low, high], [low, high], color="#888", linewidth=1, linestyle="--")

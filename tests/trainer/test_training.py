@@ -1,8 +1,9 @@
-"""From shards to a bundle, through the command line, on a few photographs."""
+"""Trainings through the command line, each in a process of its own as Keras wants it, on crops of two photographs."""
 
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +15,13 @@ import pytest
 from agent.vision.backbone import Backbone
 from agent.vision.bundle import load_bundle
 from agent.vision.image import decode
+from tests.conftest import crops, write_class_folders
+from tests.mosquitto import Listener, Mosquitto
 from tests.trainer.shards import write_shard
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
-FRAMEWORKS = [name for name in ("torch", "tensorflow", "jax") if importlib.util.find_spec(name)]
+FRAMEWORKS = [name for name in ("tensorflow", "torch", "jax") if importlib.util.find_spec(name)]
 
 pytestmark = [
     pytest.mark.slow,
@@ -28,42 +32,55 @@ pytestmark = [
 ]
 
 
-def trainer(*arguments: object, backend: str = "") -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": backend or FRAMEWORKS[0]}
-    command = [sys.executable, "-m", "trainer", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+def command(*words: object) -> list[str]:
+    return [sys.executable, "-m", "trainer", *map(str, words)]
+
+
+def environment(backend: str = "") -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": backend or FRAMEWORKS[0]}
+
+
+def trainer(*words: object, backend: str = "") -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(command(*words), capture_output=True, text=True, env=environment(backend), timeout=300)
 
 
 @pytest.fixture(scope="module")
-def corpus(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 photographs of two classes in one shard, one of them torn."""
+def corpus(photographs: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 crops of two photographs in one shard, one of them torn."""
     folder = tmp_path_factory.mktemp("corpus")
-    sets = shared / "data" / "transfer" / "trashnet"
-    paths = [path for name in ("glass", "paper") for path in sorted((sets / name).glob("*.jpg"))[:12]]
-    payloads = [path.read_bytes() for path in paths]
+    payloads = [payload for photograph in photographs for payload in crops(photograph, 12, seed=0)]
     payloads[3] = payloads[3][:200]
-    write_shard(folder / "a.npz", payloads, [path.parent.name == "paper" for path in paths], [0, 0, 0, 1] * 6)
+    write_shard(folder / "a.npz", payloads, [0] * 12 + [1] * 12, [0, 0, 0, 1] * 6)
     return folder
 
 
-def pretrained(corpus: Path, out: Path, *more: object) -> dict[str, Any]:
-    ended = trainer("pretrain", corpus, "--out", out, "--minutes", 0.001, "--batch", 8, "--size", 32, "--json", *more)
+SMALL = ("--batch", 8, "--size", 32, "--json")
+
+
+def pretrained(corpus: Path, out: Path, *more: object, backend: str = "") -> dict[str, Any]:
+    words = (*SMALL, *(() if "--minutes" in more else ("--minutes", 0.001)), *more)
+    ended = trainer("pretrain", corpus, "--out", out, *words, backend=backend)
     assert ended.returncode == 0, ended.stderr
-    assert "pictures/s" in ended.stderr or "--resume" in more
+    assert "pictures/s" in ended.stderr
     figures: dict[str, Any] = json.loads(ended.stdout)
     return figures
 
 
-def test_a_run_by_labels_alone_leaves_a_checkpoint_and_figures_and_can_be_resumed(corpus: Path, tmp_path: Path) -> None:
+def test_a_run_by_labels_leaves_a_checkpoint_curves_and_figures_and_can_be_resumed(
+    corpus: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "net.keras"
-    figures = pretrained(corpus, out)
+    figures = pretrained(corpus, out, "--tensorboard", tmp_path / "curves")
     assert figures["pictures"] == 23
     assert figures["unreadable"] == 1
     assert figures["classes"] == 2
-    assert figures["pictures_seen"] >= 8
+    assert figures["pictures_seen"] >= 16
     assert np.isfinite(figures["loss"])
     assert 0 <= figures["validation_top1"] <= 1
-    assert out.is_file()
+    assert 0 <= figures["waited_share"] <= 1
+    assert {report["phase"] for report in figures["phases"]} == {"input", "step", "evaluate"}
+    assert list((tmp_path / "curves").iterdir())
+    assert [path.name for path in tmp_path.glob("*.keras")] == ["net.keras"]
 
     refused = trainer("pretrain", corpus, "--out", out)
     assert refused.returncode == 2
@@ -74,25 +91,51 @@ def test_a_run_by_labels_alone_leaves_a_checkpoint_and_figures_and_can_be_resume
     assert more["training_s"] > figures["training_s"]
 
 
+def test_a_training_that_was_killed_goes_on_from_its_checkpoint(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "net.keras"
+    words = ("pretrain", corpus, "--out", out, *SMALL, "--minutes", 100, "--checkpoint-s", 0)
+    process = subprocess.Popen(command(*words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
+    try:
+        until(lambda: out.exists() or process.poll() is not None, timeout=240)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    from trainer.checkpoint import read_progress
+
+    progress = read_progress(out)
+    assert progress.step > 0
+    figures = pretrained(corpus, out, "--resume", "--minutes", 0.001 + progress.elapsed_s / 60)
+    assert figures["pictures_seen"] > progress.pictures == 8 * progress.step
+
+
 def test_a_teacher_is_asked_once_for_each_view(corpus: Path, shared: Path, tmp_path: Path) -> None:
     teacher = shared / "models" / "tf2_mobilenet_v2_1.0_224_ptq.tflite"
     figures = pretrained(corpus, tmp_path / "net.keras", "--teacher", teacher, "--views", 2, "--cache", tmp_path / "c")
     (chunk,) = (tmp_path / "c").rglob("*.npy")
     assert np.load(chunk).shape == (18, 2, 1280)
     assert np.isfinite(figures["loss"])
+    assert "teacher" in {report["phase"] for report in figures["phases"]}
 
 
-def test_a_checkpoint_of_another_corpus_is_not_resumed(corpus: Path, tmp_path: Path) -> None:
-    (tmp_path / "net.keras").write_bytes(b"no checkpoint")
-    (tmp_path / "net.json").write_text('{"elapsed_s": 1, "pictures": 1}')
-    ended = trainer("pretrain", corpus, "--out", tmp_path / "net.keras", "--resume")
+def test_what_is_no_checkpoint_is_not_resumed_and_no_network_not_exported(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "net.keras"
+    out.write_bytes(b"no checkpoint")
+    ended = trainer("pretrain", corpus, "--out", out, "--resume")
     assert ended.returncode == 2
     assert "cannot be resumed" in ended.stderr
+    if "tensorflow" in FRAMEWORKS:
+        ended = trainer("export", out, "--calibrate", corpus, "--out", tmp_path / "b")
+        assert ended.returncode == 2
+        assert "cannot be loaded" in ended.stderr
+        assert not (tmp_path / "b").exists()
 
 
 @pytest.mark.skipif("tensorflow" not in FRAMEWORKS, reason="tensorflow, which converts, is not installed")
-def test_a_checkpoint_of_any_backend_becomes_a_bundle_that_answers_like_it(corpus: Path, tmp_path: Path) -> None:
-    pretrained(corpus, tmp_path / "net.keras")
+@pytest.mark.parametrize("backend", FRAMEWORKS)
+def test_what_any_backend_trained_in_mixed_precision_becomes_a_bundle(
+    backend: str, corpus: Path, tmp_path: Path
+) -> None:
+    pretrained(corpus, tmp_path / "net.keras", "--precision", "mixed_bfloat16", backend=backend)
     out = tmp_path / "tiny_64"
     ended = trainer("export", tmp_path / "net.keras", "--calibrate", corpus, "--out", out, "--size", 64, "--json")
     assert ended.returncode == 0, ended.stderr
@@ -101,19 +144,36 @@ def test_a_checkpoint_of_any_backend_becomes_a_bundle_that_answers_like_it(corpu
     assert figures["cosine_mean"] > 0.9
     bundle = load_bundle(out)
     assert (bundle.name, bundle.height, bundle.size) == ("tiny_64", 64, 384)
-    manifest = json.loads((out / "manifest.json").read_text())
-    assert manifest["command"].startswith("lastlayer-trainer export ")
-    assert manifest["op_versions"]["CONV_2D"] >= 1
-    picture = next(iter(sorted((corpus).glob("*.npz"))))
-    with np.load(picture) as shard:
+    assert json.loads((out / "manifest.json").read_text())["command"].startswith("lastlayer-trainer export ")
+    with np.load(corpus / "a.npz") as shard:
         payload = shard["data"][: shard["offsets"][1]].tobytes()
     assert Backbone(bundle).bottleneck(decode(payload, 64, 64)).dtype == np.int8
 
 
-@pytest.mark.skipif("tensorflow" not in FRAMEWORKS, reason="tensorflow, which converts, is not installed")
-def test_a_file_that_is_no_checkpoint_is_refused(corpus: Path, tmp_path: Path) -> None:
-    (tmp_path / "net.keras").write_bytes(b"no checkpoint")
-    ended = trainer("export", tmp_path / "net.keras", "--calibrate", corpus, "--out", tmp_path / "b")
-    assert ended.returncode == 2
-    assert "no checkpoint that can be loaded" in ended.stderr
-    assert not (tmp_path / "b").exists()
+def test_a_network_is_fitted_to_class_folders_top_first_and_says_so_over_mqtt(
+    photographs: list[np.ndarray], mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    pictures = write_class_folders(tmp_path / "pictures", photographs, 30)
+    words = ("--weights", "random", "--alpha", 0.35, "--size", 32, "--batch", 8, "--json")
+    out = tmp_path / "net.keras"
+    with Listener(mosquitto) as listener:
+        mqtt = ("--mqtt", f"{mosquitto.host}:{mosquitto.port}", "--node", "desk")
+        ended = trainer("finetune", "MobileNetV2", pictures, "--out", out, *words, "--epochs", 1, *mqtt)
+        assert ended.returncode == 0, ended.stderr
+        report = listener.wait_for("lastlayer/desk/timing/step")[-1]
+    assert (report["role"], report["images"] % 8) == ("trainer", 0)
+    first = json.loads(ended.stdout)
+    # A file has weights worth freezing: its top is trained alone first, and another network comes out.
+    again = tmp_path / "again.keras"
+    ended = trainer("finetune", out, pictures, "--out", again, "--top-epochs", 1, "--epochs", 1, "--batch", 8, "--json")
+    assert ended.returncode == 0, ended.stderr
+    second = json.loads(ended.stdout)
+    assert second["steps"] == 2 * first["steps"]
+    assert "top" in ended.stderr
+    assert "all" in ended.stderr
+    # What is complete is resumed to no more than its figures.
+    ended = trainer(
+        "finetune", out, pictures, "--out", again, "--top-epochs", 1, "--epochs", 1, "--batch", 8, "--json", "--resume"
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["steps"] == second["steps"]
