@@ -1,4 +1,4 @@
-"""Whether frames can be classified: it is tried with a gray picture."""
+"""Whether frames can be classified: it is tried with a picture of our own."""
 
 import threading
 from pathlib import Path
@@ -15,13 +15,19 @@ NETWORKS = Path(__file__).parent / "networks"
 
 
 @pytest.fixture
-def classifier(tmp_path: Path) -> Classifier:
+def timings() -> Timings:
+    return Timings(node="board", runtime="test")
+
+
+@pytest.fixture
+def classifier(tmp_path: Path, timings: Timings) -> Classifier:
     backbone = Backbone(import_model(NETWORKS / "mean_float32.tflite", tmp_path / "bundle"))
-    return Classifier(backbone, Timings(node="board", runtime="test"))
+    return Classifier(backbone, timings)
 
 
-def test_a_backbone_that_works_is_no_trouble(classifier: Classifier) -> None:
-    assert classifier.trouble(20) is None
+def test_a_backbone_that_works_is_no_trouble_and_leaves_no_timing(classifier: Classifier, timings: Timings) -> None:
+    assert [classifier.trouble(20) for _ in range(3)] == [None] * 3
+    assert timings.reports() == []
 
 
 def test_a_backbone_that_never_comes_back_is(classifier: Classifier) -> None:
@@ -47,6 +53,6 @@ def test_so_is_one_that_fails_or_says_what_is_no_number(classifier: Classifier) 
         raise RuntimeError("no delegate")
 
     classifier.backbone.bottleneck = fail  # type: ignore[method-assign]
-    assert classifier.trouble(20) == "the backbone failed on a gray picture: no delegate"
+    assert classifier.trouble(20) == "the backbone failed on a picture of our own: no delegate"
     classifier.backbone.bottleneck = lambda image: np.array([np.nan])  # type: ignore[method-assign]
     assert "not finite" in str(classifier.trouble(20))
