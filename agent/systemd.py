@@ -16,6 +16,7 @@ from typing import TextIO
 log = logging.getLogger(__name__)
 
 SEND_TIMEOUT_S = 1.0  # systemd reads at once; where it does not, no frame waits for it
+MQTT_PASSWORD = "mqtt-password"  # the credential that the unit loads
 FEEDS = 3  # in each WatchdogSec: one may come late
 
 

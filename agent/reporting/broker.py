@@ -23,14 +23,13 @@ from paho.mqtt.reasoncodes import ReasonCode
 from agent.config import MqttConfig
 from agent.errors import ConfigError
 from agent.reporting.topics import OFFLINE, ONLINE, Topics
-from agent.systemd import credential
+from agent.systemd import MQTT_PASSWORD, credential
 
 logger = logging.getLogger(__name__)
 
 MAX_QUEUED = 100  # messages that the broker has not acknowledged yet
 FIRST_DELAY_S = 0.25  # before the second attempt; doubles up to the longest
 LONGEST_DELAY_S = 30.0
-PASSWORD_CREDENTIAL = "mqtt-password"  # as the unit in systemd/ names it
 MAX_PASSWORD_BYTES = 65_535  # what MQTT can carry
 QOS = 1  # acknowledged: what was dropped can be counted
 
@@ -247,7 +246,7 @@ class Broker:
 
 
 def _password(mqtt: MqttConfig) -> str | None:
-    path = mqtt.password_file or credential(PASSWORD_CREDENTIAL)
+    path = mqtt.password_file or credential(MQTT_PASSWORD)
     if path is None:
         return None
     try:

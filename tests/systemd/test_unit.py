@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import BundleError, ConfigError
-from agent.reporting.broker import PASSWORD_CREDENTIAL
+from agent.systemd import MQTT_PASSWORD
 from tests.daemon import ROOT
 
 UNIT = ROOT / "systemd" / "lastlayer.service"
@@ -43,7 +43,7 @@ def test_what_will_not_get_better_is_not_tried_again() -> None:
 
 
 def test_the_password_is_the_credential_that_the_daemon_looks_for() -> None:
-    assert settings("LoadCredential") == [f"{PASSWORD_CREDENTIAL}:/etc/lastlayer/mqtt-password"]
+    assert settings("LoadCredential") == [f"{MQTT_PASSWORD}:/etc/lastlayer/mqtt-password"]
 
 
 def test_the_users_are_those_of_the_unit(tmp_path: Path) -> None:
