@@ -11,7 +11,7 @@ ARCH ?= $(shell dpkg --print-architecture)
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
 
 install: $(VENV)/.demo  ## make .venv with Lastlayer and what the demo needs
 
