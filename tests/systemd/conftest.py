@@ -1,5 +1,6 @@
 """One container and one build of the package for all tests of a module."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,9 +15,9 @@ from tests.systemd.container import CannotBootError, Container, Unit
 def package(architecture: str, folder: Path, version: str | None = None) -> Path:
     """The Debian package of these sources; the wheels stay in build/wheels for the next time."""
     words = [architecture, "--out", str(folder), *(["--version", version] if version else [])]
-    ended = subprocess.run(
-        [sys.executable, ROOT / "debian" / "build.py", *words], check=True, capture_output=True, text=True
-    )
+    command = [sys.executable, str(ROOT / "debian" / "build.py"), *words]
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": "1700000000"}  # whatever is committed meanwhile
+    ended = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     return Path(ended.stdout.strip())
 
 
