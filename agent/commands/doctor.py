@@ -80,7 +80,7 @@ def _service(arguments: argparse.Namespace, path: Path | None) -> list[Check]:
     try:
         own = generations.current(root) / "backbone"
     except StateError as error:
-        return [Check("state", "fail", str(error), "lastlayer models list shows what there is")]
+        return [Check("state", "fail", str(error), "`lastlayer models` shows what there is")]
     return [
         Check("config", "ok", str(path) if path is not None else "the defaults, for want of a file"),
         flash(root),

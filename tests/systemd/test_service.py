@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.daemon import ROOT
 from tests.systemd.container import PATIENCE_S, Container, Unit
 from tests.waiting import until
 
@@ -171,6 +172,21 @@ def test_a_retraining_runs_within_the_hardening(service: Unit, container: Contai
     ended = ask(container, "/v1/retrain")
     assert ended["state"] == "done", f"{ended}\n{service.journal}"
     assert "Operation not permitted" not in service.journal
+
+
+def test_another_backbone_comes_into_use_without_the_service_ending(service: Unit, container: Container) -> None:
+    def backbone() -> object:  # None while it begins anew
+        return (ask(container, "/v1/status", expect=None) or {}).get("backbone")
+
+    before = service.pid
+    network = (ROOT / "tests/vision/networks/mean_float32.tflite").read_bytes()
+    (container.root / "srv/mean.tflite").write_bytes(network)
+    container.run("lastlayer", "models", "import", "/srv/mean.tflite", "--use", user="lastlayer")
+    until(lambda: backbone() == "mean", PATIENCE_S, 0.2)
+    assert (service.pid, service.state) == (before, "active")
+    container.run("lastlayer", "models", "rollback", user="lastlayer")
+    until(lambda: backbone() not in (None, "mean"), PATIENCE_S, 0.2)
+    assert (service.pid, service.state) == (before, "active")
 
 
 def test_the_doctor_finds_nothing_that_fails(service: Unit, container: Container) -> None:
