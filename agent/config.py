@@ -45,6 +45,12 @@ def _camera(name: str) -> str | None:
     return None if len(name.encode()) <= 200 else "may take 200 bytes"  # as records.checked_label has it
 
 
+def _topic(prefix: str) -> str | None:
+    if re.search(r"[+#]|^\$|^/|/$", prefix):
+        return f"is a topic without + and #, and without / at its ends, unlike {prefix!r:.60}"
+    return None
+
+
 def _host_name(host: str) -> str | None:
     try:
         ipaddress.ip_address(host)
@@ -147,13 +153,32 @@ class MqttConfig:
         Path | None,
         Rule("A file with that user's password.", null="in the service /etc/lastlayer/mqtt-password, else none"),
     ] = None
+    tls: Annotated[
+        bool, Rule("Whether the connection is encrypted and the broker has to prove who it is; its port is then 8883.")
+    ] = False
+    ca_file: Annotated[
+        Path | None, Rule("The certificates that the broker's is checked against.", null="those of the system")
+    ] = None
+    certificate_file: Annotated[
+        Path | None, Rule("A certificate by which the broker knows this board.", null="none")
+    ] = None
+    key_file: Annotated[Path | None, Rule("The key of that certificate.", null="it is in the same file")] = None
     keepalive_s: Annotated[
         int, Rule("Seconds of silence after which board and broker check on each other.", 1, 65_535)
     ] = 30
+    discovery: Annotated[bool, Rule("Whether Home Assistant is told which entities there are.")] = True
+    discovery_prefix: Annotated[str, Rule("Below which topic Home Assistant listens for that.", check=_topic)] = (
+        "homeassistant"
+    )
 
     def __post_init__(self) -> None:
         if self.password_file is not None and self.username is None:
             raise RefusalError("mqtt.password_file", "a password needs a user: set mqtt.username too")
+        for name in ("ca_file", "certificate_file", "key_file"):
+            if getattr(self, name) is not None and not self.tls:
+                raise RefusalError(f"mqtt.{name}", "is for an encrypted connection: set mqtt.tls: true too")
+        if self.key_file is not None and self.certificate_file is None:
+            raise RefusalError("mqtt.key_file", "a key needs its certificate: set mqtt.certificate_file too")
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +253,27 @@ class RetrainConfig:
 @dataclass(frozen=True, slots=True)
 class ReportConfig:
     window_s: Annotated[float, Rule("Seconds over which timings are summed up before a report.", 0.1, 86_400)] = 10.0
+    spool_bytes: Annotated[
+        int,
+        Rule(
+            "The most that reports may take on flash while the broker is away; beyond it the oldest go. 0: none wait.",
+            0,
+            1_073_741_824,
+        ),
+    ] = 16_777_216
+    spool_hours: Annotated[float, Rule("Hours after which a report is not worth sending any more.", 0.01, 87_600)] = (
+        168.0
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DebounceConfig:
+    agree: Annotated[int, Rule("How many of a camera's last frames must agree before its state changes.", 1, 1000)] = 3
+    of: Annotated[int, Rule("How many of its last frames are looked at for that.", 1, 1000)] = 5
+
+    def __post_init__(self) -> None:
+        if self.agree > self.of:
+            raise RefusalError("debounce.agree", f"{self.agree} frames cannot agree of {self.of}; set debounce.of too")
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +299,7 @@ class Config:
     cache: CacheConfig = field(default_factory=CacheConfig)
     retrain: RetrainConfig = field(default_factory=RetrainConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
+    debounce: DebounceConfig = field(default_factory=DebounceConfig)
 
 
 def load_config(path: Path | None) -> Config:

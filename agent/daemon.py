@@ -16,6 +16,7 @@ from agent.errors import BundleError
 from agent.ingress.folder import WatchedFolder
 from agent.ingress.http import Api
 from agent.ingress.inbox import Inbox
+from agent.ingress.mqtt import MqttSource
 from agent.ingress.opening import http_server
 from agent.ingress.server import Server
 from agent.learning.cache import Cache
@@ -24,8 +25,11 @@ from agent.learning.labelling import Labelling, RecentFrames
 from agent.learning.pausing import Conditions, Limits
 from agent.learning.retraining import Retraining
 from agent.reporting.announcer import Announcer
-from agent.reporting.broker import Broker
+from agent.reporting.broker import MAX_MESSAGE_BYTES, Broker
+from agent.reporting.debounce import Agreement, CameraStates
 from agent.reporting.feed import Feed
+from agent.reporting.host import Host
+from agent.reporting.outbox import open_outbox
 from agent.reporting.timing import Timings
 from agent.service import Service
 from agent.service.exchange import Exchange
@@ -59,6 +63,7 @@ class Daemon:
     events: Feed
     server: Server
     watchdog: Watchdog
+    host: Host
     window_s: float
 
     def watch(self, stop: threading.Event) -> None:
@@ -80,7 +85,10 @@ class Daemon:
                 return
 
     def report(self) -> None:
-        self.service.announcer.timings(self.service.timings.reports())
+        announcer = self.service.announcer
+        announcer.timings(self.service.timings.reports())
+        announcer.host(self.host.figures())
+        announcer.counters(self.service.counters())
 
 
 @contextmanager
@@ -109,23 +117,28 @@ def running(
         timings = Timings(node=config.mqtt.node, runtime=FAMILY)
         classifier = Classifier(state.backbone(threads=config.threads), timings, max_pixels=config.frames.max_pixels)
         cache = stack.enter_context(state.cache(classifier.backbone, config.cache))
-        broker = Broker(config.mqtt) if config.mqtt.host is not None else None
+        broker = _broker(config, root)
         retraining = Retraining(state.folder, retrain_options(config.retrain))
         events = Feed()
-        announcer = Announcer(broker, [events.tell])
+        announcer = _announcer(config, broker, events)
         service = _service(config, root, state, cache, classifier, retraining, timings, announcer, events)
         server = http_server(config.http, Api(service, events), config.frames.max_bytes)
         stack.callback(server.close)
         notifier = notifier or Notifier()
         watchdog = Watchdog(notifier, service.trouble, service.summary)
-        daemon = Daemon(service, events, server, watchdog, config.report.window_s)
+        daemon = Daemon(service, events, server, watchdog, Host(state.folder), config.report.window_s)
 
         service.heads.follow_store()
         if (trouble := service.trouble()) is not None:
             raise BundleError(f"no frame can be classified: {trouble}")
         if broker is not None:
+            source = MqttSource(
+                service, broker, max_bytes=config.frames.max_bytes, discovery_prefix=_discovery_prefix(config)
+            )
+            service.announcer.discover()
             started(broker)
             stack.callback(daemon.report)  # what the last window held
+            started(source)
         stack.callback(retraining.stop, STOP_S)
         stack.callback(service.exchange.stop)
         started(Upkeep(cache))
@@ -138,6 +151,24 @@ def running(
         notifier.ready(f"listening on {' and '.join(server.addresses)}")
         yield daemon
         log.info("stopping")
+
+
+def _broker(config: Config, root: Path) -> Broker | None:
+    if config.mqtt.host is None:
+        return None
+    report, outbox = config.report, None
+    if report.spool_bytes:
+        outbox = open_outbox(root / "reports", report.spool_bytes, report.spool_hours * 3600)
+    return Broker(config.mqtt, outbox, max_message_bytes=config.frames.max_bytes + MAX_MESSAGE_BYTES)
+
+
+def _announcer(config: Config, broker: Broker | None, events: Feed) -> Announcer:
+    cameras = CameraStates(Agreement(config.debounce.agree, config.debounce.of))
+    return Announcer(broker, [events.tell], cameras=cameras, discovery_prefix=_discovery_prefix(config))
+
+
+def _discovery_prefix(config: Config) -> str | None:
+    return config.mqtt.discovery_prefix if config.mqtt.discovery else None
 
 
 def _service(

@@ -1,6 +1,7 @@
 """Writing to flash so that a power cut leaves the old or the new, never half of it."""
 
 import os
+import zlib
 from pathlib import Path
 
 
@@ -26,3 +27,14 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def checked_line(content: bytes) -> bytes:
+    """crc32 of the content in 8 hex digits, a blank, the content, which holds no line feed, and a line feed."""
+    return b"%08x %s\n" % (zlib.crc32(content), content)
+
+
+def checked_content(line: bytes) -> bytes | None:
+    """What checked_line was given, from a line without its line feed; None if the line is damaged."""
+    checksum, _, content = line.partition(b" ")
+    return content if checksum == b"%08x" % zlib.crc32(content) else None

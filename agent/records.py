@@ -45,6 +45,7 @@ class Frame:
     received_ms: int  # wall clock, unix ms
     payload: bytes  # as received: JPEG or PNG
     camera: str = ""
+    ref: str = ""  # what its sender calls it
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +65,13 @@ class Result:
     predictions: tuple[Prediction, ...]  # best first
     unknown: bool  # nothing can be said: there is no head yet
     timings_ms: dict[str, float] = field(default_factory=dict)
+    ref: str = ""  # what the sender calls the frame, if it said so
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "frame_id": self.frame_id,
             "camera": self.camera,
+            **({"ref": self.ref} if self.ref else {}),
             "received_ms": self.received_ms,
             "head": self.head,
             "predictions": [{"label": p.label, "probability": round(p.probability, 6)} for p in self.predictions],

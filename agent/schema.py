@@ -170,7 +170,7 @@ def _section(schema: type[_SchemaT], node: yaml.Node | None, path: str, source: 
     try:
         return schema(**values)
     except RefusalError as refusal:
-        line = lines[refusal.key.rpartition(".")[2]]
+        line = lines.get(refusal.key.rpartition(".")[2], _line(node.start_mark))
         raise ConfigError(f"{source}:{line}: {refusal}") from None
 
 

@@ -1,4 +1,4 @@
-"""What the board says of itself, to whoever listens: results, heads, retrainings, timings."""
+"""What the board says of itself, to whoever listens: results, cameras' states, heads, retrainings, timings, health."""
 
 import threading
 import time
@@ -8,6 +8,8 @@ from typing import Any
 
 from agent.records import Result
 from agent.reporting.broker import Broker
+from agent.reporting.debounce import Agreement, CameraStates
+from agent.reporting.discovery import discovery_payload, discovery_topic
 from agent.reporting.timing import TimingReport
 from agent.reporting.topics import result_payload
 
@@ -15,38 +17,89 @@ Outlet = Callable[[str, Mapping[str, Any]], None]  # ("head", what is said of it
 
 
 class Announcer:
-    """Publishes through a broker, where one is configured. Never blocks, never raises. Thread-safe.
+    """Publishes through a broker, where one is configured. Never waits, never raises. Thread-safe.
 
     `seq` counts from 1 for each topic, so that a listener sees what it missed. Heads and retrainings are told
-    to each of `outlets` as well.
+    to each of `outlets` as well. With a `discovery_prefix` Home Assistant is told below it which entities there are.
     """
 
-    def __init__(self, broker: Broker | None, outlets: Sequence[Outlet] = ()) -> None:
+    def __init__(
+        self,
+        broker: Broker | None,
+        outlets: Sequence[Outlet] = (),
+        *,
+        cameras: CameraStates | None = None,
+        discovery_prefix: str | None = None,
+    ) -> None:
         self._broker = broker
         self._outlets = outlets
+        self._cameras = cameras or CameraStates(Agreement())
+        self._discovery_prefix = discovery_prefix
+        self._phases: dict[str, None] = {}  # in the order in which they came
         self._seq: Counter[str] = Counter()
-        self._lock = threading.Lock()
+        self._refused = 0
+        self._lock = threading.RLock()
 
     def result(self, result: Result) -> None:
-        if self._broker is not None:
-            topic = self._broker.topics.result
-            self._broker.publish(topic, result_payload(result, self._next(topic)))
+        """And the state of its camera, if that has changed."""
+        if self._broker is None:
+            return
+        self._broker.report("result", result_payload(result))
+        with self._lock:
+            known = len(self._cameras.cameras)
+            state = self._cameras.see(result)
+            if state is not None:
+                agreement = self._cameras.agreement(result.camera)
+                said = {"camera": result.camera, "state": state, "agree": agreement.agree, "of": agreement.of}
+                self._say_state(self._broker.topics.camera_state(result.camera), {**said, "frame_id": result.frame_id})
+            if len(self._cameras.cameras) != known:
+                self.discover()
 
     def head(self, report: Mapping[str, Any]) -> None:
         """The head in service; retained."""
         self._tell("head", report)
         if self._broker is not None:
-            self._publish(self._broker.topics.head, report, retain=True)
+            self._say_state(self._broker.topics.head, report)
 
     def retrain(self, report: Mapping[str, Any]) -> None:
         self._tell("retrain", report)
-        if self._broker is not None:
-            self._publish(self._broker.topics.retrain, report)
+        self._report("retrain", report)
 
     def timings(self, reports: Iterable[TimingReport]) -> None:
+        if self._broker is None:
+            return
+        new = False
+        for report in reports:
+            new = new or report.phase not in self._phases
+            self._phases[report.phase] = None
+            payload = report.as_dict()
+            del payload["seq"]  # that of this process; the broker's goes on after a restart
+            self._broker.report(f"timing/{report.phase}", payload)
+        if new:
+            self.discover()
+
+    def host(self, figures: Mapping[str, Any]) -> None:
+        """How the board is."""
+        self._report("host", figures)
+
+    def counters(self, counts: Mapping[str, int]) -> None:
+        """What was counted since the start; what became of reports and commands is added."""
         if self._broker is not None:
-            for report in reports:
-                self._broker.publish(self._broker.topics.timing(report.phase), report.as_dict())
+            ours = {"reports_dropped": self._broker.dropped, "reports_waiting": self._broker.waiting}
+            self._report("counters", {**counts, **ours, "refused": self._refused})
+
+    def discover(self) -> None:
+        """Tell Home Assistant, if it is configured, which entities there are; retained."""
+        if self._broker is not None and self._discovery_prefix is not None:
+            with self._lock:
+                payload = discovery_payload(self._broker.topics, self._cameras.cameras, self._phases)
+                topic = discovery_topic(self._discovery_prefix, self._broker.topics.node)
+                self._broker.publish(topic, payload, retain=True)
+
+    def count_refused(self) -> None:
+        """A message that somebody sent us was refused."""
+        with self._lock:
+            self._refused += 1
 
     def status(self) -> dict[str, Any] | None:
         """How the connection to the broker is; None where none is configured."""
@@ -55,6 +108,8 @@ class Announcer:
         return {
             "connected": self._broker.connected,
             "dropped": self._broker.dropped,
+            "waiting": self._broker.waiting,
+            "refused": self._refused,
             "last_error": self._broker.last_error,
         }
 
@@ -62,12 +117,17 @@ class Announcer:
         for outlet in self._outlets:
             outlet(event, payload)
 
-    def _publish(self, topic: str, payload: Mapping[str, Any], *, retain: bool = False) -> None:
-        assert self._broker is not None
-        stamped = {**payload, "ts": int(time.time() * 1000), "seq": self._next(topic)}
-        self._broker.publish(topic, stamped, retain=retain)
+    def _report(self, name: str, payload: Mapping[str, Any]) -> None:
+        if self._broker is not None:
+            self._broker.report(name, {**payload, "ts": now_ms()})
 
-    def _next(self, topic: str) -> int:
-        with self._lock:
+    def _say_state(self, topic: str, payload: Mapping[str, Any]) -> None:
+        assert self._broker is not None
+        with self._lock:  # so that the later number is the one that stays
             self._seq[topic] += 1
-            return self._seq[topic]
+            self._broker.publish(topic, {**payload, "ts": now_ms(), "seq": self._seq[topic]}, retain=True)
+
+
+def now_ms() -> int:
+    """The wall clock, unix ms."""
+    return int(time.time() * 1000)

@@ -1,14 +1,12 @@
 """One login to the broker, as the daemon would do it, to see whether it can."""
 
 import time
-
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
-from paho.mqtt.reasoncodes import ReasonCode
+from dataclasses import replace
 
 from agent.config import MqttConfig
 from agent.errors import ServiceError
-from agent.reporting.broker import _password
+from agent.reporting.endpoint import Endpoint
+from agent.reporting.session import Session
 
 
 def try_login(mqtt: MqttConfig, timeout_s: float) -> None:
@@ -16,24 +14,22 @@ def try_login(mqtt: MqttConfig, timeout_s: float) -> None:
 
     Raises ServiceError where the broker cannot be reached or refuses the login, ConfigError as Broker does.
     """
-    where = f"the MQTT broker {mqtt.host}:{mqtt.port}"
-    answers: list[ReasonCode] = []
-    client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv311, reconnect_on_failure=False)
-    client.connect_timeout = timeout_s
-    if mqtt.username is not None:
-        client.username_pw_set(mqtt.username, _password(mqtt))
-    client.on_connect = lambda _c, _u, _f, reason, _p: answers.append(reason)
+    endpoint = Endpoint.of(mqtt)
+    where = f"the MQTT broker {endpoint}"
+    other = replace(endpoint, node=f"{endpoint.node}-doctor")
+    session = Session(other, (), lambda: None, lambda message: None, v5=False, max_message_bytes=0)
     deadline = time.monotonic() + timeout_s
     try:
-        client.connect(mqtt.host or "", mqtt.port)
-        while not answers and time.monotonic() < deadline:
-            if client.loop(timeout=0.1) != MQTTErrorCode.MQTT_ERR_SUCCESS and not answers:
-                raise ServiceError(f"{where} closed the connection: is it a broker?")
+        session.connect()
+        while not (session.opened or session.refusal) and time.monotonic() < deadline:
+            if not session.turn() and not session.refusal:
+                raise ServiceError(f"{where} {session.end}: is it a broker?")
     except OSError as error:
         raise ServiceError(f"{where} cannot be reached: {error.strerror or error}") from error
     finally:
-        client.disconnect()
-    if not answers:
+        session.disconnect()
+        session.close()
+    if session.refusal:
+        raise ServiceError(f"{where} {session.refusal}")
+    if not session.opened:
         raise ServiceError(f"{where} accepts the connection and does not answer within {timeout_s:g} s")
-    if answers[0].is_failure:
-        raise ServiceError(f"{where} refuses the login: {answers[0]}")

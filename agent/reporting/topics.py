@@ -4,13 +4,17 @@ Everything is below lastlayer/<node>/. Payloads are JSON objects that stand alon
 time of the message is in ts (unix ms), its number in seq.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 from agent.records import Result
 
 ONLINE = "online"
 OFFLINE = "offline"
+
+_NO_LEVEL = re.compile(r"[%/+#\0]")  # what may not stand in one level of a topic, and what escapes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,30 +26,77 @@ class Topics:
     @property
     def availability(self) -> str:
         """Retained: ONLINE or OFFLINE, the latter also as last will."""
-        return self._below("availability")
+        return self.below("availability")
 
     @property
     def result(self) -> str:
-        return self._below("result")
+        return self.below("result")
 
     @property
     def head(self) -> str:
         """Retained: the head in service."""
-        return self._below("head")
+        return self.below("head")
 
     @property
     def retrain(self) -> str:
         """The progress of retraining."""
-        return self._below("retrain")
+        return self.below("retrain")
+
+    @property
+    def host(self) -> str:
+        """What the board feels: heat, memory, the processor's load."""
+        return self.below("host")
+
+    @property
+    def counters(self) -> str:
+        """What the daemon counted since its start."""
+        return self.below("counters")
+
+    @property
+    def answer(self) -> str:
+        """What became of a command that was not told where to send its answer."""
+        return self.below("answer")
+
+    @property
+    def label(self) -> str:
+        """In: what a frame shows."""
+        return self.below("label")
 
     def timing(self, phase: str) -> str:
-        return self._below(f"timing/{phase}")
+        return self.below(f"timing/{phase}")
 
-    def _below(self, name: str) -> str:
+    def camera_state(self, camera: str) -> str:
+        """Retained: what a camera has been seeing for some frames."""
+        return self.below(f"camera/{as_level(camera)}/state")
+
+    def command(self, name: str) -> str:
+        """In: something to do; `+` as name stands for all of them."""
+        return self.below(f"command/{name}")
+
+    def frame(self, below: str = "") -> str:
+        """In: pictures; `#` as below stands for those of all cameras."""
+        return self.below(f"frame/{below}" if below else "frame")
+
+    def below(self, name: str) -> str:
         return f"lastlayer/{self.node}/{name}"
 
 
-def result_payload(result: Result, seq: int) -> dict[str, Any]:
+def is_topic(text: str) -> bool:
+    """Whether something can be published there."""
+    return bool(text) and not set(text) & set("+#\0") and len(text.encode(errors="replace")) <= 65_535
+
+
+def as_level(text: str) -> str:
+    """A text as one level of a topic: / + # and % are written as %2F %2B %23 and %25."""
+    return _NO_LEVEL.sub(lambda match: f"%{ord(match[0]):02X}", text)
+
+
+def from_level(level: str) -> str:
+    """The inverse of as_level; it takes any other percent-encoding too."""
+    return unquote(level)
+
+
+def result_payload(result: Result) -> dict[str, Any]:
     """A result as over HTTP, with the best prediction flat beside it, for dashboards that know no lists.
 
     label and probability are null where nothing was predicted.
@@ -56,5 +107,4 @@ def result_payload(result: Result, seq: int) -> dict[str, Any]:
         "label": best.label if best else None,
         "probability": best.probability if best else None,
         "ts": result.received_ms,
-        "seq": seq,
     }

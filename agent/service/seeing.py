@@ -57,18 +57,20 @@ class Seeing:
         source: Source,
         *,
         camera: str = "",
+        ref: str = "",
         top: int = TOP,
         received_ms: int | None = None,
         wait_s: float | None = None,
     ) -> Result:
         """Say what a picture shows. It waits for room in the inbox, at most `wait_s` seconds if they are given.
 
-        `received_ms` (unix ms) is when it came, if that was not just now.
-        Raises ImageError for what is no good picture, LabelError for a camera's name that is none, and BusyError where
-        there was no room in time.
+        `received_ms` (unix ms) is when it came, if that was not just now; `ref` is what its sender calls it.
+        Raises ImageError for what is no good picture, LabelError for a camera's name or a `ref` that is none, and
+        BusyError where there was no room in time.
         """
         camera = checked_label(camera, "camera name") if camera else ""
-        frame = Frame(secrets.token_hex(8), received_ms or int(time.time() * 1000), payload, camera)
+        ref = checked_label(ref, "frame's name") if ref else ""
+        frame = Frame(secrets.token_hex(8), received_ms or int(time.time() * 1000), payload, camera, ref)
         try:
             self._check_size(payload)
             with self.inbox.room(source, wait_s):

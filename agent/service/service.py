@@ -33,6 +33,7 @@ class Service:
         source: Source,
         *,
         camera: str = "",
+        ref: str = "",
         label: str | None = None,
         top: int = TOP,
         received_ms: int | None = None,
@@ -43,7 +44,9 @@ class Service:
         Raises what Seeing.classify raises, LabelError, and StateError where a label cannot be written to flash.
         """
         label = checked_label(label) if label is not None else None
-        result = self.seeing.classify(payload, source, camera=camera, top=top, received_ms=received_ms, wait_s=wait_s)
+        result = self.seeing.classify(
+            payload, source, camera=camera, ref=ref, top=top, received_ms=received_ms, wait_s=wait_s
+        )
         if label is not None:
             self.teaching.label(result.frame_id, label)
         return result
@@ -60,6 +63,11 @@ class Service:
         """One line of it for a person."""
         head = f"head {self.heads.in_service}" if self.heads.in_service else "no head yet"
         return f"{head}, {self.teaching.status()['examples']} examples, {self.seeing.total()} frames since the start"
+
+    def counters(self) -> dict[str, int]:
+        """What was counted since the start, and how many examples there are."""
+        sums = {name: count for name, count in self.seeing.status().items() if isinstance(count, int)}
+        return {**sums, "examples": sum(self.teaching.label_counts().values())}
 
     def status(self) -> dict[str, Any]:
         return {

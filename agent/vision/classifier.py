@@ -88,7 +88,9 @@ class Classifier:
         with watch.phase("result_processing"):
             best = predictions(probabilities, head.labels, top) if head and probabilities is not None else ()
         self._timings.record(watch)
-        result = Result(frame.frame_id, frame.camera, frame.received_ms, version, best, head is None, watch.ms)
+        result = Result(
+            frame.frame_id, frame.camera, frame.received_ms, version, best, head is None, watch.ms, frame.ref
+        )
         return Seen(frame, result, bottleneck, thumbnail(image))
 
     def _decoded(self, payload: bytes, watch: Stopwatch) -> NDArray[np.uint8]:

@@ -139,4 +139,4 @@ def test_the_login_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert broker(mqtt).outcome == "ok"
         (tmp_path / "mqtt-password").write_text("guessed\n")
         refused = broker(mqtt)
-        assert (refused.outcome, "refuses the login" in refused.found) == ("fail", True)
+        assert (refused.outcome, "refused the connection" in refused.found) == ("fail", True)

@@ -19,7 +19,8 @@ import pytest
 import agent
 from agent.config import MqttConfig
 from agent.errors import ConfigError
-from agent.reporting.broker import MAX_QUEUED, Broker
+from agent.reporting.broker import Broker
+from agent.reporting.session import MAX_QUEUED
 from agent.reporting.timing import Timings
 from tests.mosquitto import PATIENCE_S, Listener, Mosquitto, installed, retained
 

@@ -24,15 +24,15 @@ def test_every_topic_is_below_the_node() -> None:
 
 
 def test_a_result_is_the_http_one_with_the_best_prediction_flat_beside_it() -> None:
-    payload = json.loads(json.dumps(result_payload(SEEN, seq=7)))
+    payload = json.loads(json.dumps(result_payload(SEEN)))
     http = json.loads(json.dumps(SEEN.as_dict()))
-    assert {**http, "label": "cat", "probability": 1.0, "ts": SEEN.received_ms, "seq": 7} == payload
+    assert {**http, "label": "cat", "probability": 1.0, "ts": SEEN.received_ms} == payload
     assert type(payload["probability"]) is float
 
 
 def test_a_result_without_predictions_has_no_label() -> None:
     nothing = Result("00ff00ff00ff00ff", "", 1, None, (), True)
-    payload = result_payload(nothing, seq=1)
+    payload = result_payload(nothing)
     assert payload["label"] is None
     assert payload["probability"] is None
     assert payload["unknown"] is True

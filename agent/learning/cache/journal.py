@@ -10,12 +10,11 @@ elsewhere is an error of the medium and is reported.
 import errno
 import json
 import os
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from agent.files import sync_folder, write_atomically
+from agent.files import checked_content, checked_line, sync_folder, write_atomically
 
 ROOM_BYTES = 16 << 10  # zeros written ahead: a line in them costs one page, a file that grows six
 
@@ -94,13 +93,12 @@ def read(path: Path) -> tuple[list[Entry], list[int], int, int]:
 
 
 def _line(entry: Entry) -> bytes:
-    text = json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode()
-    return b"%08x %s\n" % (zlib.crc32(text), text)
+    return checked_line(json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode())
 
 
 def _entry(line: bytes) -> Entry | None:
-    checksum, _, text = line.partition(b" ")
-    if checksum != b"%08x" % zlib.crc32(text):
+    text = checked_content(line)
+    if text is None:
         return None
     entry: Entry = json.loads(text)
     return entry

@@ -1,0 +1,118 @@
+"""What can be asked of the service by name, with a JSON object, and what is answered."""
+
+import json
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from agent.errors import LastlayerError
+from agent.records import MAX_LABEL_BYTES
+from agent.service import Service
+
+log = logging.getLogger(__name__)
+
+MAX_BYTES = 4096  # of a command
+REMEMBERED = 100  # answers, for commands that come twice
+
+Answer = dict[str, Any]
+
+
+class _RefusedError(ValueError):
+    """A command that is not of the form that it should have."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    run: Callable[[dict[str, Any]], dict[str, Any]]
+    required: frozenset[str] = frozenset()
+    optional: frozenset[str] = frozenset()
+
+
+class Commands:
+    """For one thread. A command with an `id` is obeyed once: when it comes again it is answered as the first time."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._answers: OrderedDict[tuple[str, str | int], Answer] = OrderedDict()
+        self._commands = {
+            "label": _Command(self._label, frozenset({"frame_id", "label"})),
+            "retrain": _Command(lambda asked: {"retrain": service.teaching.retrain()["state"]}),
+            "cancel": _Command(lambda asked: {"retrain": service.teaching.cancel()["state"]}),
+            "rollback": _Command(lambda asked: {"head": service.heads.rollback()}),
+            "activate": _Command(self._activate, frozenset({"version"}), frozenset({"force"})),
+        }
+
+    def __call__(self, name: str, payload: bytes) -> Answer:
+        """Obey, or say what is wrong: {"command", "ok", …, "error", "id"}. Never raises."""
+        answer: Answer = {"command": name[:MAX_LABEL_BYTES], "ok": False}
+        try:
+            asked = _parsed(payload)
+            key = asked.pop("id", None)
+            if _is_id(key):
+                answer["id"] = key
+                if (name, key) in self._answers:
+                    return self._answers[name, key]
+            elif key is not None:
+                raise _RefusedError(f"an id is a text of {MAX_LABEL_BYTES} characters at most, or a whole number")
+            answer = {**answer, "ok": True, **self._obeyed(name, asked)}
+            if key is not None:
+                self._remember(name, key, answer)
+        except (_RefusedError, LastlayerError) as error:
+            answer["error"] = str(error)
+        except Exception:
+            log.exception("the command %.40r failed", name)
+            answer["error"] = "an error of the service; its log says which"
+        return answer
+
+    def _obeyed(self, name: str, asked: dict[str, Any]) -> dict[str, Any]:
+        command = self._commands.get(name)
+        if command is None:
+            raise _RefusedError(f"there is no command {name[:40]!r}; there are {', '.join(self._commands)}")
+        missing = command.required - asked.keys()
+        unknown = asked.keys() - command.required - command.optional
+        if missing or unknown:
+            takes = ", ".join(sorted(command.required | command.optional | {"id"}))
+            wrong = f"lacks {', '.join(sorted(missing))}" if missing else f"does not know {min(unknown)[:40]!r}"
+            raise _RefusedError(f"{name} {wrong}; it takes {takes}")
+        return command.run(asked)
+
+    def _label(self, asked: dict[str, Any]) -> dict[str, Any]:
+        frame_id = asked["frame_id"]
+        if not isinstance(frame_id, str):
+            raise _RefusedError("frame_id must be text: the one that came with the result")
+        return {"frame_id": frame_id[:MAX_LABEL_BYTES], "label": self._service.teaching.label(frame_id, asked["label"])}
+
+    def _activate(self, asked: dict[str, Any]) -> dict[str, Any]:
+        version, force = asked["version"], asked.get("force", False)
+        if type(version) is int:
+            version = str(version) if 0 <= version < 1_000_000_000 else ""
+        if not isinstance(version, str) or not 1 <= len(version) <= 9:
+            raise _RefusedError('version must be that of a head, such as "3"')
+        if not isinstance(force, bool):
+            raise _RefusedError("force must be true or false")
+        self._service.heads.activate(version, force=force)
+        return {"head": version}
+
+    def _remember(self, name: str, key: str | int, answer: Answer) -> None:
+        self._answers[name, key] = answer
+        if len(self._answers) > REMEMBERED:
+            self._answers.popitem(last=False)
+
+
+def _parsed(payload: bytes) -> dict[str, Any]:
+    """The JSON object of a command; no payload at all is an empty one."""
+    if len(payload) > MAX_BYTES:
+        raise _RefusedError(f"a command may take {MAX_BYTES} bytes, this one takes {len(payload)}")
+    try:
+        asked = json.loads(payload or b"{}")
+    except (ValueError, RecursionError):
+        raise _RefusedError("the payload is no JSON") from None
+    if not isinstance(asked, dict):
+        raise _RefusedError("the payload must be a JSON object: {…}")
+    return asked
+
+
+def _is_id(key: object) -> bool:
+    return (type(key) is int and abs(key) < 1 << 63) or (isinstance(key, str) and len(key) <= MAX_LABEL_BYTES)
