@@ -6,15 +6,18 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 PATH = os.pathsep.join(
     (os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin")
@@ -30,13 +33,14 @@ class Mosquitto:
     """A broker on 127.0.0.1; as a context manager it runs within the block.
 
     Keeps its port when it is stopped and started again. Anonymous, unless users maps
-    names to passwords. Persists nothing.
+    names to passwords; settings are further lines of its configuration. Persists nothing.
     """
 
     host = "127.0.0.1"
 
-    def __init__(self, folder: Path, users: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, users: Mapping[str, str] | None = None, settings: Sequence[str] = ()) -> None:
         self.port = 0  # known once it runs
+        self._settings = settings
         self._folder = folder
         self._users = users
         self._process: subprocess.Popen[str] | None = None
@@ -111,7 +115,7 @@ class Mosquitto:
             lines.append("allow_anonymous true")
         else:
             lines += ["allow_anonymous false", f"password_file {self._password_file(self._users)}"]
-        config.write_text("\n".join(lines) + "\n")
+        config.write_text("\n".join([*lines, *self._settings]) + "\n")
         self._lines.clear()
         command = [shutil.which("mosquitto", path=PATH) or "mosquitto", "-c", str(config)]
         self._process = subprocess.Popen(
@@ -159,14 +163,25 @@ class Listener:
     """A subscriber that remembers what it hears, in order: pairs of topic and payload.
 
     Payloads are decoded where they are JSON and text where not. Within its block it is
-    subscribed; it does not reconnect.
+    subscribed; it does not reconnect. It speaks MQTT 3.1.1 unless v5 is said.
     """
 
-    def __init__(self, broker: Mosquitto, topic: str = "lastlayer/#", login: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        broker: Mosquitto,
+        topic: str = "lastlayer/#",
+        login: tuple[str, str] | None = None,
+        *,
+        v5: bool = False,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.heard: list[tuple[str, Any]] = []
+        self.correlations: list[bytes | None] = []  # of what was heard, as MQTT 5 has them
         self._news = threading.Condition()
         self._subscribed = threading.Event()
-        self._client = paho.Client(CallbackAPIVersion.VERSION2)
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5 if v5 else paho.MQTTv311)
+        if tls is not None:
+            self._client.tls_set_context(tls)
         if login is not None:
             self._client.username_pw_set(*login)
         self._client.on_connect = lambda client, *_: client.subscribe(topic, qos=1)
@@ -202,12 +217,32 @@ class Listener:
                 raise AssertionError(f"{len(found())} of {count} on {topic}; heard {self.heard}")
             return found()
 
+    def publish(
+        self,
+        topic: str,
+        payload: bytes | str | Mapping[str, Any] = b"",
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        response_topic: str | None = None,
+        correlation: bytes | None = None,
+    ) -> None:
+        """Publish, as anyone could; returns when the broker has it."""
+        message = json.dumps(payload) if isinstance(payload, Mapping) else payload
+        properties = None
+        if response_topic is not None:
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.ResponseTopic = response_topic
+            properties.CorrelationData = correlation
+        self._client.publish(topic, message, qos, retain, properties).wait_for_publish(PATIENCE_S)
+
     def _on_message(self, client: paho.Client, userdata: object, message: paho.MQTTMessage) -> None:
-        payload: Any = message.payload.decode()
-        with contextlib.suppress(ValueError):
+        payload: Any = message.payload.decode(errors="replace")
+        with contextlib.suppress(ValueError, RecursionError):
             payload = json.loads(payload)
         with self._news:
             self.heard.append((message.topic, payload))
+            self.correlations.append(getattr(message.properties, "CorrelationData", None))
             self._news.notify_all()
 
 

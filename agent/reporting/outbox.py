@@ -52,8 +52,8 @@ class Outbox:
         self._complained = False
         self._closed = False
         self._synced = time.monotonic()
-        self._is_empty = not len(spool)
-        (sequence.reserve if self._is_empty else sequence.settle)()
+        self._goes_straight = False  # reports do, since there is a connection and the spool is empty
+        sequence.settle()
 
     @property
     def dropped(self) -> int:
@@ -84,14 +84,14 @@ class Outbox:
 
     def connected(self) -> None:
         """To be called when there is a connection, before `advance`."""
-        self._is_empty = not len(self._spool)
-        (self._sequence.reserve if self._is_empty else self._sequence.settle)()
+        self._goes_straight = not len(self._spool)
+        (self._sequence.reserve if self._goes_straight else self._sequence.settle)()
 
     def advance(self, send: Send) -> None:
         """Take leave of what was acknowledged, and send what comes next; to be called when acknowledgements came."""
         self._take_acknowledged()
-        if not len(self._spool) and not self._is_empty:
-            self._is_empty = True
+        if not len(self._spool) and not self._goes_straight:
+            self._goes_straight = True
             self._sequence.reserve()
         spooled = sum(sent.spooled for sent in self._under_way)
         while len(self._under_way) < MAX_FROM_SPOOL and (report := self._spool.at(spooled)) is not None:
@@ -135,8 +135,8 @@ class Outbox:
 
     def _keep_under_way(self) -> None:
         """From here on reports wait: those under way, which are older, come first."""
-        if self._is_empty:
-            self._is_empty = False
+        if self._goes_straight:
+            self._goes_straight = False
             self._sequence.settle()
         self._under_way = deque(sent for sent in self._under_way if not sent.receipt.is_published())
         for sent in self._under_way:

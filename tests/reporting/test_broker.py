@@ -20,7 +20,8 @@ import agent
 from agent.config import MqttConfig
 from agent.errors import ConfigError
 from agent.reporting.broker import Broker
-from agent.reporting.session import MAX_QUEUED
+from agent.reporting.outbox import Outbox, open_outbox
+from agent.reporting.session import MAX_QUEUED, Message
 from agent.reporting.timing import Timings
 from tests.mosquitto import PATIENCE_S, Listener, Mosquitto, installed, retained
 
@@ -28,9 +29,9 @@ AVAILABILITY = "lastlayer/porch/availability"
 
 
 @contextlib.contextmanager
-def started(mosquitto: Mosquitto, **changes: object) -> Iterator[Broker]:
+def started(mosquitto: Mosquitto, outbox: Outbox | None = None, **changes: object) -> Iterator[Broker]:
     mqtt = MqttConfig(host=mosquitto.host, port=mosquitto.port, node="porch")
-    broker = Broker(replace(mqtt, **changes))  # type: ignore[arg-type]
+    broker = Broker(replace(mqtt, **changes), outbox)  # type: ignore[arg-type]
     broker.start()
     try:
         yield broker
@@ -73,6 +74,13 @@ def server(answer: Callable[[socket.socket], None]) -> Iterator[int]:
 
 def mqtt_threads() -> list[str]:
     return [t.name for t in threading.enumerate() if t.name == "mqtt"]
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Outbox:
+    opened = open_outbox(tmp_path / "reports", 1 << 20, 3600.0)
+    assert opened is not None
+    return opened
 
 
 def test_it_is_online_while_it_runs_and_offline_after(mosquitto: Mosquitto) -> None:
@@ -182,6 +190,7 @@ CHILD = """
 import sys
 from agent.config import MqttConfig
 from agent.reporting.broker import Broker
+from agent.reporting.outbox import Outbox, open_outbox
 
 broker = Broker(MqttConfig(host=sys.argv[1], port=int(sys.argv[2]), node="porch"))
 broker.start()
@@ -391,3 +400,145 @@ def test_publishing_from_many_threads_loses_nothing(mosquitto: Mosquitto) -> Non
             mine = [payload["n"] for payload in heard if payload["sender"] == sender]
             assert mine == sorted(mine)
         assert len({json.dumps(payload) for payload in heard}) == 800 - broker.dropped
+
+
+def seqs(listener: Listener, count: int) -> list[int]:
+    return [payload["seq"] for payload in listener.wait_for("lastlayer/porch/result", count=count)]
+
+
+def test_reports_are_numbered_and_arrive(mosquitto: Mosquitto, outbox: Outbox) -> None:
+    with Listener(mosquitto) as listener, started(mosquitto, outbox) as broker:
+        assert broker.wait_connected(PATIENCE_S)
+        for _ in range(10):
+            assert broker.report("result", {"label": "cat"})
+        assert broker.report("timing/decode", {"mean_ms": 2.0})
+        assert seqs(listener, 10) == list(range(1, 11))
+        assert listener.wait_for("lastlayer/porch/timing/decode") == [{"mean_ms": 2.0, "seq": 1}]
+
+
+def test_reports_wait_for_the_broker_and_arrive_in_order(
+    mosquitto: Mosquitto, outbox: Outbox, warnings: "queue.Queue[str]"
+) -> None:
+    with started(mosquitto, outbox) as broker:
+        assert broker.wait_connected(PATIENCE_S)
+        assert broker.report("result", {"label": "cat"})
+        mosquitto.freeze()
+        for _ in range(150):  # some under way, some not
+            assert broker.report("result", {"label": "cat"})
+        mosquitto.kill()
+        assert warnings.get(timeout=PATIENCE_S)
+        for _ in range(150):
+            assert broker.report("result", {"label": "dog"})
+        assert broker.waiting >= 300
+        mosquitto.start()
+        with Listener(mosquitto) as listener:
+            assert broker.wait_connected(PATIENCE_S)
+            broker.report("result", {"label": "end"})
+            listener.wait_for("lastlayer/porch/result", lambda payload: payload["label"] == "end")
+            heard = seqs(listener, 1)
+            # The subscriber came a moment after the broker: what was said before, others may have heard.
+            assert heard == list(range(heard[0], 303))
+        assert broker.dropped == 0
+
+
+def test_reports_of_a_process_before_are_sent_by_the_next(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    mosquitto.stop()
+    for first in (1, 51):
+        outbox = open_outbox(tmp_path / "reports", 1 << 20, 3600.0)
+        with started(mosquitto, outbox) as broker:
+            for n in range(first, first + 50):
+                assert broker.report("result", {"n": n})
+        assert not broker.report("result", {"n": 0}), "it has been stopped"
+    mosquitto.start()
+    with Listener(mosquitto) as listener, started(mosquitto, open_outbox(tmp_path / "reports", 1 << 20, 3600.0)):
+        heard = listener.wait_for("lastlayer/porch/result", count=100)
+        assert [(payload["seq"], payload["n"]) for payload in heard] == [(n, n) for n in range(1, 101)]
+
+
+def test_without_an_outbox_reports_are_numbered_and_lost_while_the_broker_is_away(mosquitto: Mosquitto) -> None:
+    mosquitto.stop()
+    with started(mosquitto) as broker:
+        assert not broker.report("result", {})
+        assert (broker.dropped, broker.waiting) == (1, 0)
+
+
+@pytest.mark.parametrize("payload", [{"x": float("nan")}, {"x": object()}])
+def test_a_report_that_is_no_json_is_dropped_and_does_not_raise(
+    payload: dict[str, object], mosquitto: Mosquitto, outbox: Outbox
+) -> None:
+    with started(mosquitto, outbox) as broker:
+        assert not broker.report("result", payload)
+        assert broker.dropped == 1
+
+
+def test_it_speaks_mqtt_5_to_a_broker_that_does(mosquitto: Mosquitto) -> None:
+    with started(mosquitto) as broker:
+        assert broker.wait_connected(PATIENCE_S)
+        assert mosquitto.wait_for_log("as lastlayer-porch (p5,")
+
+
+CONNACK_3 = b"\x20\x02\x00"
+
+
+@pytest.mark.parametrize("refusal", [CONNACK_3 + b"\x01", b"\x20\x03\x00\x84\x00", b""])
+def test_it_speaks_3_1_1_to_a_broker_that_knows_no_better(refusal: bytes, warnings: "queue.Queue[str]") -> None:
+    greetings: queue.Queue[int] = queue.Queue()
+
+    def talk(connection: socket.socket) -> None:
+        version = connection.recv(1000)[8]  # after the fixed header (2) and the name (6)
+        greetings.put(version)
+        connection.sendall(CONNACK_3 + b"\x00" if version == 4 else refusal)
+        while version == 4 and connection.recv(1000):
+            pass
+
+    with server(talk) as port:
+        broker = Broker(MqttConfig(host="127.0.0.1", port=port))
+        broker.start()
+        assert broker.wait_connected(PATIENCE_S)
+        assert [greetings.get(), greetings.get()] == [5, 4]
+        assert warnings.empty() or not refusal
+        broker.stop(timeout=PATIENCE_S)
+
+
+def test_a_broker_that_accepts_and_never_answers_is_left_and_nothing_is_lost(
+    outbox: Outbox, warnings: "queue.Queue[str]"
+) -> None:
+    done = threading.Event()
+    with server(lambda connection: (done.wait(PATIENCE_S), None)[1]) as port:
+        broker = Broker(MqttConfig(host="127.0.0.1", port=port, keepalive_s=1), outbox)
+        broker.start()
+        assert broker.report("result", {"label": "cat"})
+        assert "stopped answering" in warnings.get(timeout=PATIENCE_S)
+        assert (broker.waiting, broker.dropped) == (1, 0)
+        began = time.monotonic()
+        broker.stop(timeout=5.0)
+        assert time.monotonic() - began < 2.0
+        done.set()
+
+
+def test_what_others_publish_is_heard_and_again_after_a_reconnect(
+    mosquitto: Mosquitto, warnings: "queue.Queue[str]"
+) -> None:
+    heard: queue.Queue[Message] = queue.Queue()
+    broker = Broker(MqttConfig(host=mosquitto.host, port=mosquitto.port, node="porch"))
+    broker.hear(["lastlayer/porch/label", "lastlayer/porch/frame/#"], heard.put)
+    with Listener(mosquitto, "x") as sender:
+        sender.publish("lastlayer/porch/label", b"before", retain=True)
+    broker.start()
+    assert broker.wait_connected(PATIENCE_S)
+    assert heard.get(timeout=PATIENCE_S) == Message("lastlayer/porch/label", b"before", True)
+    with Listener(mosquitto, "x", v5=True) as sender:
+        sender.publish("lastlayer/porch/frame", b"\xff", response_topic="there", correlation=b"7")
+        sender.publish("lastlayer/porch/other", b"")
+        sender.publish("lastlayer/porch/frame/a/b", b"")
+    assert heard.get(timeout=PATIENCE_S) == Message("lastlayer/porch/frame", b"\xff", False, "there", b"7")
+    assert heard.get(timeout=PATIENCE_S).topic == "lastlayer/porch/frame/a/b"
+    mosquitto.stop()
+    assert warnings.get(timeout=PATIENCE_S)
+    mosquitto.start()
+    assert broker.wait_connected(PATIENCE_S)
+    assert mosquitto.wait_for_log("lastlayer/porch/frame/# (QoS 1)")
+    with Listener(mosquitto, "x") as sender:
+        sender.publish("lastlayer/porch/label", b"after")
+    assert heard.get(timeout=PATIENCE_S).payload == b"after"
+    broker.stop(timeout=PATIENCE_S)
