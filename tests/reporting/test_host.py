@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from agent.reporting import host
 
@@ -28,3 +29,61 @@ def test_a_process_that_has_ended_is_none_to_lower() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
         child.wait()
         host.lower_priority(child.pid)
+
+
+def test_the_figures_are_those_of_this_machine(tmp_path: Path) -> None:
+    figures = host.Host(tmp_path).figures()
+    assert figures["rss_bytes"] > 1 << 20
+    assert figures["memory_free_bytes"] < figures["memory_total_bytes"]
+    assert 0 <= figures["cpu_percent"] <= 100
+    assert figures["flash_free_bytes"] > 0
+    for key, value in figures.items():  # one type for each key, whatever a board tells
+        kind = bool if key == "throttled" else int if key.endswith("_bytes") else float
+        assert value is None or type(value) is kind, key
+
+
+def test_bytes_to_flash_are_those_of_the_device_below_the_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    device = folder.stat().st_dev
+    statistics = tmp_path / f"dev/block/{os.major(device)}:{os.minor(device)}/stat"
+    assert host.Host(folder, sys=tmp_path).figures()["flash_written_bytes"] is None
+    statistics.parent.mkdir(parents=True)
+    statistics.write_text("  100 0 8000 10   50 0 2000 99 0 5 6 0 0 0 0 0 0\n")
+    assert host.Host(folder, sys=tmp_path).figures()["flash_written_bytes"] == 2000 * 512
+
+
+RASPBERRY = "devices/platform/soc/soc:firmware/get_throttled"
+
+
+def cooling(kind: str, state: str) -> dict[str, str]:
+    return {"class/thermal/cooling_device1/type": kind, "class/thermal/cooling_device1/cur_state": state}
+
+
+@pytest.mark.parametrize(
+    ("files", "throttled"),
+    [
+        ({}, None),
+        ({RASPBERRY: "0"}, False),
+        ({RASPBERRY: "50000"}, False),  # it happened once
+        ({RASPBERRY: "50005"}, True),
+        ({RASPBERRY: "what?"}, None),
+        (cooling("cpufreq-cpu0", "0"), False),
+        (cooling("thermal-cpufreq-0", "3"), True),
+        (cooling("pwm-fan", "3"), None),
+    ],
+)
+def test_throttling_is_told_as_boards_tell_it(files: dict[str, str], throttled: bool | None, tmp_path: Path) -> None:
+    for name, content in files.items():
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{content}\n")
+    assert host.Host(tmp_path, sys=tmp_path).throttled() is throttled
+
+
+def test_the_frequency_is_that_of_the_fastest_core(tmp_path: Path) -> None:
+    for core, khz in enumerate((600_000, 1_800_000)):
+        file = tmp_path / f"devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq"
+        file.parent.mkdir(parents=True)
+        file.write_text(f"{khz}\n")
+    assert host.Host(tmp_path, sys=tmp_path).figures()["cpu_mhz"] == 1800.0

@@ -1,7 +1,10 @@
 import json
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from agent.records import Prediction, Result
-from agent.reporting.topics import Topics, result_payload
+from agent.reporting.topics import Topics, as_level, from_level, is_topic, result_payload
 
 TOPICS = Topics("porch")
 SEEN = Result(
@@ -36,3 +39,16 @@ def test_a_result_without_predictions_has_no_label() -> None:
     assert payload["label"] is None
     assert payload["probability"] is None
     assert payload["unknown"] is True
+
+
+@given(st.text(min_size=1, max_size=100))
+def test_any_camera_is_one_level_of_a_topic_and_comes_back_from_it(camera: str) -> None:
+    level = as_level(camera)
+    assert not set(level) & set("/+#\0")
+    assert from_level(level) == camera
+    assert is_topic(TOPICS.camera_state(camera))
+
+
+def test_names_are_escaped_no_more_than_needed() -> None:
+    assert as_level("Küche 1") == "Küche 1"
+    assert TOPICS.camera_state("a/b") == "lastlayer/porch/camera/a%2Fb/state"
