@@ -1,0 +1,195 @@
+"""A camera that sends more frames over MQTT than the board can classify: how old the answers are, and what is dropped.
+
+    python -m benchmarks.mqtt_stream
+    python -m benchmarks.mqtt_stream --fps 30 --manages 10 --seconds 60 --json
+
+A real broker and a real daemon, whose backbone is slowed down to so many frames a second. A frame's latency is from its
+publication to its result's arrival at a subscriber. Ends with 1 where the 95th percentile of the latencies in the last
+third is beyond the goal (in turns of the backbone), a frame is neither answered nor counted as dropped, or the daemon's
+memory grew by more than the goal from the first third to the last.
+"""
+
+import argparse
+import http.client
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import paho.mqtt.client as paho
+import psutil
+import yaml
+from paho.mqtt.enums import CallbackAPIVersion
+
+from agent.commands.demo_processes import HOST, running_broker
+from benchmarks.frame import ROOT, photograph
+
+NODE = "bench"
+PATIENCE_S = 60.0
+
+# The daemon as it is, with a backbone that takes its time.
+SLOWED = """
+import sys, time
+from agent.vision.backbone import Backbone
+bottleneck, turn_s = Backbone.bottleneck, float(sys.argv.pop(1))
+def slowed(self, image):
+    began = time.monotonic()
+    answer = bottleneck(self, image)
+    time.sleep(max(0.0, turn_s - (time.monotonic() - began)))
+    return answer
+Backbone.bottleneck = slowed
+from agent.cli import main
+sys.exit(main())
+"""
+
+
+@dataclass(frozen=True)
+class Found:
+    sent: int
+    answered: int
+    dropped: int
+    p50_ms: float
+    p95_ms: float
+    p95_late_ms: float  # of the last third
+    max_ms: float
+    rss_early_mb: float  # medians of the first and of the last third
+    rss_late_mb: float
+
+    @property
+    def growth_mb(self) -> float:
+        return self.rss_late_mb - self.rss_early_mb
+
+
+class Camera:
+    """Publishes and listens over one connection."""
+
+    def __init__(self, port: int) -> None:
+        self.sent: list[float] = []
+        self.answers: list[tuple[int, float]] = []  # (number of the frame, latency in s)
+        self._online = threading.Event()
+        self._client = paho.Client(CallbackAPIVersion.VERSION2)
+        self._client.on_connect = lambda client, *_: client.subscribe(f"lastlayer/{NODE}/#", qos=1)
+        self._client.on_message = self._on_message
+        self._client.connect(HOST, port)
+        self._client.loop_start()
+
+    def wait_online(self) -> None:
+        if not self._online.wait(PATIENCE_S):
+            sys.exit("mqtt_stream: the daemon does not come online")
+
+    def push(self, picture: bytes) -> None:
+        self.sent.append(time.perf_counter())
+        self._client.publish(f"lastlayer/{NODE}/frame/door/{len(self.sent) - 1}", picture, qos=0)
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _on_message(self, _client: paho.Client, _u: object, message: paho.MQTTMessage) -> None:
+        if message.topic.endswith("/availability"):
+            self._online.set()
+        elif message.topic.endswith("/result"):
+            number = int(json.loads(message.payload)["ref"])
+            self.answers.append((number, time.perf_counter() - self.sent[number]))
+
+
+@contextmanager
+def daemon(state: Path, port: int, turn_s: float) -> Iterator[tuple[psutil.Process, str]]:
+    """Its process, and its address."""
+    config = state.with_suffix(".yaml")
+    config.write_text(yaml.safe_dump({"http": {"port": 0}, "mqtt": {"host": HOST, "port": port, "node": NODE}}))
+    words = [sys.executable, "-c", SLOWED, str(turn_s), "--state", str(state), "run", "--config", str(config), "--json"]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
+        try:
+            assert child.stdout is not None
+            if not (line := child.stdout.readline()):
+                sys.exit("mqtt_stream: the daemon did not start")
+            yield psutil.Process(child.pid), json.loads(line)["http"]
+        finally:
+            child.terminate()
+
+
+def source(url: str) -> dict[str, int]:
+    """What the daemon counted of MQTT's frames."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE_S)
+    try:
+        connection.request("GET", "/v1/status")
+        counts: dict[str, int] = json.loads(connection.getresponse().read())["sources"].get("mqtt", {})
+    finally:
+        connection.close()
+    return counts
+
+
+def measure(fps: float, manages: float, seconds: float) -> Found:
+    _, picture = photograph()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with running_broker(None, folder) as (_, port), daemon(folder / "state", port, 1 / manages) as (process, url):
+            camera = Camera(port)
+            camera.wait_online()
+            rss = stream(camera, picture, process, fps, seconds)
+            deadline = time.monotonic() + PATIENCE_S
+            while sum((counts := source(url)).values()) < len(camera.sent) or len(camera.answers) < counts["frames"]:
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.1)
+            camera.close()
+    late = [latency for number, latency in camera.answers if number >= 2 * len(camera.sent) // 3]
+    latencies = [latency for _, latency in camera.answers]
+    p50, p95, most = (float(1000 * np.percentile(latencies, rank)) for rank in (50, 95, 100))
+    third = len(rss) // 3
+    early_mb, late_mb = (float(np.median(part)) / 1e6 for part in (rss[:third], rss[-third:]))
+    p95_late = float(1000 * np.percentile(late, 95))
+    return Found(len(camera.sent), len(latencies), counts["dropped"], p50, p95, p95_late, most, early_mb, late_mb)
+
+
+def stream(camera: Camera, picture: bytes, process: psutil.Process, fps: float, seconds: float) -> list[int]:
+    """The daemon's resident memory in bytes, at each frame that was sent."""
+    rss = []
+    began = time.perf_counter()
+    for number in range(round(fps * seconds)):
+        time.sleep(max(0.0, began + number / fps - time.perf_counter()))
+        camera.push(picture)
+        rss.append(process.memory_info().rss)
+    return rss
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.mqtt_stream",
+        description=(__doc__ or "").split("\n\n")[0],
+        epilog="example: python -m benchmarks.mqtt_stream --fps 30 --manages 10 --seconds 60",
+    )
+    parser.add_argument("--fps", type=float, default=30.0, help="frames that the camera sends a second (30)")
+    parser.add_argument("--manages", type=float, default=10.0, help="frames that the backbone manages a second (10)")
+    parser.add_argument("--seconds", type=float, default=30.0, help="(30)")
+    parser.add_argument("--turns", type=float, default=4.0, help="goal: p95 in turns of the backbone (4)")
+    parser.add_argument("--growth-mb", type=float, default=5.0, help="goal: growth of memory (5)")
+    parser.add_argument("--json", action="store_true", help="the figures as JSON")
+    return parser.parse_args()
+
+
+def main() -> int:
+    wanted = options()
+    found = measure(wanted.fps, wanted.manages, wanted.seconds)
+    figures: dict[str, Any] = {**asdict(found), "growth_mb": found.growth_mb}
+    if wanted.json:
+        print(json.dumps(figures))
+    else:
+        for name, figure in figures.items():
+            print(f"{name:<14} {figure:10.1f}" if isinstance(figure, float) else f"{name:<14} {figure:8d}")
+    bounded = found.p95_late_ms <= wanted.turns * 1000 / wanted.manages
+    return int(not (bounded and found.answered + found.dropped == found.sent and found.growth_mb <= wanted.growth_mb))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
