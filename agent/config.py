@@ -273,7 +273,7 @@ class DebounceConfig:
 
     def __post_init__(self) -> None:
         if self.agree > self.of:
-            raise RefusalError("debounce.agree", f"{self.agree} frames cannot agree of {self.of}; set debounce.of too")
+            raise RefusalError("agree", f"{self.agree} frames cannot agree of {self.of}; set both")
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +300,9 @@ class Config:
     retrain: RetrainConfig = field(default_factory=RetrainConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
     debounce: DebounceConfig = field(default_factory=DebounceConfig)
+    cameras: Annotated[
+        dict[str, DebounceConfig], Rule("What holds for single cameras instead of `debounce`.", check=_camera)
+    ] = field(default_factory=dict)
 
 
 def load_config(path: Path | None) -> Config:

@@ -163,7 +163,8 @@ def _broker(config: Config, root: Path) -> Broker | None:
 
 
 def _announcer(config: Config, broker: Broker | None, events: Feed) -> Announcer:
-    cameras = CameraStates(Agreement(config.debounce.agree, config.debounce.of))
+    particular = {name: Agreement(camera.agree, camera.of) for name, camera in config.cameras.items()}
+    cameras = CameraStates(Agreement(config.debounce.agree, config.debounce.of), particular)
     return Announcer(broker, [events.tell], cameras=cameras, discovery_prefix=_discovery_prefix(config))
 
 

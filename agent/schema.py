@@ -64,7 +64,8 @@ def keys(schema: type, path: str = "") -> Iterator[Key]:
             yield from keys(kind, f"{path}{name}.")
         else:
             doc = rule.doc if rule.null is None else f"{rule.doc} null: {rule.null}."
-            yield Key(path + name, _takes(kind, rule), _yaml(default), doc)
+            shown = "{}" if get_origin(kind) is dict else _yaml(default)
+            yield Key(path + name, _takes(kind, rule), shown, doc)
 
 
 def parse(schema: type[_SchemaT], text: str, source: str) -> _SchemaT:
@@ -162,6 +163,8 @@ def _section(schema: type[_SchemaT], node: yaml.Node | None, path: str, source: 
         kind, rule, _ = settings[name]
         if rule is None:
             values[name] = _section(kind, value, f"{path}{name}.", source)
+        elif get_origin(kind) is dict:
+            values[name] = _sections(get_args(kind)[1], rule, value, path + name, source)
         elif not (_is_null(value) and rule.null):  # null stands for the default
             try:
                 values[name] = _value(value, path + name, kind, rule)
@@ -171,7 +174,29 @@ def _section(schema: type[_SchemaT], node: yaml.Node | None, path: str, source: 
         return schema(**values)
     except RefusalError as refusal:
         line = lines.get(refusal.key.rpartition(".")[2], _line(node.start_mark))
-        raise ConfigError(f"{source}:{line}: {refusal}") from None
+        where = "" if "." in refusal.key else path
+        raise ConfigError(f"{source}:{line}: {where}{refusal}") from None
+
+
+def _sections(schema: type[_SchemaT], rule: Rule, node: yaml.Node, path: str, source: str) -> dict[str, _SchemaT]:
+    """Sections of one schema, by the names that the file gives them."""
+    if not isinstance(node, yaml.MappingNode):
+        wrong = f"{path} must hold names, each with keys and values, such as {path}: {{name: {_example(schema)}}}"
+        raise ConfigError(_at(source, node, wrong))
+    sections: dict[str, _SchemaT] = {}
+    for key, value in node.value:
+        try:
+            name = _value(key, path, str, rule)
+        except RefusalError as refusal:
+            raise ConfigError(_at(source, key, str(refusal))) from None
+        if name in sections:
+            raise ConfigError(_at(source, key, f"{path}.{name:.60} is given twice"))
+        sections[name] = _section(schema, value, f"{path}.{name:.60}.", source)
+    return sections
+
+
+def _example(schema: type) -> str:
+    return "{" + ", ".join(f"{key.path}: {key.default}" for key in keys(schema)) + "}"
 
 
 def _value(node: yaml.Node, path: str, kind: Any, rule: Rule) -> Any:
@@ -208,6 +233,8 @@ def _takes(kind: Any, rule: Rule) -> str:
     if get_origin(kind) is Literal:
         *most, last = get_args(kind)
         return f"{', '.join(most)} or {last}"
+    if get_origin(kind) is dict:
+        return f"names, each with keys and values such as {_example(get_args(kind)[1])}"
     if kind in (int, float):
         return f"{'a whole number' if kind is int else 'a number'} from {rule.low:.15g} to {rule.high:.15g}"
     return {bool: "true or false", str: "text", Path: "a path"}[kind]

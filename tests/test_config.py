@@ -139,6 +139,31 @@ def test_a_password_needs_a_user() -> None:
     assert config("mqtt: {password_file: p, username: u}").mqtt.password_file == Path("p")
 
 
+def test_cameras_may_have_rules_of_their_own() -> None:
+    read = config('debounce: {agree: 2, of: 2}\ncameras:\n  door: {agree: 1, of: 3}\n  "12:30":\n    of: 9\n')
+    assert (read.debounce.agree, read.cameras["door"].agree, read.cameras["12:30"].of) == (2, 1, 9)
+    assert config("cameras: {}\n").cameras == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("debounce:\n  agree: 6\n", "2: debounce.agree: 6 frames cannot agree of 5"),
+        ("debounce:\n  of: 2\n", "debounce.agree: 3 frames cannot agree of 2"),
+        ("cameras:\n  door:\n    agree: 6\n", "3: cameras.door.agree: 6 frames cannot agree of 5"),
+        ("cameras:\n  door: {agrees: 6}\n", "2: cameras.door.agrees is not a key; did you mean cameras.door.agree?"),
+        ("cameras:\n  no: {agree: 1}\n", "2: cameras: must be .* but YAML reads no as bool; put it in quotes"),
+        ("cameras:\n  a: {}\n  a: {}\n", "3: cameras.a is given twice"),
+        ("cameras: door\n", "1: cameras must hold names, each with keys and values"),
+        ("cameras: {door: 3}\n", "1: cameras.door must hold keys with values, such as"),
+        ("cameras: {[a]: {}}\n", "1: cameras: must be"),
+        ("cameras: {" + "x" * 201 + ": {}}\n", "1: cameras: may take 200 bytes"),
+    ],
+)
+def test_debouncing_that_cannot_be_is_refused(text: str, wrong: str) -> None:
+    assert re.search(wrong, refusal(text))
+
+
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(list(keys(Config))), st.text(max_size=8) | st.integers().map(str) | st.floats().map(str))
 def test_any_value_of_any_key_is_taken_or_refused(key: Key, value: str) -> None:
