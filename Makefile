@@ -7,25 +7,31 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARCH ?= $(shell dpkg --print-architecture)
 
-.PHONY: help install demo test test-slow test-systemd lint bench deb clean
+.PHONY: help install demo test test-slow test-systemd test-examples test-dashboards lint bench deb clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
 
 install: $(VENV)/.demo  ## make .venv with Lastlayer and what the demo needs
 
 demo: install  ## see it all once (PHOTOS=folder: your own pictures, KEEP=1: leave it running)
 	@$(BIN)/lastlayer demo $(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(filter-out 0,$(KEEP)),--keep)
 
-test: $(VENV)/.dev  ## run all tests but those of the next two
-	$(BIN)/python -m pytest -n auto -m "not slow and not systemd"
+test: $(VENV)/.dev  ## run all tests but those that have a target of their own
+	$(BIN)/python -m pytest -n auto -m "not slow and not systemd and not examples and not dashboards"
 
 test-slow: $(VENV)/.trainer  ## run the slow tests, the trainer's too
 	$(BIN)/python -m pytest -m slow
 
 test-systemd: $(VENV)/.dev  ## run the service and its package under a systemd in a container (needs root)
 	$(BIN)/python -m pytest -m systemd
+
+test-examples: $(VENV)/.dev  ## run the camera scripts in examples/
+	$(BIN)/python -m pytest -m examples
+
+test-dashboards: $(VENV)/.dev  ## run the dashboards in examples/dashboards/
+	$(BIN)/python -m pytest -m dashboards
 
 lint: $(VENV)/.dev  ## check style, format and types
 	$(BIN)/ruff check .
