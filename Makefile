@@ -48,7 +48,7 @@ deb: $(VENV)/.python  ## make the Debian package for a board (ARCH=armhf, arm64 
 	$(BIN)/python debian/build.py $(ARCH)
 
 clean:  ## remove .venv and all else that was made here
-	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .cache build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp for each set of extras: made again when the dependencies change.
