@@ -180,7 +180,5 @@ def test_every_query_of_the_dashboard_finds_what_boards_say(
             assert found[0]["values"], panel
         (table,) = series(url, 'SELECT "label", "probability", "camera" FROM "lastlayer_result"')
         assert {(row[1], row[3]) for row in table["values"]} == {("china", "door"), ("flower", "gate")}
-        assert {
-            row[0]
-            for row in series(url, 'SELECT count("mean_ms") FROM "lastlayer_timing" GROUP BY "phase"')[0]["values"]
-        }
+        phases = series(url, 'SELECT count("mean_ms") FROM "lastlayer_timing" GROUP BY "phase"')
+        assert {"decode", "session_run"} <= {each["tags"]["phase"] for each in phases}
