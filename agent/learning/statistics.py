@@ -93,7 +93,7 @@ class Statistics:
     def follow(
         self, source: Identified, rows: Rows, labels: tuple[str, ...], targets: Targets, watch: Watch
     ) -> Moments:
-        """The moments of exactly these rows, with the classes in the order of `labels`; `targets` as above.
+        """The moments of exactly these rows, ascending, with the classes in the order of `labels`; `targets` as above.
 
         What is not to be had from the kept sums (too much has changed, or examples are gone for good) is summed up
         from the start.
@@ -102,7 +102,8 @@ class Statistics:
         try:
             if change is None or not self._applied(source, change, watch):
                 self.labels, self.moments = (), Moments(self.size, 0, products=True)
-                sum_up(self.moments, source, np.sort(rows), self.indices(labels)[targets], watch)
+                self.frame_ids, self.classes = np.empty(0, np.uint64), np.empty(0, np.int32)
+                sum_up(self.moments, source, rows, self.indices(labels)[targets], watch)
         except BaseException:  # half of a change is nothing to build on
             self._clear()
             raise
@@ -111,8 +112,9 @@ class Statistics:
         if self.chosen is not None:
             changed = len(rows) if change is None else len(change)
             self.chosen = replace(self.chosen, changed=self.chosen.changed + changed)
-        order = np.argsort(source.frame_ids[rows], kind="stable")
-        self.frame_ids, self.classes = source.frame_ids[rows[order]], indices[targets[rows[order]]]
+        if len(self) != len(rows) or change is None or len(change):
+            by_frame = rows[np.argsort(source.frame_ids[rows])]
+            self.frame_ids, self.classes = source.frame_ids[by_frame], indices[targets[by_frame]]
         return self.moments.of_classes(indices)
 
     def _applied(self, source: Identified, change: Change, watch: Watch) -> bool:

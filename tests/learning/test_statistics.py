@@ -151,10 +151,11 @@ def test_damaged_products_cost_a_reading_of_all_examples_and_nothing_else(tmp_pa
     (tmp_path / "sums").write_bytes(stored)
     loaded = Statistics.load(tmp_path / "sums")
     assert loaded is not None
-    source = pictures.cache(np.arange(2010))
-    assert_same(followed(loaded, source), fresh(source))
+    for count in (2000, 2010):
+        source = pictures.cache(np.arange(count))
+        assert_same(followed(loaded, source), fresh(source))
     assert "damaged" in caplog.text
-    assert source.rows_read > 2 * 1700
+    assert source.rows_read < 1.1 * 2000  # after the first time they are followed again
 
 
 def test_what_was_interrupted_is_not_built_on() -> None:
