@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -155,7 +154,6 @@ def series(url: str, query: str) -> list[Any]:
 
 
 @pytest.mark.skipif(not shutil.which("influxd"), reason="influxd is not installed (apt-get install influxdb)")
-@pytest.mark.skipif(not find_spec("agent.reporting.discovery"), reason="this board reports neither host nor counters")
 def test_every_query_of_the_dashboard_finds_what_boards_say(
     board: Daemon, push: Callable[[], None], mosquitto: Mosquitto, tmp_path: Path
 ) -> None:

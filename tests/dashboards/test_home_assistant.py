@@ -4,7 +4,6 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -43,7 +42,6 @@ def test_it_is_made_of_cards_that_every_home_assistant_has() -> None:
     assert all(row["attribute"] for row in rows() if row.get("type") == "attribute")
 
 
-@pytest.mark.skipif(not find_spec("agent.reporting.discovery"), reason="this board announces nothing")
 def test_every_entity_and_attribute_that_it_shows_is_one_that_the_board_announces(
     board: Daemon, push: Callable[[], None], mosquitto: Mosquitto
 ) -> None:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +24,8 @@ pytestmark = [
 ]
 
 FLOW = ROOT / "examples" / "dashboards" / "node-red.json"
-COUNTING = "agent.reporting.discovery"
 PACKAGE = Path(__file__).parent / "node-red" / "package.json"
-# What boards say that take commands and report how they are.
-SAYS_MORE = ["door: china, gate: flower", "10 seen, 1 bad, 0 dropped", "of memory"] if find_spec(COUNTING) else []
+SHOWN = ["porch online", "1: 2 labels", "door: china, gate: flower", "10 seen, 1 bad, 0 dropped", "of memory"]
 
 
 @pytest.fixture(scope="session")
@@ -106,17 +103,14 @@ def test_the_flow_receives_and_shows_what_the_board_says(
         browser.open(f"{url}/dashboard/lastlayer")
         browser.wait_for("What is seen")
         push()
-        for text in ["porch online", "door", "gate", "china", "flower", "1: 2 labels"]:
+        for text in SHOWN:
             browser.wait_for(text)
         charts = "[...document.querySelectorAll('canvas')].filter(c => c.width > 100).length"
         until(lambda: browser.run(charts) >= 1, PATIENCE_S)
-        for text in SAYS_MORE:
-            browser.wait_for(text)
         with Listener(mosquitto) as listener:
             browser.run("[...document.querySelectorAll('button')].find(b => /retrain/i.test(b.innerText)).click()")
             assert listener.wait_for("lastlayer/porch/command/retrain") == [{}]
-        if SAYS_MORE:
-            browser.wait_for("done")
+        browser.wait_for("done")
         browser.screenshot(Path(os.environ.get("LASTLAYER_SCREENSHOTS", tmp_path)) / "node-red.png")
 
 
