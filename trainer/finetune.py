@@ -19,7 +19,7 @@ from trainer.corpus import read_corpus
 from trainer.devices import Precision, prepare
 from trainer.fitting import Fit, Running, Stage, warm_cosine
 from trainer.loading import Network, Wanted, open_network
-from trainer.pretrain import compiled
+from trainer.pretrain import compiled, figures
 from trainer.scalars import Scalars
 from trainer.views import view_boxes
 
@@ -89,22 +89,7 @@ def finetune(recipe: Recipe, timings: Timings) -> dict[str, Any]:
         with timings.phase("evaluate", len(corpus.validation_rows)):
             top1 = validation_top1(network, corpus, opened.height, recipe.batch)
         scalars.add({} if top1 is None else {"validation_top1": top1}, progress.step)
-    return {
-        "checkpoint": str(recipe.out),
-        "backend": keras.config.backend(),
-        "device": where.name,
-        "precision": precision,
-        "parameters": network.count_params(),
-        "pictures": len(corpus.pictures),
-        "unreadable": corpus.unreadable,
-        "classes": len(corpus.labels),
-        "steps": progress.step,
-        "pictures_per_s": round(fit.pictures_per_s, 1),
-        "waited_share": round(fit.waited_share, 4),
-        "training_s": round(progress.elapsed_s, 1),
-        "loss": fit.loss,
-        "validation_top1": top1,
-    }
+    return figures(fit, corpus, where, precision) | {"validation_top1": top1}
 
 
 def train_parts(recipe: Recipe, opened: Network, fit: Fit, features: Any, batches: Batches) -> None:

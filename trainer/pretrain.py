@@ -25,7 +25,7 @@ from trainer.backbones import tiny_resnet, with_heads
 from trainer.batches import Batches, validation_top1
 from trainer.checkpoint import Progress
 from trainer.corpus import Corpus, read_corpus
-from trainer.devices import Precision, prepare
+from trainer.devices import Device, Precision, prepare
 from trainer.fitting import Fit, Running, Stage, warm_cosine
 from trainer.lessons import Lessons, answers
 from trainer.scalars import Scalars
@@ -86,22 +86,7 @@ def pretrain(recipe: Recipe, timings: Timings) -> dict[str, Any]:
         with timings.phase("evaluate", len(corpus.validation_rows)):
             top1 = validation_top1(network, corpus, recipe.size, recipe.batch)
         scalars.add({} if top1 is None else {"validation_top1": top1}, progress.step)
-    return {
-        "checkpoint": str(recipe.out),
-        "backend": keras.config.backend(),
-        "device": where.name,
-        "precision": precision,
-        "parameters": network.count_params(),
-        "pictures": len(corpus.pictures),
-        "unreadable": corpus.unreadable,
-        "classes": len(corpus.labels),
-        "pictures_seen": progress.pictures,
-        "pictures_per_s": round(fit.pictures_per_s, 1),
-        "waited_share": round(fit.waited_share, 4),
-        "training_s": round(progress.elapsed_s, 1),
-        "loss": fit.loss,
-        "validation_top1": top1,
-    }
+    return figures(fit, corpus, where, precision) | {"validation_top1": top1}
 
 
 def share_of_time(recipe: Recipe, progress: Progress) -> float:
@@ -155,6 +140,26 @@ def heads_for(corpus: Corpus, taught: Lessons | None) -> dict[str, int]:
         depth, scores = taught.teacher.weights.shape
         heads |= {"features": depth, "scores": scores}
     return heads
+
+
+def figures(fit: Fit, corpus: Corpus, where: Device, precision: str) -> dict[str, Any]:
+    """What is to be known of a training that is over."""
+    return {
+        "checkpoint": str(fit.running.out),
+        "backend": keras.config.backend(),
+        "device": where.name,
+        "precision": precision,
+        "parameters": fit.network.count_params(),
+        "pictures": len(corpus.pictures),
+        "unreadable": corpus.unreadable,
+        "classes": len(corpus.labels),
+        "steps": fit.progress.step,
+        "pictures_seen": fit.progress.pictures,
+        "pictures_per_s": round(fit.pictures_per_s, 1),
+        "waited_share": round(fit.waited_share, 4),
+        "training_s": round(fit.progress.elapsed_s, 1),
+        "loss": fit.loss,
+    }
 
 
 def compiled(network: Any, rate: float, taught: Lessons | None = None) -> Any:
