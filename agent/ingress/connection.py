@@ -39,16 +39,18 @@ class Connection:
         self._guest.door.greet(self._socket, self._server.request_timeout_s)
         while self._open and self._wait_for_request():
             self._reader.deadline = time.monotonic() + self._server.request_timeout_s
-            try:
-                self._take_request()
-            except Refused as refusal:
-                self._refuse(refusal.reply)
-            except TimeoutError:
-                seconds = f"{self._server.request_timeout_s:g}"
-                self._refuse(error_reply(HTTPStatus.REQUEST_TIMEOUT, f"the request was not complete after {seconds} s"))
-            except EOFError:
-                return
-            self._guest.answering = False
+            with Held(self._server.bodies) as held:
+                try:
+                    heading, body = self._read_request(held)
+                except Refused as refusal:
+                    self._refuse(refusal.reply)
+                except TimeoutError:
+                    message = f"the request was not complete after {self._server.request_timeout_s:g} s"
+                    self._refuse(error_reply(HTTPStatus.REQUEST_TIMEOUT, message))
+                except EOFError:
+                    return
+                else:
+                    self._answer(heading, body)
 
     def _wait_for_request(self) -> bool:
         """Whether one has begun."""
@@ -63,7 +65,8 @@ class Connection:
         finally:
             self._guest.since, self._guest.idle = time.monotonic(), False
 
-    def _take_request(self) -> None:
+    def _read_request(self, held: Held) -> tuple[Heading, bytes]:
+        """Its heading and its body. Raises Refused, TimeoutError, and EOFError where there is none."""
         heading = read_heading(self._file)
         self._open = heading.keeps_open
         if not self._guest.door.trusted:
@@ -74,26 +77,28 @@ class Connection:
             # It asks before it sends its body. Where the answer is known already, it is spared that.
             check_size(heading.length, self._server.max_body_bytes)
             self._socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        with Held(self._server.bodies) as held:
-            body = read_body(self._file, heading, self._server.max_body_bytes, held)
-            self._answer(heading, body)
+        return heading, read_body(self._file, heading, self._server.max_body_bytes, held)
 
     def _answer(self, heading: Heading, body: bytes) -> None:
-        self._guest.answering = self._guest.served = True  # nobody is thrown out before the answer
-        path, _, query = heading.target.partition("?")
-        try:
-            fields = dict(parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS))
-        except ValueError as error:
-            self._send(heading, error_reply(HTTPStatus.BAD_REQUEST, f"the query cannot be read: {error}"))
-            return
-        method = "GET" if heading.method == "HEAD" else heading.method
-        reply = self._server.answer(
-            Request(method, path, fields, body, heading.header("content-type"), heading.header("accept"))
-        )
+        """Nobody is thrown out meanwhile. Raises OSError, TimeoutError too where the client does not take it."""
+        self._guest.answering = self._guest.served = True
+        reply = self._reply(heading, body)
         if isinstance(reply, Stream):
             self._send_stream(heading, reply)
         else:
             self._send(heading, reply)
+        self._guest.answering = False
+
+    def _reply(self, heading: Heading, body: bytes) -> Reply | Stream:
+        path, _, query = heading.target.partition("?")
+        try:
+            fields = dict(parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS))
+        except ValueError as error:
+            return error_reply(HTTPStatus.BAD_REQUEST, f"the query cannot be read: {error}")
+        method = "GET" if heading.method == "HEAD" else heading.method
+        return self._server.answer(
+            Request(method, path, fields, body, heading.header("content-type"), heading.header("accept"))
+        )
 
     def _send(self, heading: Heading | None, reply: Reply) -> None:
         body = reply.body()

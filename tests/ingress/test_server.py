@@ -338,3 +338,16 @@ def test_bodies_take_so_much_memory_together_and_no_more(chunked: bool) -> None:
     # What was taken is given back.
     until(lambda: b'"size": 500000' in exchange(connect(server), heading + almost + last), 20)
     server.stop(5)
+
+
+def test_who_does_not_take_the_answer_is_let_go() -> None:
+    crowd = Crowd()
+    server = serving(answer=lambda request: Reply(200, bytes(50_000_000)), crowd=crowd)
+    with connect(server) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        until(lambda: connection.recv(100, socket.MSG_PEEK).startswith(b"HTTP/1.1 200"), 20)
+        until(lambda: not crowd.guests(), 20)
+        with contextlib.suppress(ConnectionResetError):
+            while part := connection.recv(1 << 20):
+                assert b"HTTP/1.1 408" not in part
+    server.stop(5)
