@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_DELAY_S = 0.25  # before the second attempt; doubles up to the longest
 LONGEST_DELAY_S = 30.0
+LOGIN_S = 5.0  # for the answer to a login
 MAX_MESSAGE_BYTES = 1 << 20  # that are taken from others, if the broker speaks MQTT 5
 
 
@@ -194,6 +195,8 @@ class Broker:
             session = self._new_session()
             try:
                 end = self._converse(session)
+                if session.is_unanswered:
+                    self._v5 = not self._v5  # some brokers say nothing to a version that they do not know
             except OSError as error:
                 end = f"cannot be reached: {error.strerror or error}"
             except Exception as error:  # what paho raises at answers that are not MQTT
@@ -203,8 +206,7 @@ class Broker:
                 self._v5 = False
                 self._part(session, None)
                 continue
-            if session.was_cut_off:
-                self._v5 = not self._v5  # some brokers say nothing to a version that they do not know
+            self._v5 = self._v5 or session.opened  # the broker may be another one, or a newer one, the next time
             self._part(session, end)
             # One that accepts and hangs up at once, as when two boards have one name, is not courted every moment.
             if time.monotonic() - began > LONGEST_DELAY_S:
@@ -229,7 +231,10 @@ class Broker:
     def _converse(self, session: Session) -> str:
         """Connects and stays until the connection ends; says why it did. Raises OSError if there is none to be had."""
         session.connect()
+        deadline = time.monotonic() + LOGIN_S
         while session.turn():
+            if session.is_unanswered and time.monotonic() > deadline:
+                return "does not answer"
             with self._state:
                 self._send_owed()
                 if self._outbox is not None and self._is_open():

@@ -27,6 +27,8 @@ MAX_QUEUED = 100  # messages that the broker has not acknowledged yet
 QOS = 1  # acknowledged: what was dropped can be counted
 TURN_S = 1.0
 
+_OK = MQTTErrorCode.MQTT_ERR_SUCCESS
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -61,7 +63,7 @@ class Session:
         self._v5 = v5
         self._max_message_bytes = max_message_bytes
         self._reasons: list[str] = []
-        self._code = MQTTErrorCode.MQTT_ERR_SUCCESS
+        self._code = _OK
         self._client = self._new_client()
 
     def connect(self) -> None:
@@ -77,7 +79,7 @@ class Session:
     def turn(self) -> bool:
         """Read, write, and call back, for at most TURN_S; false once the connection has ended."""
         self._code = self._client.loop(timeout=TURN_S)
-        return self._code == MQTTErrorCode.MQTT_ERR_SUCCESS
+        return self._code == _OK
 
     @property
     def end(self) -> str:
@@ -91,9 +93,10 @@ class Session:
         return f"broke off: {paho.error_string(self._code)}"
 
     @property
-    def was_cut_off(self) -> bool:
-        """Whether the broker closed the connection instead of answering to the login."""
-        return not self.opened and not self.refusal and self._code == MQTTErrorCode.MQTT_ERR_CONN_LOST
+    def is_unanswered(self) -> bool:
+        """Whether the broker has answered nothing, neither yes nor no nor rubbish, to the login."""
+        silent = self._code in (_OK, MQTTErrorCode.MQTT_ERR_CONN_LOST, MQTTErrorCode.MQTT_ERR_KEEPALIVE)
+        return silent and not self.opened and not self.refusal
 
     def publish(
         self, topic: str, payload: bytes, *, retain: bool = False, correlation: bytes | None = None
@@ -104,7 +107,7 @@ class Session:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.CorrelationData = correlation
         info = self._client.publish(topic, payload, QOS, retain, properties)
-        return info if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
+        return info if info.rc == _OK else None
 
     def disconnect(self) -> None:
         """Take leave."""

@@ -480,15 +480,15 @@ def test_it_speaks_mqtt_5_to_a_broker_that_does(mosquitto: Mosquitto) -> None:
 CONNACK_3 = b"\x20\x02\x00"
 
 
-@pytest.mark.parametrize("refusal", [CONNACK_3 + b"\x01", b"\x20\x03\x00\x84\x00", b""])
-def test_it_speaks_3_1_1_to_a_broker_that_knows_no_better(refusal: bytes, warnings: "queue.Queue[str]") -> None:
+@pytest.mark.parametrize("refusal", [CONNACK_3 + b"\x01", b"\x20\x03\x00\x84\x00", b"", None])
+def test_it_speaks_3_1_1_to_a_broker_that_knows_no_better(refusal: bytes | None, warnings: "queue.Queue[str]") -> None:
     greetings: queue.Queue[int] = queue.Queue()
 
     def talk(connection: socket.socket) -> None:
         version = connection.recv(1000)[8]  # after the fixed header (2) and the name (6)
         greetings.put(version)
-        connection.sendall(CONNACK_3 + b"\x00" if version == 4 else refusal)
-        while version == 4 and connection.recv(1000):
+        connection.sendall(CONNACK_3 + b"\x00" if version == 4 else refusal or b"")
+        while (version == 4 or refusal is None) and connection.recv(1000):
             pass
 
     with server(talk) as port:
