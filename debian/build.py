@@ -22,8 +22,8 @@ sys.path.insert(0, str(ROOT))
 import agent
 
 PYTHON = "3.11"
-# As in setup.cfg, which says why: paho-mqtt is 1.6 in Debian 12, and a TFLite runtime is not there at all.
-PURE = ("paho-mqtt>=2.1,<3",)
+# As in setup.cfg, which says why: paho-mqtt is 1.6 in Debian 12, multipart and a TFLite runtime are not there at all.
+PURE = ("paho-mqtt>=2.1,<3", "multipart>=1.2,<2")
 RUNTIMES: Mapping[str, tuple[str, str]] = {  # by architecture: what, and the tag of its wheel
     "armhf": ("tflite-runtime==2.14.0", "manylinux_2_34_armv7l"),
     "arm64": ("tflite-runtime==2.14.0", "manylinux_2_34_aarch64"),
