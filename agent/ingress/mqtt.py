@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from agent.errors import LastlayerError
+from agent.ingress import exchanging
 from agent.ingress.commands import Commands
 from agent.ingress.stream import Newest
 from agent.records import MAX_LABEL_BYTES
@@ -52,7 +53,8 @@ class MqttSource:
         self._max_bytes = max_bytes
         self._frames: Newest[_Arrival] = Newest(service.seeing.inbox.capacity)
         self._commands = Commands(service)
-        self._work: queue.Queue[Callable[[], None] | None] = queue.Queue(MAX_COMMANDS)
+        self._work: queue.Queue[Callable[[], object] | None] = queue.Queue(MAX_COMMANDS)
+        self._exchanging = threading.Lock()  # parcels are large: one at a time is kept in memory
         self._stopping = False
         self._has_told_of_retained = False
         self._threads = [
@@ -61,6 +63,7 @@ class MqttSource:
         ]
         self._home_assistant = None if discovery_prefix is None else status_topic(discovery_prefix)
         filters = [self._topics.frame("#"), self._topics.label, self._topics.command("+"), self._home_assistant]
+        filters.append(self._topics.exchange("+", "+"))
         broker.hear(filter(None, filters), self._on_message)
 
     def start(self) -> None:
@@ -89,13 +92,16 @@ class MqttSource:
             self._enqueue(partial(self._command, "label", message))
         elif name.startswith("command/"):
             self._enqueue(partial(self._command, name.removeprefix("command/"), message))
+        elif name.startswith("exchange/"):
+            self._exchange(*name.split("/")[1:], message=message)
         elif name == "frame" or name.startswith("frame/"):
             self._frame(name.split("/")[1:], message)
 
-    def _enqueue(self, work: Callable[[], None]) -> None:
+    def _enqueue(self, work: Callable[[], object], give_up: Callable[[], None] = lambda: None) -> None:
         try:
             self._work.put_nowait(work)
         except queue.Full:
+            give_up()
             self._service.announcer.count_refused()
             log.debug("more than %d commands wait: one is given up", MAX_COMMANDS)
 
@@ -139,6 +145,22 @@ class MqttSource:
                 topic = self._response_topic(message)
                 if topic is not None:
                     self._broker.publish(topic, result_payload(result), correlation=message.correlation)
+
+    def _exchange(self, what: str, key: str, *, message: Message) -> None:
+        if not exchanging.is_key(key):
+            self._service.announcer.count_refused()
+        elif not self._exchanging.acquire(blocking=False):
+            busy = exchanging.refusal("another exchange is under way: try again in a moment")
+            self._enqueue(partial(self._broker.send, self._topics.exchanged(key), busy))
+        else:
+            self._enqueue(partial(self._answer_exchange, what, key, message.payload), self._exchanging.release)
+
+    def _answer_exchange(self, what: str, key: str, payload: bytes) -> None:
+        try:
+            answer = exchanging.answer(self._service.exchange, what, payload)
+        finally:
+            self._exchanging.release()
+        self._broker.send(self._topics.exchanged(key), answer)
 
     def _obey(self) -> None:
         while not self._stopping and (work := self._work.get()) is not None:

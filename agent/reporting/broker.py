@@ -117,6 +117,11 @@ class Broker:
                 return True
             return self._send_or_drop(topic, message, correlation)
 
+    def send(self, topic: str, payload: bytes) -> bool:
+        """Sends bytes as they are; True if they are on their way."""
+        with self._state:
+            return self._send_or_drop(topic, payload, None)
+
     def report(self, name: str, payload: Mapping[str, Any]) -> bool:
         """Sends a JSON object on a topic below the node, with its number as `seq`.
 

@@ -69,6 +69,14 @@ class Topics:
         """Retained: what a camera has been seeing for some frames."""
         return self.below(f"camera/{as_level(camera)}/state")
 
+    def exchange(self, what: str, key: str) -> str:
+        """In: a desktop asks for examples, or sends a head or a backbone; see ingress/exchanging.py."""
+        return self.below(f"exchange/{what}/{key}")
+
+    def exchanged(self, key: str) -> str:
+        """The answer to that."""
+        return self.below(f"exchanged/{key}")
+
     def command(self, name: str) -> str:
         """In: something to do; `+` as name stands for all of them."""
         return self.below(f"command/{name}")

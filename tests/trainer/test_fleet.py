@@ -14,6 +14,7 @@ from agent.learning.cache import Cache
 from agent.vision.bundle import import_model
 from tests.conftest import crops, encoded
 from tests.daemon import PATIENCE_S, ROOT, Daemon, lastlayer, trainer
+from tests.mosquitto import Listener, Mosquitto, retained
 from tests.waiting import until
 
 NETWORKS = ROOT / "tests" / "vision" / "networks"
@@ -124,18 +125,13 @@ def test_a_new_backbone_goes_out_and_can_be_taken_back(
     (delivery,) = publish("backbone", mean, porch.url, "--token-file", tmp_path / "token")
     assert delivery["accepted"]
 
-    def status_with(backbone: str) -> Any:
-        try:
-            status = porch.ask("GET", "/v1/status")
-        except OSError:
-            return None  # it begins anew
-        return status if status["backbone"] == backbone else None
-
-    assert until(lambda: status_with("mean_uint8"), PATIENCE_S)["examples"] == 0
+    until(lambda: _backbone_of(porch) == "mean_uint8", PATIENCE_S)
+    assert porch.ask("GET", "/v1/status")["examples"] == 0
     porch.ask("POST", "/v1/frames", encoded(photographs[1], "JPEG"))
     assert porch.ask("GET", "/v1/models")["models"][0] == "first"
     porch.ask("POST", "/v1/models/rollback")
-    assert until(lambda: status_with("tinyresnet_96"), PATIENCE_S)["examples"] == 5
+    until(lambda: _backbone_of(porch) == "tinyresnet_96", PATIENCE_S)
+    assert porch.ask("GET", "/v1/status")["examples"] == 5
 
 
 def test_boards_of_two_backbones_are_not_mixed(
@@ -158,3 +154,65 @@ def _picture(folder: Path, photograph: np.ndarray) -> Path:
     path = folder / "picture.png"
     path.write_bytes(encoded(photograph, "PNG"))
     return path
+
+
+def test_boards_that_only_the_broker_reaches_learn_together_too(
+    mosquitto: Mosquitto, photographs: list[np.ndarray], tmp_path: Path
+) -> None:
+    china, flower = photographs
+    names = ("porch", "shed", "attic")
+    broker = f"mqtt://{mosquitto.host}:{mosquitto.port}"
+    with ExitStack() as stack:
+        configs = {name: {"mqtt": {"host": mosquitto.host, "port": mosquitto.port, "node": name}} for name in names}
+        porch, shed, attic = (stack.enter_context(Daemon(tmp_path / name, configs[name])) for name in names)
+        teach(porch, china, "china", 20, seed=1)
+        teach(shed, flower, "flower", 20, seed=2)
+        addresses = [f"{broker}/{name}" for name in names]
+        found = collect(*addresses, "--out", tmp_path / "all")
+        assert (found["boards"], found["failed"]) == (dict(zip(addresses, (20, 20, 0), strict=True)), {})
+        lastlayer("--state", tmp_path / "all", "retrain")
+        deliveries = publish("head", tmp_path / "all", *addresses)
+        assert [each["accepted"] for each in deliveries] == [True] * 3
+        for name in names:
+            assert retained(mosquitto, f"lastlayer/{name}/head")["labels"] == ["china", "flower"]
+        (payload,) = crops(flower, 1, seed=9)
+        assert attic.ask("POST", "/v1/frames", payload)["predictions"][0]["label"] == "flower"
+
+        import_model(NETWORKS / "mean_uint8.tflite", tmp_path / "mean")
+        (delivery,) = publish("backbone", tmp_path / "mean", f"{broker}/porch")
+        assert delivery["accepted"]
+        until(lambda: _backbone_of(porch) == "mean_uint8", PATIENCE_S)
+
+
+def test_rubbish_on_the_topics_of_an_exchange_is_refused_and_ends_nothing(
+    mosquitto: Mosquitto, state: Path, jpegs: list[bytes]
+) -> None:
+    topics = "lastlayer/board/exchange"
+    with (
+        Daemon(state, {"mqtt": {"host": mosquitto.host, "port": mosquitto.port, "node": "board"}}) as board,
+        Listener(mosquitto, "lastlayer/board/exchanged/#") as listener,
+    ):
+        retained(mosquitto, "lastlayer/board/availability")
+        rubbish = {
+            "examples/a": b"\xff" * 100,
+            "examples/b": b"[" * 4000,
+            "examples/c": b'{"start": "zz"}',
+            "examples/d": b'{"limit": 1e99}',
+            "head/e": b"no parcel",
+            "backbone/f": jpegs[0],
+            "nonsense/g": b"{}",
+        }
+        for topic, payload in rubbish.items():
+            listener.publish(f"{topics}/{topic}", payload)
+            answer = listener.wait_for(f"lastlayer/board/exchanged/{topic[-1]}")[0]
+            assert (answer["ok"], bool(answer["error"])) == (False, True)
+        listener.publish(f"{topics}/head/{'x' * 100}", b"")
+        listener.publish(f"{topics}/head", b"")
+        assert board.ask("POST", "/v1/frames", jpegs[0])["head"] == "1"
+
+
+def _backbone_of(board: Daemon) -> str | None:
+    try:
+        return str(board.ask("GET", "/v1/status")["backbone"])
+    except OSError:
+        return None  # it begins anew

@@ -1,25 +1,33 @@
 """What `collect` and `publish` share: boards by their addresses."""
 
 import argparse
+import json
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
+from agent.config import parse_config
 from agent.errors import ConfigError
+from agent.reporting.endpoint import Endpoint
 from trainer.boards import Board, HttpBoard
+from trainer.mqtt_board import MqttBoard
 
 BOARDS = """\
-A board is named by the address that it listens on, http://HOST:PORT.
+A board is named by the address that it listens on, http://HOST:PORT, or by the broker that it reports to and its node,
+mqtt://BROKER[:PORT]/NODE; https and mqtts are encrypted.
 """
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("boards", nargs="+", metavar="BOARD", help="such as http://porch.lan:8080")
+    command.add_argument("boards", nargs="+", metavar="BOARD", help="http://HOST:PORT or mqtt://BROKER/NODE")
     command.add_argument("--token-file", type=Path, metavar="FILE", help="the token that the boards want over HTTP")
-    command.add_argument("--ca", type=Path, metavar="FILE", help="whom to believe who they are (https)")
+    command.add_argument("--ca", type=Path, metavar="FILE", help="whom to believe who they are (https, mqtts)")
 
 
 def boards_of(arguments: argparse.Namespace) -> list[Board]:
-    """Raises ConfigError for what is no address of a board."""
+    """Raises ConfigError for what is no address of a board, and for files that cannot be used.
+
+    To the broker of a board --mqtt-user and --mqtt-password-file are shown.
+    """
     token = None
     if arguments.token_file is not None:
         try:
@@ -28,8 +36,29 @@ def boards_of(arguments: argparse.Namespace) -> list[Board]:
             raise ConfigError(f"--token-file {arguments.token_file} cannot be read: {error}") from error
     found: list[Board] = []
     for address in dict.fromkeys(arguments.boards):
-        parts = urlsplit(address)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
-            raise ConfigError(f"a board is named as http://HOST:PORT, not as {address!r:.80}")
-        found.append(HttpBoard(address, token, arguments.ca))
+        try:
+            parts = urlsplit(address)
+            of_host = parts.hostname is not None and not parts.query and (parts.port or 1) > 0
+        except ValueError:
+            of_host = False
+        if of_host and parts.scheme in ("http", "https") and not parts.path.strip("/"):
+            found.append(HttpBoard(address, token, arguments.ca))
+        elif of_host and parts.scheme in ("mqtt", "mqtts") and parts.path.strip("/"):
+            found.append(MqttBoard(address, _endpoint(parts, arguments)))
+        else:
+            raise ConfigError(f"a board is http://HOST:PORT or mqtt://BROKER[:PORT]/NODE, not {address!r:.80}")
     return found
+
+
+def _endpoint(parts: SplitResult, arguments: argparse.Namespace) -> Endpoint:
+    tls = parts.scheme == "mqtts"
+    settings = {
+        "host": parts.hostname,
+        "port": parts.port or (8883 if tls else 1883),
+        "node": unquote(parts.path.strip("/")),
+        "username": arguments.mqtt_user,
+        "password_file": None if arguments.mqtt_password_file is None else str(arguments.mqtt_password_file),
+        "tls": tls,
+        "ca_file": None if arguments.ca is None else str(arguments.ca),
+    }
+    return Endpoint.of(parse_config(json.dumps({"mqtt": settings}), parts.geturl()).mqtt)
