@@ -54,9 +54,9 @@ class Bursts:
         known = self._groups[: self._count]
         if len(known):
             differing = distances(known, fingerprint)
-            nearest = int(differing.argmin())
-            if differing[nearest] <= NEAR_BITS:
-                return int(known[nearest])
+            least = int(differing.min())
+            if least <= NEAR_BITS:
+                return int(known[differing == least].min())  # of equals always the same, in whatever order they came
         return None
 
     def _found(self, group: int) -> None:

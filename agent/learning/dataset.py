@@ -3,6 +3,7 @@
 folder/class/picture.jpg          folder/train/class/picture.jpg (and val, test)
 the same inside a .zip, or a Teachable Machine project, whose files are named class-!-0.jpg
 list.csv with the columns file, class and, if you like, split; files are relative to the list
+shard.tar, or a folder of such shards (see shards.py)
 """
 
 import csv
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from agent.errors import DatasetError, LabelError
+from agent.learning import shards
 from agent.records import Split, checked_label
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
@@ -33,17 +35,19 @@ class LabelledPicture:
     name: str  # where it is, for messages
     label: str
     split: Split | None  # None where nobody said: its hash decides
-    read: Callable[[], bytes]  # raises OSError or zipfile.BadZipFile
+    read: Callable[[], bytes]  # raises OSError or zipfile.BadZipFile; can be pickled, but for those of a .zip
 
 
 @contextmanager
 def open_dataset(source: Path) -> Iterator[list[LabelledPicture]]:
-    """The pictures of a folder, a .zip archive or a .csv list; readable inside the `with`.
+    """The pictures of a folder, a .zip archive, a .csv list or tar shards; readable inside the `with`.
 
     Those of `val` and `test` come first, so that a picture that is also listed under
     `train` is not trained on. Raises DatasetError where the source cannot be understood.
     """
-    if source.is_dir():
+    if found := _shards(source):
+        yield _ordered(_from_shards(found))
+    elif source.is_dir():
         yield _ordered(_from_tree(source, _files_of_folder(source)))
     elif source.suffix.lower() == ".csv":
         yield _ordered(_from_list(source))
@@ -51,9 +55,21 @@ def open_dataset(source: Path) -> Iterator[list[LabelledPicture]]:
         with zipfile.ZipFile(source) as archive:
             yield _ordered(_from_tree(source, _files_of_archive(archive)))
     elif source.exists():
-        raise DatasetError(f"{source} is no folder, no .zip and no .csv list of pictures")
+        raise DatasetError(f"{source} is no folder, no .zip, no .tar and no .csv list of pictures")
     else:
         raise DatasetError(f"{source}: there is no such file or folder")
+
+
+def empty_folders(source: Path) -> list[Path]:
+    """The folders inside a folder that hold no picture, and no other folder that may hold one."""
+    if not source.is_dir() or _shards(source):
+        return []
+    folders = [path for path in sorted(source.rglob("*")) if path.is_dir() and not path.name.startswith(".")]
+    return [folder for folder in folders if not any(_may_count(path) for path in folder.iterdir())]
+
+
+def _may_count(path: Path) -> bool:
+    return path.is_dir() or path.suffix.lower() in SUFFIXES
 
 
 def _ordered(pictures: Iterable[LabelledPicture]) -> list[LabelledPicture]:
@@ -101,6 +117,23 @@ def _from_tree(source: Path, files: Iterable[tuple[PurePosixPath, Callable[[], b
         folder = path.parts[depth - 2] if len(path.parts) >= depth else path.name.split(_TEACHABLE_MACHINE)[0]
         split = _SPLIT_NAMES[path.parts[0]] if in_splits else None
         yield LabelledPicture(f"{source}/{path}", _label(folder, f"{source}/{path}"), split, read)
+
+
+def _shards(source: Path) -> list[Path]:
+    """The tar archives that a source is, or that lie in it; none where it is something else."""
+    if source.is_dir():
+        places = [source, *(source / name for name in _SPLIT_NAMES)]  # and not everywhere: there may be a million files
+        return sorted(path for place in places for path in place.glob("*.tar") if shards.is_shard(path))
+    return [source] if shards.is_shard(source) else []
+
+
+def _from_shards(found: list[Path]) -> Iterator[LabelledPicture]:
+    for shard in found:
+        classes = shards.class_names(shard.parent)
+        split = next((_SPLIT_NAMES[word] for word in shards.words(shard) if word in _SPLIT_NAMES), None)
+        for sample in shards.samples(shard, SUFFIXES, classes):
+            where = f"{shard}/{sample.name}"
+            yield LabelledPicture(where, _label(sample.label, where), split, sample.read)
 
 
 def _from_list(source: Path) -> Iterator[LabelledPicture]:

@@ -146,6 +146,22 @@ class Cache:
         except OSError as error:
             raise StateError(f"the cache {self._folder} cannot be read: {error.strerror or error}") from error
 
+    def frame_ids(self, since_ms: int = 0) -> NDArray[np.uint64]:
+        """[n] those of all examples whose frames came then or later, in the order in which they are stored."""
+        with self._lock:
+            return self._contents.frame_ids(since_ms)
+
+    def latest_ms(self) -> int:
+        """When the last of its frames came; 0 where there is none."""
+        with self._lock:
+            stamps = (part.column("received_ms") for part in self._contents.parts)
+            return max((int(column.max(initial=0)) for column in stamps), default=0)
+
+    def groups(self) -> NDArray[np.uint64]:
+        """The groups [n] that its examples belong to, ascending."""
+        with self._lock:
+            return self._contents.groups()
+
     def bursts(self) -> Bursts:
         """The groups of its examples, as they are now."""
         with self._lock:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agent.learning.bursts import Bursts
 from agent.learning.cache import bookkeeping, names
@@ -43,26 +44,34 @@ class Contents:
             return next(name for name, number in self.names.labels.items() if number == index)
         return None
 
+    def frame_ids(self, since_ms: int) -> NDArray[np.uint64]:
+        chosen = [part.usable() & (part.column("received_ms") >= since_ms) for part in self.parts]
+        found = [part.column("frame_id")[rows] for part, rows in zip(self.parts, chosen, strict=True)]
+        return np.concatenate([np.zeros(0, np.uint64), *found])
+
     def label_counts(self) -> dict[str, int]:
         counts = bookkeeping.label_counts(self.parts, names.MOST)
         return {label: int(counts[index]) for label, index in self.names.labels.items() if counts[index]}
+
+    def groups(self) -> NDArray[np.uint64]:
+        groups = [np.unique(part.column("group")[part.usable()]) for part in self.parts]
+        every = np.concatenate([np.zeros(0, np.uint64), *groups])
+        return np.unique(every[every != 0])
 
     def bursts(self) -> Bursts:
         """The groups of all examples, and where each camera last saw each label."""
         cameras = {index: name for name, index in self.names.cameras.items()}
         labels = self.names.by_label()
-        groups = [np.zeros(0, np.uint64)]
         last: dict[tuple[str, str], tuple[int, int]] = {}
         for part in self.parts:
             entries = part.entries[: part.used][part.usable() & (part.column("group") != 0)]
-            groups.append(np.unique(entries["group"]))
             latest = entries[np.argsort(entries["received_ms"], kind="stable")]
             for camera, label in np.unique(latest[["camera", "label"]]).tolist():
                 of_pair = latest[(latest["camera"] == camera) & (latest["label"] == label)][-1]
                 seen = cameras.get(camera, ""), labels.get(label, "")
                 found = int(of_pair["received_ms"]), int(of_pair["group"])
                 last[seen] = max(found, last.get(seen, found))
-        return Bursts(np.unique(np.concatenate(groups)), {seen: found for seen, found in last.items() if seen[0]})
+        return Bursts(self.groups(), {seen: found for seen, found in last.items() if seen[0]})
 
     def split_counts(self) -> dict[str, dict[str, int]]:
         counts = np.zeros((names.MOST, len(SPLITS)), np.int64)

@@ -1,0 +1,136 @@
+"""Labelled pictures in tar shards, as the WebDataset library writes them.
+
+Members whose names agree as far as the first dot behind the last slash are one sample:
+
+    0001.jpg  0001.cls                  the label is the text of .cls: a name, or the number of a class
+    0002.png  0002.json                 or, where there is no .cls, what the JSON holds under "label" or "cls"
+    glass/0003.jpg                      or, where there is neither, the folder
+
+A file classes.txt beside the shards names numbered classes, one a line.
+"""
+
+import json
+import os
+import re
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from agent.errors import DatasetError
+
+CLASSES = "classes.txt"
+MAX_TEXT_BYTES = 1 << 20  # of a .cls or .json
+
+
+@dataclass(frozen=True, slots=True)
+class TarMember:
+    """Reads one member of an uncompressed archive, by its place: any process can that sees the file."""
+
+    archive: str
+    offset: int  # bytes
+    size: int
+
+    def __call__(self) -> bytes:
+        """Raises OSError."""
+        descriptor = os.open(self.archive, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            content = os.pread(descriptor, self.size, self.offset)
+        finally:
+            os.close(descriptor)
+        if len(content) != self.size:
+            raise OSError(f"{self.archive} ends in the middle of it")
+        return content
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    name: str  # of the picture inside its shard
+    label: str
+    read: TarMember
+
+
+def is_shard(path: Path) -> bool:
+    return path.suffix.lower() == ".tar" and path.is_file()
+
+
+def words(shard: Path) -> list[str]:
+    """What a shard's name, or its folder's, is made of: `imagenet-train-0007.tar` says where its pictures belong."""
+    return [*re.split(r"[-_.]", shard.stem.lower()), shard.parent.name.lower()]
+
+
+def class_names(folder: Path) -> tuple[str, ...]:
+    """The names of numbered classes; none where nobody wrote them down. Raises DatasetError."""
+    path = folder / CLASSES
+    try:
+        return tuple(path.read_text("utf-8-sig").splitlines()) if path.is_file() else ()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path} cannot be read: {error}") from error
+
+
+def samples(shard: Path, suffixes: frozenset[str], classes: tuple[str, ...]) -> Iterator[Sample]:
+    """The pictures of a shard in the order of its members. Raises DatasetError where it is no whole, plain tar."""
+    try:
+        with tarfile.open(shard, "r:") as archive:
+            for members in _grouped(archive):
+                yield from _of_sample(shard, members, suffixes, classes)
+    except (tarfile.TarError, EOFError) as error:
+        raise DatasetError(
+            f"{shard} cannot be read as a tar archive: {error}; unpack what is compressed, and copy again what is torn"
+        ) from error
+    except OSError as error:
+        raise DatasetError(f"{shard} cannot be read: {error.strerror or error}") from error
+
+
+def _grouped(archive: tarfile.TarFile) -> Iterator[dict[str, TarMember]]:
+    """The members of one sample after the other, by name."""
+    key, members = "", dict[str, TarMember]()
+    for member in archive:
+        archive.members = []  # type: ignore[attr-defined]  # it would keep all of them
+        if not member.isreg():
+            continue
+        path = PurePosixPath(member.name)
+        of_member = str(path.parent / path.name.split(".", 1)[0])
+        if of_member != key and members:
+            yield members
+            members = {}
+        key = of_member
+        members[member.name] = TarMember(str(archive.name), member.offset_data, member.size)
+    if members:
+        yield members
+
+
+def _of_sample(
+    shard: Path, members: dict[str, TarMember], suffixes: frozenset[str], classes: tuple[str, ...]
+) -> Iterator[Sample]:
+    pictures = [name for name in members if PurePosixPath(name).suffix.lower() in suffixes]
+    if not pictures:
+        return
+    label = _label(shard, members, classes)
+    for name in pictures:
+        folder = PurePosixPath(name).parent.name
+        if label is None and not folder:
+            raise DatasetError(f"{shard}: {name} has no label: neither a .cls or .json beside it, nor a folder")
+        yield Sample(name, folder if label is None else label, members[name])
+
+
+def _label(shard: Path, members: dict[str, TarMember], classes: tuple[str, ...]) -> str | None:
+    for name, member in members.items():
+        suffix = PurePosixPath(name).suffix.lower()
+        if suffix not in (".cls", ".json") or member.size > MAX_TEXT_BYTES:
+            continue
+        try:
+            text = member().decode("utf-8").strip()
+            found = text if suffix == ".cls" else _in_json(json.loads(text))
+        except ValueError as error:
+            raise DatasetError(f"{shard}: {name} cannot be read: {error}") from error
+        if found is not None:
+            return classes[int(found)] if found.isdecimal() and int(found) < len(classes) else found
+    return None
+
+
+def _in_json(content: object) -> str | None:
+    if not isinstance(content, dict):
+        return None
+    found = next((content[key] for key in ("label", "cls") if key in content), None)
+    return str(found) if isinstance(found, str | int) else None

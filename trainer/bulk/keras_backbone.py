@@ -1,0 +1,112 @@
+"""A Keras model as backbone: batched, on a GPU where its backend finds one.
+
+Its bottlenecks are a family of their own: no TFLite runtime gives the same values, so they are never mixed.
+"""
+
+import hashlib
+import time
+import zipfile
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.errors import ConfigError, ImageError
+from agent.learning.dhash import dhash, thumbnail
+from agent.learning.labelling import picture_id
+from agent.reporting.timing import Timings
+from agent.vision.bundle import sha256_of
+from agent.vision.image import decode
+from trainer.bulk.embedding import Answer, Picture, contents
+
+BATCHES_AHEAD = 4  # decoded while the device works
+
+
+class KerasBackbone:
+    """One image input [B, H, W, 3] of the raw bytes 0..255, one vector [B, D] as output.
+
+    Attributes: `name`, `width`, `height` in pixels, `size` D, `backbone_id` as in Bundle.backbone_id,
+    `sha256` of the file, `device` as `device()` says, `runtime` with the backend of Keras.
+    """
+
+    def __init__(self, model: Path, timings: Timings) -> None:
+        """Raises ConfigError where Keras cannot load the model, or it is no backbone."""
+        import keras  # not before KERAS_BACKEND is chosen
+
+        try:
+            loaded = keras.saving.load_model(model, compile=False)
+        except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
+            raise ConfigError(f"{model} cannot be loaded by Keras: {error}") from error
+        self.height, self.width, self.size = _shapes(model, loaded)
+        self.name = model.stem
+        self.device = device()
+        self.runtime = f"keras-{keras.config.backend()}"
+        self.sha256 = sha256_of(model)
+        self._model = loaded
+        self._timings = timings
+        identity = f"{self.sha256} {self.height}x{self.width} keras"
+        self.backbone_id = hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
+
+    def bottlenecks(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """[B, D] of images [B, height, width, 3]."""
+        with self._timings.phase("bottleneck", images=len(images)):
+            return np.asarray(self._model.predict_on_batch(images.astype(np.float32)), np.float32)
+
+    def answers(self, blocks: Iterable[Sequence[Picture]], threads: int) -> Iterator[Answer]:
+        """In order; so many threads read and decode, at most BATCHES_AHEAD blocks ahead of the device."""
+        with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+            ahead: deque[Future[tuple[Answer, NDArray[np.uint8]]]] = deque()
+            for block in blocks:
+                ahead.append(pool.submit(self._decoded, block))
+                if len(ahead) > BATCHES_AHEAD + threads:
+                    yield self._finished(*ahead.popleft().result())
+            while ahead:
+                yield self._finished(*ahead.popleft().result())
+
+    def _decoded(self, pictures: Sequence[Picture]) -> tuple[Answer, NDArray[np.uint8]]:
+        """An answer that lacks the bottlenecks, and the images [n, height, width, 3] that they are to be made of."""
+        count = len(pictures)
+        answer = Answer([""] * count, [0] * count, np.zeros((count, self.size), np.float32))
+        images = np.zeros((count, self.height, self.width, 3), np.uint8)
+        for place, payload in contents(pictures, self._timings, answer.errors).items():
+            try:
+                with self._timings.phase("decode"):
+                    images[place] = decode(payload, self.width, self.height)
+                answer.fingerprints[place] = dhash(thumbnail(images[place]))
+                answer.frame_ids[place] = picture_id(payload)
+            except ImageError as error:
+                answer.errors[place] = str(error)
+        return answer, images
+
+    def _finished(self, answer: Answer, images: NDArray[np.uint8]) -> Answer:
+        began = time.monotonic()
+        answer.bottlenecks = self.bottlenecks(images)
+        answer.seconds = time.monotonic() - began
+        return answer
+
+
+def device() -> str:
+    """What the backend of Keras computes on, such as "cpu" or "gpu:0"."""
+    import keras
+
+    names: list[str] = keras.distribution.list_devices()
+    return next((name for name in names if not name.startswith("cpu")), "cpu") if names else "cpu"
+
+
+def _shapes(path: Path, model: Any) -> tuple[int, int, int]:
+    """Height, width and D. Raises ConfigError."""
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise ConfigError(
+            f"{path} has {len(model.inputs)} inputs and {len(model.outputs)} outputs: a backbone has one image as "
+            "input and one vector as output"
+        )
+    source, target = model.inputs[0].shape, model.outputs[0].shape
+    if len(source) != 4 or source[3] != 3 or not source[1] or not source[2]:
+        raise ConfigError(f"{path} takes {tuple(source)}: a backbone takes (batch, height, width, 3) of a fixed size")
+    if len(target) != 2 or not target[1]:
+        raise ConfigError(f"{path} gives {tuple(target)}: a backbone gives (batch, values); pool its last map")
+    return int(source[1]), int(source[2]), int(target[1])

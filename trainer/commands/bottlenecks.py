@@ -1,0 +1,176 @@
+"""`lastlayer-trainer bottlenecks`: the bottlenecks of a whole corpus, in the cache of a state."""
+
+import argparse
+import os
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from agent.commands.terminal import say, show
+from agent.errors import ConfigError, DatasetError
+from agent.learning.cache import Cache
+from agent.learning.dataset import LabelledPicture, empty_folders, open_dataset
+from agent.reporting.timing import Timings, table
+from agent.vision.backbone import FAMILY
+from trainer.bulk import scaling
+from trainer.bulk.bottlenecks import in_order
+from trainer.commands.arguments import choose_backend, file, missing, positive
+from trainer.quiet import quiet
+from trainer.reporting import reporting
+
+if TYPE_CHECKING:
+    from trainer.bulk.computing import Computation
+    from trainer.bulk.ledger import Ledger
+
+SCALING_PICTURES = 2000
+
+EPILOG = """\
+It can be ended at any instant (Ctrl-C, kill, a power cut); the same command goes on where it was. What cannot be read
+is counted and named in OUT/skipped.csv. OUT is a state: `lastlayer --state OUT retrain` makes a head. What --keras
+computes is a family of its own: no board can add to it, or use a head that is made of it.
+
+example: lastlayer-trainer bottlenecks corpus/ --out OUT --workers 2      # corpus/CLASS/*.jpg
+         lastlayer-trainer bottlenecks shards/ --out OUT --scheduler tcp://10.0.0.5:8786
+         lastlayer-trainer bottlenecks corpus/ --out OUT --scaling        # what more workers would gain
+exit codes: 0 done, 2 bad arguments, 3 bad pictures, 4 bad backbone, 5 OUT cannot be written (disk full), 7 no workers
+"""
+
+
+def register(commands: Any, options: argparse.ArgumentParser) -> None:
+    command = commands.add_parser(
+        "bottlenecks",
+        parents=[options],
+        usage="lastlayer-trainer bottlenecks CORPUS --out OUT [options]",
+        help="compute the bottlenecks of a whole corpus",
+        description="Computes the bottlenecks of a whole corpus into a cache like that of a board.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = command.add_argument
+    add(
+        "source",
+        type=Path,
+        metavar="CORPUS",
+        help="class folders, a .zip, a .csv list (file,class[,split]), tar shards",
+    )
+    add("--out", type=Path, required=True, help="state folder to make, or to go on with")
+    add("--backbone", metavar="NAME", help="a bundle in models/, a folder, or a .tflite file (the one that ships)")
+    add("--workers", type=positive, default=os.cpu_count() or 1, help="processes on this machine (all cores)")
+    add("--scheduler", metavar="tcp://…", help="of a Dask cluster, instead; its workers need lastlayer installed")
+    add("--keras", type=file, metavar="NET.keras", help="compute with Keras, batched, on a GPU if there is one")
+    add("--batch", type=positive, default=64, help="pictures at once with --keras (64)")
+    add("--scaling", action="store_true", help=f"measure 1, 2, 4… workers on {SCALING_PICTURES} pictures, keep nothing")
+    command.set_defaults(execute=execute)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    if arguments.keras and (arguments.backbone or arguments.scheduler or arguments.scaling):
+        raise ConfigError("--keras stands alone: it takes no --backbone, --scheduler or --scaling")
+    with open_dataset(arguments.source) as found:
+        if not found:
+            raise DatasetError(f"{arguments.source} holds no pictures")
+        empty = [str(folder) for folder in empty_folders(arguments.source)]
+        for folder in empty:
+            say(f"{folder} is empty: it adds no pictures to its class")
+        pictures = in_order(found)
+        with reporting(arguments, _runtime(arguments)) as timings:
+            if arguments.scaling:
+                return _show_scaling(arguments, pictures, timings)
+            payload = _computed(arguments, pictures, timings) | {"empty": empty}
+            reports = timings.since_start()
+    payload["phases"] = [report.as_dict() for report in reports]
+    show(arguments, payload, f"{_text(payload)}\n\n{table(reports)}")
+    if not payload["examples"]:
+        raise DatasetError(f"not one picture of {arguments.source} could be read; {payload['skipped']} says why")
+    return 0
+
+
+def _runtime(arguments: argparse.Namespace) -> str:
+    if not arguments.keras:
+        return FAMILY
+    choose_backend()
+    return f"keras-{os.environ['KERAS_BACKEND']}"
+
+
+def _computed(arguments: argparse.Namespace, pictures: Sequence[LabelledPicture], timings: Timings) -> dict[str, Any]:
+    """Compute what is missing; what came of it, fit for JSON."""
+    computation, ledger = _compute(arguments, arguments.out, arguments.workers, pictures, timings)
+    with Cache.read(arguments.out / "cache") as cache:
+        counts = cache.label_counts()
+        backbone_id = cache.layout.backbone_id
+    progress = ledger.progress
+    return {
+        "state": str(arguments.out),
+        "family": _runtime(arguments),
+        "backbone_id": backbone_id,
+        "pictures": progress.pictures,
+        "added": progress.added,
+        "known": progress.known,
+        "contradicting": progress.contradicting,
+        "unreadable": progress.unreadable,
+        "skipped": str(ledger.skipped),
+        "examples": sum(counts.values()),
+        "labels": counts,
+        "scaling": scaling.as_dict([computation.run]) if computation.run and not arguments.keras else None,
+    }
+
+
+def _compute(
+    arguments: argparse.Namespace, out: Path, workers: int, pictures: Sequence[LabelledPicture], timings: Timings
+) -> "tuple[Computation, Ledger]":
+    try:
+        with quiet() if arguments.keras else nullcontext():
+            from trainer.bulk.computing import Computation
+    except ImportError as error:
+        raise missing(error) from error
+    disabled = not sys.stderr.isatty()
+    with tqdm(total=len(pictures), desc="bottlenecks", unit=" pictures", file=sys.stderr, disable=disabled) as bar:
+        computation = Computation(out, pictures, timings, bar.update)
+        if arguments.keras:
+            return computation, computation.by_keras(arguments.keras, arguments.batch, workers)
+        in_archive = arguments.source.is_file() and zipfile.is_zipfile(arguments.source)
+        return computation, computation.on_workers(arguments.backbone, workers, arguments.scheduler, in_archive)
+
+
+def _show_scaling(arguments: argparse.Namespace, pictures: Sequence[LabelledPicture], timings: Timings) -> int:
+    """The first pictures with one worker, two, four…; nothing is kept."""
+    counts = [1 << power for power in range(arguments.workers.bit_length())]
+    if counts[-1] != arguments.workers:
+        counts.append(arguments.workers)
+    runs = []
+    for count in counts:
+        say(f"bottlenecks: {min(len(pictures), SCALING_PICTURES)} pictures, workers: {count}")
+        with tempfile.TemporaryDirectory(prefix="lastlayer-", dir=_nearest(arguments.out)) as folder:
+            part = pictures[:SCALING_PICTURES]
+            computation, _ = _compute(arguments, Path(folder) / "state", count, part, timings)
+        if computation.run is None:
+            raise DatasetError(f"{arguments.source}: {len(part)} pictures are too few to measure {count} workers with")
+        runs.append(computation.run)
+    figures = scaling.as_dict(runs)
+    show(arguments, figures, scaling.text(figures))
+    return 0
+
+
+def _nearest(folder: Path) -> Path:
+    """A folder that is there, on the same disk."""
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+
+
+def _text(payload: dict[str, Any]) -> str:
+    lines = [
+        f"{payload['examples']} examples of {len(payload['labels'])} labels in {payload['state']} "
+        f"({payload['family']}, backbone {payload['backbone_id'][:8]})",
+        f"of {payload['pictures']} pictures: {payload['added']} added, {payload['known']} there already, "
+        f"{payload['contradicting']} there with another label, {payload['unreadable']} not readable",
+    ]
+    if payload["contradicting"] or payload["unreadable"]:
+        lines.append(f"what was left out, and why: {payload['skipped']}")
+    if payload["scaling"]:
+        lines += ["", scaling.text(payload["scaling"])]
+    return "\n".join(lines)
