@@ -80,7 +80,7 @@ def train(
     splits = np.asarray(source.splits)
     train_rows = np.flatnonzero(splits == TRAIN)
     val_rows = np.flatnonzero(splits == VAL)
-    labels, targets = _trained_classes(source, train_rows)
+    labels, targets = trained_classes(source, train_rows)
     if settings.solver != "auto" or statistics is None or not statistics.fits(source):
         statistics = None
 
@@ -134,7 +134,7 @@ def _some(rows: Rows, most: int, seed: int) -> Rows:
     return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
 
 
-def _trained_classes(source: Examples, train_rows: Rows) -> tuple[tuple[str, ...], Targets]:
+def trained_classes(source: Examples, train_rows: Rows) -> tuple[tuple[str, ...], Targets]:
     """The labels that have examples to train on, and all targets as indices into those, -1 for the others."""
     counts = np.bincount(source.targets[train_rows], minlength=len(source.labels))
     if not len(train_rows):

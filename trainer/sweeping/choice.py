@@ -1,0 +1,86 @@
+"""Which setting to take: the lowest validation loss without a gap to the training loss that grows (the study's way)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trainer.sweeping.sweep import Curve, Point
+
+GROWTH = 0.05  # of the validation loss: a gap that opened by more over the second half of a run grows
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said of one setting."""
+
+    name: str
+    val_loss: float | None  # at the end; None where it diverged
+    val_top1: float | None
+    gap: float | None  # validation loss less training loss, at the end
+    grew: float | None  # the gap, over the second half of the run
+    lowest_at: int | None  # the step of the lowest validation loss
+    overfits: bool  # the gap grows
+    words: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    picked: str | None  # the name of a setting; None where all diverged
+    reason: str
+    steps: int | None  # to train with it: all, or as many as led to its lowest validation loss
+    verdicts: tuple[Verdict, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "picked": self.picked,
+            "reason": self.reason,
+            "picked_steps": self.steps,
+            "verdicts": [vars(verdict) for verdict in self.verdicts],
+        }
+
+
+def gap(point: Point) -> float:
+    return point.val.loss - point.train.loss
+
+
+def judged(curve: Curve) -> Verdict:
+    name = str(curve.setting)
+    if curve.diverged or not curve.points:
+        return Verdict(name, None, None, None, None, None, True, "it diverged: the loss was not finite any more")
+    last = curve.points[-1]
+    middle = min(curve.points, key=lambda point: abs(2 * point.step - last.step))
+    lowest = min(curve.points, key=lambda point: point.val.loss)
+    grew = gap(last) - gap(middle)
+    overfits = grew > GROWTH * last.val.loss
+    words = (
+        f"validation loss {last.val.loss:.3f}, top-1 {last.val.top1:.3f}; the gap to the training loss went from "
+        f"{gap(middle):.3f} at step {middle.step:,} to {gap(last):.3f}"
+        + (": it grows" if overfits else "")
+        + (f"; the loss was lowest at step {lowest.step:,}, {lowest.val.loss:.3f}" if lowest is not last else "")
+    )
+    return Verdict(name, last.val.loss, last.val.top1, gap(last), grew, lowest.step, overfits, words)
+
+
+def choose(curves: Sequence[Curve]) -> Choice:
+    """By what the curves are at their end."""
+    verdicts = tuple(map(judged, curves))
+    alive = [(verdict, verdict.val_loss) for verdict in verdicts if verdict.val_loss is not None]
+    if not alive:
+        return Choice(None, "all settings diverged: try lower learning rates", None, verdicts)
+    steady = [(verdict, loss) for verdict, loss in alive if not verdict.overfits]
+    picked, loss = min(steady or alive, key=lambda each: each[1])
+    steps: int | None = next(curve.points[-1].step for curve in curves if str(curve.setting) == picked.name)
+    lower = [verdict.name for verdict, other in alive if other < loss]
+    if not steady:
+        steps = picked.lowest_at
+        reason = (
+            f"{picked.name} has the lowest validation loss, {loss:.3f}; but the gap between training and validation "
+            f"grows for every setting: train for fewer steps, about {steps:,}"
+        )
+    else:
+        reason = f"{picked.name} has the lowest validation loss, {loss:.3f}, of the settings whose gap does not grow"
+        if lower:
+            reason += (
+                f"; {', '.join(lower)} reached a lower one, but with a gap between training and validation that grows"
+            )
+    return Choice(picked.name, reason, steps, verdicts)
