@@ -55,7 +55,7 @@ def execute(arguments: argparse.Namespace) -> int:
     classifier.put_into_service(version, head)
     with open_dataset(arguments.source) as pictures:
         if arguments.split:
-            learnt = _Learnt(state.folder / "cache")
+            learnt = Learnt(state.folder / "cache")
             pictures = [picture for picture in pictures if learnt.split(picture) == arguments.split]
         evaluation, failed = evaluate(progress(pictures, "evaluate"), classifier, head, timings)
     if evaluation is None:
@@ -92,7 +92,7 @@ def evaluate(
     return (tally.evaluation() if images else None), failed
 
 
-class _Learnt:
+class Learnt:
     """The splits of what the cache holds, as a training sees them."""
 
     def __init__(self, folder: Path) -> None:
@@ -128,9 +128,13 @@ def _text(version: str, evaluation: Evaluation) -> str:
                 *(f"{x:.3f}" if x is not None else "-" for x in (figures.recall, figures.precision)),
             ]
         )
-    heading = (
+    return f"{heading(version, evaluation)}\n\n{columns(rows)}"
+
+
+def heading(version: str, evaluation: Evaluation) -> str:
+    """The figures of a head in a line."""
+    return (
         f"head {version}: top-1 {evaluation.top1:.3f}, top-5 {evaluation.top5:.3f}, "
         f"macro recall {evaluation.macro_recall:.3f}, calibration error {evaluation.ece:.3f}, "
         f"{evaluation.images} images"
     )
-    return f"{heading}\n\n{columns(rows)}"

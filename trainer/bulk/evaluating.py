@@ -1,0 +1,97 @@
+"""How good a head is on a whole test set: the study's table I."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from agent.errors import MismatchError
+from agent.learning.dataset import LabelledPicture
+from agent.learning.head import Head
+from agent.learning.metrics import Evaluation, Tally
+from agent.reporting.timing import Stopwatch, Timings
+from agent.vision.backbone import Backbone
+from agent.vision.bundle import Bundle
+from trainer.bulk.bottlenecks import named, sent
+from trainer.bulk.embedding import Answer, PackedBackbone, unreadable
+from trainer.bulk.workers import Workers
+from trainer.cluster import connected
+
+
+@dataclass
+class Outcome:
+    """Pictures of labels that the head does not know are counted apart: it cannot be right about them."""
+
+    evaluation: Evaluation | None = None  # None where there was no readable picture of a known label
+    unknown_labels: dict[str, int] = field(default_factory=dict)  # label → pictures
+    failed: dict[str, str] = field(default_factory=dict)  # picture → why it could not be read
+
+
+class Table:
+    """Counts what a head says of bottlenecks."""
+
+    def __init__(self, head: Head, pictures: Sequence[LabelledPicture], timings: Timings) -> None:
+        self._head = head
+        self._known = set(head.labels)
+        self._pictures = iter(pictures)
+        self._timings = timings
+        self._tally = Tally(head.labels)
+        self._counted = 0
+        self._outcome = Outcome()
+
+    def take(self, answer: Answer) -> None:
+        """About the next pictures."""
+        for phases in answer.phases:
+            self._timings.merge(phases)
+        rows, labels = [], []
+        for place in range(len(answer.frame_ids)):
+            picture = next(self._pictures)
+            if place in answer.errors:
+                self._outcome.failed[picture.name] = answer.errors[place]
+            elif picture.label not in self._known:
+                counts = self._outcome.unknown_labels
+                counts[picture.label] = counts.get(picture.label, 0) + 1
+            else:
+                rows.append(place)
+                labels.append(picture.label)
+        if rows:
+            with self._timings.phase("evaluate", images=len(rows)):
+                self._tally.add(self._head.probabilities(answer.bottlenecks[np.array(rows)]), labels)
+            self._counted += len(rows)
+
+    def outcome(self) -> Outcome:
+        self._outcome.evaluation = self._tally.evaluation() if self._counted else None
+        return self._outcome
+
+
+def evaluate(
+    pictures: Sequence[LabelledPicture],
+    bundle: Bundle,
+    head: Head,
+    timings: Timings,
+    on_pictures: Callable[[int], object],
+    *,
+    workers: int,
+    scheduler: str | None,
+    in_archive: bool,
+) -> Outcome:
+    """The head's figures on `pictures`, whose bottlenecks workers compute.
+
+    Raises MismatchError for a head of another backbone, ServiceError.
+    """
+    backbone = Backbone(bundle)
+    if head.backbone_id != backbone.backbone_id:
+        raise MismatchError(
+            f"the head was made with another backbone or TFLite runtime (id {head.backbone_id[:8]}, this is "
+            f"{backbone.backbone_id[:8]}): give the backbone that it was made with"
+        )
+    packed = PackedBackbone(bundle, backbone.backbone_id)
+    table = Table(head, pictures, timings)
+    with connected(workers, scheduler) as client:
+        pool = Workers(client, packed, Stopwatch(), partial(unreadable, backbone.size, backbone.dtype))
+        blocks = sent(pictures) if scheduler is not None or in_archive else named(pictures)
+        for answer in pool.answers(blocks):
+            table.take(answer)
+            on_pictures(len(answer.frame_ids))
+    return table.outcome()

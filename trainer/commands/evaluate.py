@@ -1,0 +1,155 @@
+"""`lastlayer-trainer evaluate`: top-1 and top-5 of a head on a whole test set."""
+
+import argparse
+import os
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from agent.commands.evaluate import Learnt, heading
+from agent.commands.terminal import say, show
+from agent.errors import ConfigError, DatasetError, StateError
+from agent.learning.dataset import open_dataset
+from agent.learning.head import Head
+from agent.records import SPLITS
+from agent.reporting.timing import table
+from agent.state import existing_state
+from agent.vision.backbone import FAMILY
+from agent.vision.bundle import DEFAULT, Bundle, import_model
+from trainer.commands.arguments import file, missing, positive
+from trainer.reporting import reporting
+
+if TYPE_CHECKING:
+    from trainer.bulk.evaluating import Outcome
+
+NAMED = 20  # unreadable pictures that are named one by one
+
+EPILOG = """\
+The head is the one in service in --state, or --version of its heads, or a file head.npz; the backbone is that of the
+state, or --backbone with --head. Pictures of labels that the head does not know are counted apart.
+
+example: lastlayer-trainer evaluate test.csv --state OUT --workers 2
+         lastlayer-trainer evaluate test/ --head heads/3/head.npz --backbone tinyresnet_96
+exit codes: 0 done, 2 bad arguments, 3 bad pictures, 4 bad backbone, 5 no such state or head, 7 no workers
+"""
+
+
+def register(commands: Any, options: argparse.ArgumentParser) -> None:
+    command = commands.add_parser(
+        "evaluate",
+        parents=[options],
+        usage="lastlayer-trainer evaluate TEST (--state STATE | --head HEAD.npz) [options]",
+        help="top-1 and top-5 of a head on a whole test set",
+        description="Measures a head on labelled pictures, on any number of processes: the study's table I.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = command.add_argument
+    add("source", type=Path, metavar="TEST", help="class folders, a .zip, a .csv list (file,class[,split]), tar shards")
+    add("--state", type=Path, help="a state folder with a head and its backbone")
+    add("--version", help="of the state's heads (the one in service)")
+    add("--head", type=file, metavar="HEAD.npz", help="a head by itself, instead")
+    add("--backbone", metavar="NAME", help="for --head: a bundle in models/, a folder, or a .tflite file")
+    add("--split", choices=SPLITS, help="only the pictures of this split (all)")
+    add("--workers", type=positive, default=os.cpu_count() or 1, help="processes on this machine (all cores)")
+    add("--scheduler", metavar="tcp://…", help="of a Dask cluster, instead; its workers need lastlayer installed")
+    command.set_defaults(execute=execute)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    if (arguments.state is None) == (arguments.head is None):
+        raise ConfigError("give either --state or --head")
+    try:
+        from trainer.bulk.evaluating import evaluate
+    except ImportError as error:
+        raise missing(error) from error
+    with reporting(arguments, FAMILY) as timings, _judged(arguments) as (name, bundle, head):
+        with open_dataset(arguments.source) as pictures:
+            if arguments.split:
+                learnt = Learnt((arguments.state or Path("nowhere")) / "cache")
+                pictures = [picture for picture in pictures if learnt.split(picture) == arguments.split]
+            if not pictures:
+                raise DatasetError(f"{arguments.source} holds no pictures" + _of_split(arguments))
+            with _bar(len(pictures)) as bar:
+                outcome = evaluate(
+                    pictures,
+                    bundle,
+                    head,
+                    timings,
+                    bar.update,
+                    workers=arguments.workers,
+                    scheduler=arguments.scheduler,
+                    in_archive=arguments.source.is_file() and zipfile.is_zipfile(arguments.source),
+                )
+        reports = timings.since_start()
+    _complain(outcome)
+    if outcome.evaluation is None:
+        raise DatasetError(
+            f"{arguments.source} holds no readable pictures of labels that the head knows{_of_split(arguments)}; "
+            f"it knows {', '.join(head.labels[:NAMED])}"
+        )
+    payload = {
+        "head": name,
+        "backbone": bundle.name,
+        **outcome.evaluation.as_dict(),
+        "unknown_labels": outcome.unknown_labels,
+        "unknown_images": sum(outcome.unknown_labels.values()),
+        "failed": len(outcome.failed),
+        "phases": [report.as_dict() for report in reports],
+    }
+    show(arguments, payload, f"{heading(name, outcome.evaluation)}\n{_apart(outcome)}\n{table(reports)}")
+    return 0
+
+
+@contextmanager
+def _judged(arguments: argparse.Namespace) -> Iterator[tuple[str, Bundle, Head]]:
+    """What the head is called, its backbone, and itself."""
+    if arguments.state is not None:
+        state = existing_state(arguments.state)
+        version = arguments.version or state.heads.active()
+        if version is None:
+            raise StateError(f"{state.folder} has no head yet: `lastlayer --state {state.folder} retrain` makes one")
+        yield version, state.bundle, state.heads.load(version)
+        return
+    with tempfile.TemporaryDirectory(prefix="lastlayer-") as folder:
+        try:
+            head = Head.from_bytes(arguments.head.read_bytes())
+        except OSError as error:
+            raise StateError(f"{arguments.head} cannot be read: {error}") from error
+        yield str(arguments.head), import_model(arguments.backbone or DEFAULT, Path(folder) / "backbone"), head
+
+
+def _bar(total: int) -> "tqdm[Any]":
+    return tqdm(total=total, desc="evaluate", unit=" pictures", file=sys.stderr, disable=not sys.stderr.isatty())
+
+
+def _of_split(arguments: argparse.Namespace) -> str:
+    return f" of the split {arguments.split}" if arguments.split else ""
+
+
+def _complain(outcome: "Outcome") -> None:
+    for number, (name, why) in enumerate(outcome.failed.items()):
+        if number == NAMED:
+            say(f"and {len(outcome.failed) - NAMED} more that could not be read")
+            break
+        say(f"{name}: not evaluated: {why}")
+
+
+def _apart(outcome: "Outcome") -> str:
+    lines = []
+    if outcome.unknown_labels:
+        pictures = sum(outcome.unknown_labels.values())
+        some = ", ".join(f"{label} ({count})" for label, count in list(outcome.unknown_labels.items())[:NAMED])
+        lines.append(
+            f"counted apart: {pictures} pictures of {len(outcome.unknown_labels)} labels that the head does not know: "
+            f"{some}"
+        )
+    if outcome.failed:
+        lines.append(f"{len(outcome.failed)} pictures could not be read")
+    return "".join(f"{line}\n" for line in lines)
