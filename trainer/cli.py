@@ -9,7 +9,7 @@ import agent
 from agent.commands.terminal import say
 from agent.errors import LastlayerError
 from trainer import reporting
-from trainer.commands import bottlenecks, collect, evaluate, export, finetune, pretrain, publish, sweep
+from trainer.commands import bench, bottlenecks, collect, compare, evaluate, export, finetune, pretrain, publish, sweep
 
 EPILOG = """\
 exit codes: 0 done, 2 bad arguments, 3 bad pictures, 4 bad backbone, 5 cannot be written, 6 cannot learn
@@ -47,6 +47,6 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"lastlayer-trainer {agent.__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (pretrain, finetune, export, bottlenecks, sweep, evaluate, collect, publish):
+    for module in (pretrain, finetune, export, bottlenecks, sweep, evaluate, bench, compare, collect, publish):
         module.register(commands, everywhere)
     return top

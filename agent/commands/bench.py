@@ -15,7 +15,7 @@ from agent.errors import ConfigError
 from agent.files import write_atomically
 from agent.measuring.bench import bench
 from agent.measuring.report import text
-from agent.measuring.seeing import find_pictures
+from agent.measuring.seeing import Network, find_pictures
 from agent.state import existing_state
 from agent.vision.backbone import Backbone
 from agent.vision.bundle import DEFAULT, import_model
@@ -52,14 +52,14 @@ def execute(arguments: argparse.Namespace) -> int:
     pictures = find_pictures(arguments.pictures, study.PICTURES)
     with _backbone(arguments) as backbone:
         document = bench(
-            backbone,
+            [Network.of(backbone)],
             pictures,
             _folder_of(state_folder(arguments)),
             quick=arguments.quick,
             on_stage=lambda stage: say(f"bench: {stage}"),
         )
     if arguments.out is not None:
-        _write(arguments.out, document)
+        write(arguments.out, document)
     show(arguments, document, text(document))
     return 0
 
@@ -79,7 +79,8 @@ def _folder_of(state: Path) -> Path:
     return next(folder for folder in (state.absolute(), *state.absolute().parents) if folder.is_dir())
 
 
-def _write(path: Path, document: dict[str, Any]) -> None:
+def write(path: Path, document: dict[str, Any]) -> None:
+    """A document as a file. Raises ConfigError."""
     try:
         write_atomically(path, json.dumps(document, ensure_ascii=False, indent=1).encode())
     except OSError as error:

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,22 @@ from agent.errors import StateError
 from agent.measuring import learning, platform
 from agent.measuring.learning import FULL, QUICK, Effort, SyntheticCache
 from agent.measuring.measurement import Measurement, Projection, corpus
-from agent.measuring.seeing import measure_pictures
-from agent.vision.backbone import Backbone
+from agent.measuring.seeing import Network, measure_pictures
+from agent.reporting.timing import Role
 
-FORMAT = 1
+FORMAT = 2
 SEED = 0
 QUICK_PICTURES = 10
 
 
 def bench(
-    backbone: Backbone, pictures: list[Path], folder: Path, *, quick: bool, on_stage: Callable[[str], None]
+    networks: Sequence[Network],
+    pictures: list[Path],
+    folder: Path,
+    *,
+    quick: bool,
+    on_stage: Callable[[str], None],
+    role: Role = "agent",
 ) -> dict[str, Any]:
     """Measure; the document, fit for JSON (docs/bench.md). `on_stage` hears what comes next.
 
@@ -30,9 +36,10 @@ def bench(
     effort = QUICK if quick else FULL
     machine = platform.describe()  # with the load before this adds to it
     times = QUICK_PICTURES if quick else study.PICTURES
-    on_stage(f"{times} pictures")
-    seen = measure_pictures(backbone, pictures, times, SEED)
-    of_picture = next(m for m in seen if m.phase == "picture_to_bottleneck")
+    seen = []
+    for network in networks:
+        on_stage(f"{times} pictures through {network.name}")
+        seen.append(_seen(network, pictures, times))
     on_stage("steps of training")
     steps = learning.measure_steps(effort, SEED)
     file_system = platform.file_system(folder)
@@ -45,16 +52,15 @@ def bench(
         if isinstance(error, StateError):
             raise
         raise StateError(f"{folder} cannot be written: {error.strerror}; choose another with --state") from error
-    corpora = [corpus(of_picture, classes, study.IMAGES_A_CLASS) for classes in study.CLASSES]
     return {
         "format": FORMAT,
         "kind": "bench",
-        "role": "agent",
+        "role": role,
         "created_ms": int(time.time() * 1000),
         "quick": quick,
         "seed": SEED,
         "platform": machine,
-        "backbone": _described(backbone),
+        "networks": seen,
         "pictures": {
             "folder": str(pictures[0].parent),
             "count": len(pictures),
@@ -68,8 +74,8 @@ def bench(
             "dtype": learning.LAYOUT.dtype,
             "size": learning.LAYOUT.size,
         },
-        "measurements": [measurement.as_dict() for measurement in (*seen, *learnt, *steps)],
-        "projections": [projection.as_dict() for projection in (*corpora, *epochs)],
+        "measurements": [measurement.as_dict() for measurement in (*learnt, *steps)],
+        "projections": [projection.as_dict() for projection in epochs],
         "study": study.as_dict(),
     }
 
@@ -87,14 +93,13 @@ def _measure_learning(
     return [*read, *validations], learning.measure_epochs(cache, validations, effort, SEED)
 
 
-def _described(backbone: Backbone) -> dict[str, Any]:
-    bundle = backbone.bundle
+def _seen(network: Network, pictures: list[Path], times: int) -> dict[str, Any]:
+    """What a network takes for pictures, and would take for the study's corpora."""
+    measured = measure_pictures(network, pictures, times, SEED)
+    of_picture = next(m for m in measured if m.phase == "picture_to_bottleneck")
+    corpora = [corpus(of_picture, classes, study.IMAGES_A_CLASS) for classes in study.CLASSES]
     return {
-        "name": bundle.name,
-        "sha256": bundle.sha256,
-        "height": bundle.height,
-        "width": bundle.width,
-        "size": backbone.size,
-        "dtype": backbone.dtype.name,
-        "threads": 1,
+        **network.as_dict(),
+        "measurements": [measurement.as_dict() for measurement in measured],
+        "projections": [projection.as_dict() for projection in corpora],
     }

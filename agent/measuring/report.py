@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from agent import study
@@ -52,58 +52,106 @@ def text(document: Mapping[str, Any]) -> str:
 
 
 def _heading(document: Mapping[str, Any]) -> list[str]:
-    machine, backbone, pictures = document["platform"], document["backbone"], document["pictures"]
+    machine, pictures = document["platform"], document["pictures"]
     threads = machine["blas_threads"] or machine["cores"]
     return [
         f"machine   {machine['cpu']}, {machine['cores']} cores, {machine['memory_bytes'] / 2**30:.1f} GiB, "
         f"{machine['machine']}, {machine['os']}, load {machine['load']:.1f}",
         f"software  Python {machine['python']}, numpy {machine['numpy']} ({machine['blas']}, threads: {threads}), "
         f"{machine['runtime']} {machine['runtime_version']}",
-        f"backbone  {backbone['name']}: {backbone['width']} x {backbone['height']} px, "
-        f"{backbone['size']} values of {backbone['dtype']}, threads: {backbone['threads']}",
+        *map(_named, document["networks"]),
         f"pictures  {pictures['count']} from {pictures['folder']}, {pictures['mean_bytes'] / 1000:.0f} kB on average",
         f"cache     {document['cache']['file_system']}, {document['cache']['examples']:,} random examples",
     ]
 
 
+def _named(network: Mapping[str, Any]) -> str:
+    return (
+        f"network   {network['name']}: {network['width']} x {network['height']} px, {network['size']} values of "
+        f"{network['dtype']}, {network['device']}, {network['runtime']}, threads: {network['threads'] or 'its own'}"
+    )
+
+
+def measurement(part: Mapping[str, Any], phase: str, **conditions: Any) -> Mapping[str, Any]:
+    """Of a document, or of one of its networks. Raises StopIteration where it was not measured."""
+    found: Iterator[Mapping[str, Any]] = (
+        m for m in part["measurements"] if m["phase"] == phase and conditions.items() <= m["conditions"].items()
+    )
+    return next(found)
+
+
+def projection(part: Mapping[str, Any], phase: str, classes: int) -> Mapping[str, Any]:
+    """Likewise."""
+    found: Iterator[Mapping[str, Any]] = (
+        p for p in part["projections"] if (p["phase"], p["classes"]) == (phase, classes)
+    )
+    return next(found)
+
+
+def _measured(label: str, found: Mapping[str, Any], columns: Iterable[str] = ("", "", "")) -> Row:
+    spread = duration(found["mean_ms"], found["std_ms"] if found["n"] > 1 else None)
+    each = duration(found["mean_ms"] / found["images"]) if found["images"] > 1 else ""
+    return [f"  {label}", spread, each, str(found["n"]), *columns]
+
+
+def _projected(found: Mapping[str, Any], columns: Iterable[str]) -> Row:
+    mark = "~ " if found["extrapolated"] else ""
+    each = duration(found["mean_ms"] / found["images"])
+    n = str(found["n"] or "")
+    return [f"  {found['classes']} classes", mark + duration(found["mean_ms"], found["std_ms"]), each, n, *columns]
+
+
 def _rows(document: Mapping[str, Any]) -> list[Row]:
-    def measured(label: str, phase: str, columns: Iterable[str] = ("", "", ""), **conditions: Any) -> Row:
-        found = next(
-            m for m in document["measurements"] if m["phase"] == phase and conditions.items() <= m["conditions"].items()
-        )
-        spread = duration(found["mean_ms"], found["std_ms"] if found["n"] > 1 else None)
-        each = duration(found["mean_ms"] / found["images"]) if found["images"] > 1 else ""
-        return [f"  {label}", spread, each, str(found["n"]), *columns]
+    networks = document["networks"]
+    rows: list[Row] = []
+    for network in networks:
+        rows += _rows_of_network(network, f" by {network['name']}, {network['device']}" if len(networks) > 1 else "")
+    return rows + _rows_of_learning(document)
 
-    def projected(phase: str, classes: int, columns: Iterable[str]) -> Row:
-        found = next(p for p in document["projections"] if (p["phase"], p["classes"]) == (phase, classes))
-        mark = "~ " if found["extrapolated"] else ""
-        each = duration(found["mean_ms"] / found["images"])
-        n = str(found["n"] or "")
-        return [f"  {classes} classes", mark + duration(found["mean_ms"], found["std_ms"]), each, n, *columns]
 
-    below = f"below {study.READING_BELOW_MS} ms"
-    all_columns = study.COLUMNS
+def _rows_of_network(network: Mapping[str, Any], by: str) -> list[Row]:
+    columns = study.COLUMNS
+    below = [f"below {study.READING_BELOW_MS} ms"] * len(columns)
+    batched = [m for m in network["measurements"] if m["phase"] == "bottleneck" and "batch" in m["conditions"]]
     return [
-        ["one picture"],
-        measured("read its file", "file_access", [below] * len(all_columns), source="picture"),
-        measured("decode", "decode"),
-        measured("backbone", "bottleneck"),
-        measured("from file to bottleneck", "picture_to_bottleneck", [f"{c.bottleneck_s:g} s" for c in all_columns]),
-        [f"bottlenecks of {study.IMAGES_A_CLASS} pictures a class"],
-        *(projected("picture_to_bottleneck", k, [hours(c.corpus_h[k]) for c in all_columns]) for k in study.CLASSES),
+        [f"one picture{by}"],
+        _measured("read its file", measurement(network, "file_access"), below),
+        _measured("decode", measurement(network, "decode")),
+        _measured("backbone", measurement(network, "bottleneck")),
+        *(_measured(f"backbone, {m['images']} at once", m) for m in batched),
+        _measured(
+            "from file to bottleneck",
+            measurement(network, "picture_to_bottleneck"),
+            [f"{column.bottleneck_s:g} s" for column in columns],
+        ),
+        [f"bottlenecks of {study.IMAGES_A_CLASS} pictures a class{by}"],
+        *(
+            _projected(
+                projection(network, "picture_to_bottleneck", classes),
+                [hours(column.corpus_h[classes]) for column in columns],
+            )
+            for classes in study.CLASSES
+        ),
+        [f"one picture tested, 1000 classes{by}"],
+        _measured("session run", measurement(network, "session_run")),
+        _measured("result processing", measurement(network, "result_processing")),
+        _measured("from file to JSON", measurement(network, "picture_to_result"), [column.test for column in columns]),
+    ]
+
+
+def _rows_of_learning(document: Mapping[str, Any]) -> list[Row]:
+    return [
         ["examples from the cache"],
-        *(measured(f"batch of {batch}", "file_access", source="cache", batch=batch) for batch in study.BATCHES),
+        *(_measured(f"batch of {n}", measurement(document, "file_access", batch=n)) for n in study.BATCHES),
         [f"training step, {study.CLASSES[0]} classes"],
-        *(measured(f"batch of {batch}", "training", batch=batch) for batch in study.BATCHES),
+        *(_measured(f"batch of {n}", measurement(document, "training", batch=n)) for n in study.BATCHES),
         ["validation, top-1 and top-5"],
-        *(measured(f"{k} classes", "validation", classes=k) for k in study.CLASSES),
+        *(_measured(f"{k} classes", measurement(document, "validation", classes=k)) for k in study.CLASSES),
         [f"epoch of {study.IMAGES_A_CLASS} pictures a class"],
-        *(projected("epoch", k, [minutes(c.epoch[k]) for c in all_columns]) for k in study.CLASSES),
-        ["one picture tested, 1000 classes"],
-        measured("session run", "session_run"),
-        measured("result processing", "result_processing"),
-        measured("from file to JSON", "picture_to_result", [c.test for c in all_columns]),
+        *(
+            _projected(projection(document, "epoch", k), [minutes(column.epoch[k]) for column in study.COLUMNS])
+            for k in study.CLASSES
+        ),
     ]
 
 
@@ -120,13 +168,13 @@ def _table(rows: list[Row]) -> str:
 
 
 def _notes(document: Mapping[str, Any]) -> list[str]:
-    backbone, machine = document["backbone"], document["platform"]
+    networks, machine = document["networks"], document["platform"]
+    names = ", ".join(f"{network['name']} ({network['width']} x {network['height']} px)" for network in networks)
     epochs = [p for p in document["projections"] if p["phase"] == "epoch"]
     parts = ", ".join(f"{phase.replace('_', ' ')} {duration(ms)}" for phase, ms in epochs[0]["parts_ms"].items())
     notes = [
-        f"Not the same work: on a picture the study ran Inception v3 (float, 299 x 299 px), here it is "
-        f"{backbone['name']} ({backbone['width']} x {backbone['height']} px). The last layer is alike: {study.SIZE} "
-        f"values, Adam, batch {study.BATCH}.",
+        f"Not the same work: on a picture the study ran Inception v3 (float, 299 x 299 px), here it is {names}. "
+        f"The last layer is alike: {study.SIZE} values, Adam, batch {study.BATCH}.",
         f"Examples: the study read text files of 18 kB, about {study.FILE_ACCESS_MS} ms an image; here they are uint8 "
         "in a cache that was just written, so the page cache was warm and no wait for flash is in these figures.",
         f"Epoch of {epochs[0]['classes']} classes: {parts}; a validation of {document['cache']['validation']:,} "

@@ -34,8 +34,10 @@ def document(ran: tuple[Path, dict[str, Any]]) -> dict[str, Any]:
 
 
 def test_every_phase_is_measured_and_takes_time(document: dict[str, Any]) -> None:
-    assert {found["phase"] for found in document["measurements"]} == PHASES
-    for found in document["measurements"]:
+    (network,) = document["networks"]
+    measurements = document["measurements"] + network["measurements"]
+    assert {found["phase"] for found in measurements} == PHASES
+    for found in measurements:
         assert 0 < found["min_ms"] <= found["p50_ms"] <= found["p95_ms"], found
         assert found["min_ms"] <= found["mean_ms"], found
         assert found["n"] >= 2, found
@@ -53,8 +55,8 @@ def test_every_batch_and_number_of_classes_of_the_study_is_there(document: dict[
 
     assert of("training", "batch") == of("file_access", "batch") == [100, 1000, 10_000]
     assert of("validation", "classes") == [100, 250, 1000]
-    for phase in ("picture_to_bottleneck", "epoch"):
-        totals = [found for found in document["projections"] if found["phase"] == phase]
+    for phase, part in (("picture_to_bottleneck", document["networks"][0]), ("epoch", document)):
+        totals = [found for found in part["projections"] if found["phase"] == phase]
         assert [(found["classes"], found["images"]) for found in totals] == [
             (100, 100_000),
             (250, 250_000),
@@ -65,11 +67,11 @@ def test_every_batch_and_number_of_classes_of_the_study_is_there(document: dict[
 
 
 def test_platform_and_backbone_are_named(document: dict[str, Any]) -> None:
-    assert (document["format"], document["kind"], document["quick"]) == (1, "bench", True)
+    assert (document["format"], document["kind"], document["quick"]) == (2, "bench", True)
     assert document["platform"]["cores"] >= 1
     assert document["platform"]["memory_bytes"] > 2**26
     assert all(document["platform"][key] for key in ("machine", "cpu", "os", "python", "numpy", "blas", "runtime"))
-    assert document["backbone"]["name"] == DEFAULT
+    assert [network["name"] for network in document["networks"]] == [DEFAULT]
 
 
 def test_the_file_holds_what_was_printed_and_nothing_else_is_left(ran: tuple[Path, dict[str, Any]]) -> None:

@@ -9,7 +9,8 @@ import pytest
 from trainer.cli import main
 from trainer.commands.export import read_about
 
-HEAVY = ("keras", "torch", "tensorflow", "jax")
+HEAVY = ("keras", "torch", "tensorflow", "jax", "distributed", "matplotlib")
+COMMANDS = ("pretrain", "finetune", "export", "bottlenecks", "sweep", "evaluate", "bench", "compare")
 
 
 def test_importing_the_trainer_loads_no_framework() -> None:
@@ -17,7 +18,7 @@ def test_importing_the_trainer_loads_no_framework() -> None:
     assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "[]"
 
 
-@pytest.mark.parametrize("command", [[], ["pretrain"], ["finetune"], ["export"]])
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
 def test_help_is_one_screen_with_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([*command, "--help"])
