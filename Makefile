@@ -21,7 +21,8 @@ demo: install  ## see it all once (PHOTOS=folder: your own pictures, KEEP=1: lea
 test: $(VENV)/.dev  ## run all tests but those that have a target of their own
 	$(BIN)/python -m pytest -n auto -m "not slow and not systemd and not examples and not dashboards"
 
-test-slow: $(VENV)/.trainer  ## run the slow tests, the trainer's too
+test-slow: $(VENV)/.trainer  ## run the slow tests, and those of the trainer that need its extra
+	$(BIN)/python -m pytest -n auto tests/trainer -m "not slow"
 	$(BIN)/python -m pytest -m slow
 
 test-systemd: $(VENV)/.dev  ## run the service and its package under a systemd in a container (needs root)

@@ -2,8 +2,8 @@
 
     python -m benchmarks.sweep
 
-Needs the trainer extra, so `make bench` does not run it. The cache is of random examples, 100,000 of 2,048 values; an
-epoch is run, whose time does not depend on what they are. Ends with 1 where six take more than three times as long.
+The cache is of random examples, 100,000 of 2,048 values; an epoch is run, whose time does not depend on what they are.
+Ends with 1 where six take more than three times as long.
 """
 
 import argparse
