@@ -32,7 +32,13 @@ def fill(folder: Path, count: int, classes: int) -> Path:
             rows = rng.integers(0, 256, (_GROUP, LAYOUT.size), np.uint8)
             cache.append(
                 [
-                    Example(f"{first + n + 1:016x}", f"{(first + n) % classes}", row, 0, split=SPLITS[n % 20 == 0])
+                    Example(
+                        f"{first + n + 1:016x}",
+                        f"{(first + n) % classes}",
+                        row,
+                        0,
+                        split=SPLITS[(first + n) // classes % 20 == 0],
+                    )
                     for n, row in enumerate(rows)
                 ]
             )

@@ -23,6 +23,7 @@ from trainer.bulk.neighbours import Neighbours
 
 BLOCK = 64  # pictures that a worker gets at once
 BLOCK_BYTES = 4 << 20  # of pictures that are sent, not named
+LEAST_BLOCKS = 16  # for each worker, where there are as many pictures
 GROUP, GROUP_S = 1024, 5.0  # pictures, and time, after which all that is known is made durable
 
 
@@ -32,13 +33,18 @@ def in_order(pictures: Sequence[LabelledPicture], seed: int = 0) -> list[Labelle
     return sorted((pictures[place] for place in order), key=lambda picture: picture.split not in ("val", "test"))
 
 
-def named(pictures: Sequence[LabelledPicture], block: int = BLOCK) -> Iterator[Sequence[Picture]]:
+def block_for(pictures: int, workers: int) -> int:
+    """How many to give at once: of a small corpus so few that every worker gets some blocks."""
+    return max(1, min(BLOCK, pictures // (LEAST_BLOCKS * workers)))
+
+
+def named(pictures: Sequence[LabelledPicture], block: int) -> Iterator[Sequence[Picture]]:
     """Blocks for workers that see the same files."""
     for first in range(0, len(pictures), block):
         yield [picture.read for picture in pictures[first : first + block]]
 
 
-def sent(pictures: Sequence[LabelledPicture], most: int = BLOCK) -> Iterator[Sequence[Picture]]:
+def sent(pictures: Sequence[LabelledPicture], most: int) -> Iterator[Sequence[Picture]]:
     """Blocks for workers that do not, or for pictures that only this process can read."""
     block: list[Picture] = []
     size = 0

@@ -11,7 +11,7 @@ from agent.learning.cache.segment import Layout
 from agent.learning.dataset import LabelledPicture
 from agent.reporting.timing import Stopwatch, Timings
 from agent.state import open_state
-from trainer.bulk.bottlenecks import Collector, collect, named, sent
+from trainer.bulk.bottlenecks import Collector, block_for, collect, named, sent
 from trainer.bulk.embedding import Answer, PackedBackbone, unreadable
 from trainer.bulk.keras_backbone import KerasBackbone
 from trainer.bulk.ledger import Ledger
@@ -74,10 +74,12 @@ class Computation:
             if ledger.progress.done < len(self._pictures):
                 blocks = sent if scheduler is not None or in_archive else named
                 with connected(workers, scheduler) as client:
-                    gauge = Gauge(sum(client.nthreads().values()))
+                    count = sum(client.nthreads().values())
+                    gauge = Gauge(count)
+                    left = self._left(ledger)
                     alone = partial(unreadable, loaded.size, loaded.dtype)
                     pool = Workers(client, packed, gauge.watch, alone)
-                    self._collect(cache, ledger, pool.answers(blocks(self._left(ledger))), gauge)
+                    self._collect(cache, ledger, pool.answers(blocks(left, block_for(len(left), count))), gauge)
         return ledger
 
     def by_keras(self, model: Path, batch: int, threads: int) -> Ledger:

@@ -13,7 +13,7 @@ from agent.learning.metrics import Evaluation, Tally
 from agent.reporting.timing import Stopwatch, Timings
 from agent.vision.backbone import Backbone
 from agent.vision.bundle import Bundle
-from trainer.bulk.bottlenecks import named, sent
+from trainer.bulk.bottlenecks import block_for, named, sent
 from trainer.bulk.embedding import Answer, PackedBackbone, unreadable
 from trainer.bulk.workers import Workers
 from trainer.cluster import connected
@@ -90,7 +90,8 @@ def evaluate(
     table = Table(head, pictures, timings)
     with connected(workers, scheduler) as client:
         pool = Workers(client, packed, Stopwatch(), partial(unreadable, backbone.size, backbone.dtype))
-        blocks = sent(pictures) if scheduler is not None or in_archive else named(pictures)
+        block = block_for(len(pictures), sum(client.nthreads().values()))
+        blocks = (sent if scheduler is not None or in_archive else named)(pictures, block)
         for answer in pool.answers(blocks):
             table.take(answer)
             on_pictures(len(answer.frame_ids))

@@ -14,7 +14,7 @@ from agent.vision.bundle import DEFAULT, SHIPPED
 from tests.daemon import lastlayer
 from tests.trainer.bulk.corpora import contents, write_corpus
 from trainer.bulk import bottlenecks
-from trainer.bulk.bottlenecks import Collector, collect, in_order, named, sent
+from trainer.bulk.bottlenecks import Collector, block_for, collect, in_order, named, sent
 from trainer.bulk.embedding import Answer, Embedder, Picture, joined
 from trainer.bulk.ledger import Ledger
 
@@ -190,13 +190,19 @@ def test_pictures_that_are_sent_are_bounded_by_their_bytes_and_a_failure_travels
 
     listed = [LabelledPicture(str(n), "a", None, lambda: bytes(1 << 20)) for n in range(9)]
     listed[2] = LabelledPicture("2", "a", None, broken)
-    blocks: list[Sequence[Picture]] = list(sent(listed))
+    blocks: list[Sequence[Picture]] = list(sent(listed, 64))
     assert [len(block) for block in blocks] == [5, 4]
     failing = blocks[0][2]
     assert callable(failing)
     with pytest.raises(OSError, match="gone"):
         failing()
     assert [len(block) for block in named(listed, 4)] == [4, 4, 1]
+
+
+def test_a_small_corpus_is_cut_so_that_every_worker_has_enough_to_do() -> None:
+    assert block_for(1_000_000, 64) == block_for(2048, 2) == bottlenecks.BLOCK
+    assert block_for(660, 2) == 20
+    assert block_for(3, 8) == 1
 
 
 def test_empty_class_folders_are_found(corpus: Path) -> None:
