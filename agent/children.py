@@ -7,6 +7,6 @@ _ROOT = Path(__file__).resolve().parents[1]
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The environment for `python -m agent…` in a child process."""
-    search_path = [str(_ROOT), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, search_path)), **more}
+    """The environment for `python -m agent…` in a child process: not of a folder `agent` where it happens to start."""
+    search_path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")]))
+    return {**os.environ, "PYTHONPATH": search_path, "PYTHONSAFEPATH": "1", **more}

@@ -5,7 +5,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,23 +14,26 @@ from urllib.parse import urlsplit
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-PATIENCE_S = 60.0  # generous: the machine may be busy; nothing waits longer than it must
+AGENT = (sys.executable, "-m", "agent")
+PATIENCE_S = 120.0  # generous: the machine may be busy; nothing waits longer than it must
 
 
-def lastlayer(*words: object, expect: int | None = 0, **options: Any) -> "subprocess.CompletedProcess[str]":
+def lastlayer(
+    *words: object, agent: Sequence[str] = AGENT, expect: int | None = 0, **options: Any
+) -> "subprocess.CompletedProcess[str]":
     """Run the command line. Raises AssertionError if it does not end with the expected exit code."""
-    return _run("agent", words, expect, options)
+    return _run(agent, words, expect, options)
 
 
 def trainer(*words: object, expect: int | None = 0, **options: Any) -> "subprocess.CompletedProcess[str]":
     """As `lastlayer`, the command line of the trainer."""
-    return _run("trainer", words, expect, options)
+    return _run((sys.executable, "-m", "trainer"), words, expect, options)
 
 
 def _run(
-    package: str, words: tuple[object, ...], expect: int | None, options: dict[str, Any]
+    program: Sequence[str], words: tuple[object, ...], expect: int | None, options: dict[str, Any]
 ) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", package, *map(str, words)]
+    command = [*program, *map(str, words)]
     options = {"cwd": ROOT, "timeout": 300, **options}
     ended = subprocess.run(command, capture_output=True, text=True, **options)
     assert expect is None or ended.returncode == expect, f"exit code {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
@@ -38,21 +41,33 @@ def _run(
 
 
 class Daemon:
-    """`lastlayer run` on a free port; within its block it runs, and after it it has ended with exit code 0."""
+    """`lastlayer run` on a free port; within its block it runs, and after it it has ended with exit code 0.
 
-    def __init__(self, state: Path, config: Mapping[str, Any] | None = None, *words: str, token: str = "") -> None:
+    `agent` is the command that starts it, in the folder `cwd`.
+    """
+
+    def __init__(
+        self,
+        state: Path,
+        config: Mapping[str, Any] | None = None,
+        *words: str,
+        token: str = "",
+        agent: Sequence[str] = AGENT,
+        cwd: Path = ROOT,
+    ) -> None:
         settings = {"http": {"port": 0}, "report": {"window_s": 0.5}, **(config or {})}
         settings["http"] = {"port": 0, **settings["http"]}
         file = state.parent / f"{state.name}.yaml"
         file.write_text(yaml.safe_dump(settings))
-        self._command = [sys.executable, "-m", "agent", "--state", str(state), *words]
+        self._command = [*agent, "--state", str(state), *words]
         self._command += ["run", "--config", str(file), "--json"]
+        self._cwd = cwd
         self._log = state.parent / f"{state.name}.log"
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def __enter__(self) -> "Daemon":
         with self._log.open("w") as log:
-            self.process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT)
+            self.process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=self._cwd)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()  # ends with the process, if that fails
         if not line:
