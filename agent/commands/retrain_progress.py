@@ -5,11 +5,12 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any
 
 from agent.learning.progress import Progress
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 class Pace:
@@ -59,6 +60,8 @@ class Reporter:
         if progress.stage != self._stage:
             self.__exit__()
             self._stage = progress.stage
+            from tqdm import tqdm  # not for a program: the retraining of a service goes without it
+
             self._bar = tqdm(
                 desc=progress.stage, total=progress.steps, file=sys.stderr, disable=not sys.stderr.isatty()
             )

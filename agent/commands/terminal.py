@@ -1,4 +1,7 @@
-"""How commands speak: results on stdout, progress on stderr."""
+"""How commands speak: results on stdout, progress on stderr.
+
+tqdm is imported where it is needed: the service shows no bar, and would start later and carry 2 MB for it.
+"""
 
 import argparse
 import json
@@ -7,8 +10,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
-
-from tqdm import tqdm
 
 from agent import generations, systemd
 
@@ -22,11 +23,15 @@ def show(arguments: argparse.Namespace, payload: Any, text: str) -> None:
 
 def say(text: str) -> None:
     """A word on stderr, above a progress bar if there is one."""
+    from tqdm import tqdm
+
     tqdm.write(text, file=sys.stderr)
 
 
 def progress(items: Sequence[T], what: str) -> Iterable[T]:
     """The items, with a bar on stderr if that is a terminal."""
+    from tqdm import tqdm
+
     bar: Iterable[T] = tqdm(items, desc=what, unit=" pictures", file=sys.stderr, disable=not sys.stderr.isatty())
     return bar
 

@@ -1,12 +1,13 @@
 """A board's Python on this machine, with Debian 12's libraries: 32-bit ARM under an emulator, and i386.
 
-It is a virtual environment whose `bin/python` is a script: it starts the sysroot's Python through what makes it run
-here. Python takes the script for itself (`sys.executable`), so a child process is of the board's kind too, with no
-root, chroot or binfmt. Made once, below .venv; made again when this folder's recipe changes.
+It is a folder of Debian's packages, a sysroot, in which `usr/bin/python3` is a script: it starts the sysroot's own
+Python through what makes it run here. Python takes the script for itself (`sys.executable`), so a child process is of
+the board's kind too, with no root, chroot or binfmt. Made once, below .venv; made again when its recipe changes.
 """
 
 import fcntl
 import json
+import platform
 import shutil
 import subprocess
 import sys
@@ -20,8 +21,8 @@ from tests.board.debian import Packages, UnavailableError, unpack
 ROOT = Path(__file__).resolve().parents[2]
 BOARDS = ROOT / ".venv" / "boards"
 PYTHON = "python3.11"
-# As the README has it for a board: apt's versions of these, and from PyPI what apt lacks or has too old.
-APT = ("python3", "python3-venv", "python3-numpy", "python3-pil", "python3-psutil", "python3-yaml", "python3-tqdm")
+# apt's versions of these, as on a board, and from PyPI what apt lacks or has too old.
+APT = ("python3", "python3-numpy", "python3-pil", "python3-psutil", "python3-yaml", "python3-tqdm")
 PAHO = "paho-mqtt>=2.1,<3"
 
 
@@ -58,17 +59,18 @@ I386 = Kind(
 
 @dataclass(frozen=True)
 class Machine:
-    """A board that is ready: its Python, and where modules can be installed."""
+    """A board that is ready: its files lie in `root` as on a board in /."""
 
-    folder: Path
+    root: Path
 
     @property
     def python(self) -> Path:
-        return self.folder / "venv" / "bin" / "python"
+        return self.root / "usr" / "bin" / "python3"
 
     @property
     def site(self) -> Path:
-        return self.folder / "venv" / "lib" / PYTHON / "site-packages"
+        """Where pip would install modules."""
+        return self.root / "usr" / "local" / "lib" / PYTHON / "dist-packages"
 
     def modules(self, names: Sequence[str]) -> dict[str, str]:
         """The versions of modules as they are imported there, and the machine's name as `platform`."""
@@ -93,7 +95,7 @@ def machine(kind: Kind) -> Machine:
             stamp.unlink(missing_ok=True)
             _make(kind, folder)
             stamp.write_text(recipe)
-    return Machine(folder)
+    return Machine(folder / "sysroot")
 
 
 def _recipe_files() -> list[Path]:
@@ -102,21 +104,16 @@ def _recipe_files() -> list[Path]:
 
 
 def _make(kind: Kind, folder: Path) -> None:
-    sysroot, venv = folder / "sysroot", folder / "venv"
-    for old in (sysroot, venv):
-        shutil.rmtree(old, ignore_errors=True)
-    unpack(Packages(folder / "packages", kind.architecture).fetch(APT, kind.alone), sysroot)
-    libraries = sysroot / "usr" / "lib" / kind.triplet
+    board = Machine(folder / "sysroot")
+    shutil.rmtree(board.root, ignore_errors=True)
+    unpack(Packages(folder / "packages", kind.architecture).fetch(APT, kind.alone), board.root)
+    libraries = board.root / "usr" / "lib" / kind.triplet
     for name in ("blas", "lapack"):  # update-alternatives would, where the packages' scripts ran
         (libraries / f"lib{name}.so.3").symlink_to(f"{name}/lib{name}.so.3")
-    site = venv / "lib" / PYTHON / "site-packages"
-    _install(kind, site)
-    python = venv / "bin" / "python"
-    python.parent.mkdir()
-    python.write_text(f'#!/bin/sh\nexec {" ".join(_start(kind, folder, sysroot))} "$@"\n')
-    python.chmod(0o755)
-    settings = ("include-system-site-packages = true", f"home = {sysroot}/usr/bin", "version = 3.11")
-    (venv / "pyvenv.cfg").write_text("\n".join(settings) + "\n")
+    _install(kind, board.site)
+    board.python.unlink()
+    board.python.write_text(f'#!/bin/sh\nexec {" ".join(_start(kind, folder, board.root))} "$@"\n')
+    board.python.chmod(0o755)
 
 
 def _start(kind: Kind, folder: Path, sysroot: Path) -> Iterator[str]:
@@ -131,8 +128,8 @@ def _start(kind: Kind, folder: Path, sysroot: Path) -> Iterator[str]:
 
 def _emulator(folder: Path) -> Path:
     """qemu's, of a version that does not wrap file offsets beyond 4 GiB, as Debian 12's own does."""
-    if sys.platform != "linux" or subprocess.run(["uname", "-m"], capture_output=True, text=True).stdout != "x86_64\n":
-        raise UnavailableError("the emulator is fetched for x86-64 Linux only")
+    if platform.machine() != "x86_64":
+        raise UnavailableError("the emulator is fetched for x86-64 only")
     packages = Packages(folder / "emulator", "amd64", "bookworm-backports").fetch([], ["qemu-user"])
     unpack(packages, folder / "emulator", ["./usr/bin/qemu-arm"])
     return folder / "emulator" / "usr" / "bin" / "qemu-arm"

@@ -1,6 +1,6 @@
-"""The agent as it is installed on a 32-bit ARM board with Debian 12, under an emulator: it works, and says what x86-64 says.
+"""The agent as it is installed on a 32-bit ARM board with Debian 12: it works, and says what x86-64 says.
 
-How fast it is, how much memory it takes and how warm it gets cannot be seen this way.
+The processor is an emulated one.
 """
 
 import json
