@@ -18,7 +18,7 @@ FLOORS = [
     ["agent.state", "agent.parcels", "agent.generations", "agent.arrivals", "agent.ingress.inbox"],
     ["agent.service"],
     ["agent.ingress"],
-    ["agent.daemon", "agent.doctor", "agent.measuring", "agent.study"],
+    ["agent.composition", "agent.daemon", "agent.doctor", "agent.measuring", "agent.study"],
     ["agent.commands", "trainer"],
     ["agent.cli", "agent.__main__"],
 ]

@@ -43,9 +43,7 @@ class _Arrival:
 class MqttSource:
     """Frames and commands from the broker. To be made before the broker is started."""
 
-    def __init__(
-        self, service: Service, broker: Broker, *, max_bytes: int, discovery_prefix: str | None = None
-    ) -> None:
+    def __init__(self, service: Service, broker: Broker, max_bytes: int, discovery_prefix: str | None = None) -> None:
         """`max_bytes` is the size of the largest frame; with `discovery_prefix` Home Assistant is listened to."""
         self._service = service
         self._broker = broker
