@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent.config import Config, RetrainConfig
 from agent.ingress.inbox import Inbox
@@ -10,7 +11,6 @@ from agent.learning.labelling import Labelling, RecentFrames
 from agent.learning.pausing import Conditions, Limits
 from agent.learning.retraining import Retraining
 from agent.reporting.announcer import Announcer
-from agent.reporting.broker import MAX_MESSAGE_BYTES, Broker
 from agent.reporting.debounce import Agreement, CameraStates
 from agent.reporting.feed import Feed
 from agent.reporting.outbox import open_outbox
@@ -24,13 +24,16 @@ from agent.state import State
 from agent.vision.backbone import FAMILY
 from agent.vision.classifier import Classifier
 
+if TYPE_CHECKING:
+    from agent.reporting.broker import Broker
+
 
 @dataclass(frozen=True)
 class Reporting:
     """Everything by which the daemon tells what it does. `broker` is None where none is configured."""
 
     timings: Timings
-    broker: Broker | None
+    broker: "Broker | None"
     events: Feed
     announcer: Announcer
 
@@ -44,9 +47,12 @@ def reporting(config: Config, root: Path) -> Reporting:
     return Reporting(Timings(node=config.mqtt.node, runtime=FAMILY), broker, events, announcer)
 
 
-def _broker(config: Config, root: Path) -> Broker | None:
+def _broker(config: Config, root: Path) -> "Broker | None":
     if config.mqtt.host is None:
         return None
+    # Not before: paho takes 8 MB, which a board without a broker is spared.
+    from agent.reporting.broker import MAX_MESSAGE_BYTES, Broker
+
     report, outbox = config.report, None
     if report.spool_bytes:
         outbox = open_outbox(root / "reports", report.spool_bytes, report.spool_hours * 3600)

@@ -16,7 +16,6 @@ from agent.config import Config
 from agent.errors import BundleError
 from agent.ingress.folder import WatchedFolder
 from agent.ingress.http import Api
-from agent.ingress.mqtt import MqttSource
 from agent.ingress.opening import http_server
 from agent.ingress.server import Server
 from agent.learning.cache.upkeep import Upkeep
@@ -117,6 +116,8 @@ def running(
         if (trouble := service.trouble()) is not None:
             raise BundleError(f"no frame can be classified: {trouble}")
         if told.broker is not None:
+            from agent.ingress.mqtt import MqttSource  # see composition.py
+
             source = MqttSource(service, told.broker, config.frames.max_bytes, discovery_prefix(config))
             service.announcer.discover()
             started(told.broker)

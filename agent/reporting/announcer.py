@@ -4,14 +4,16 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent.records import Result
-from agent.reporting.broker import Broker
 from agent.reporting.debounce import Agreement, CameraStates
 from agent.reporting.discovery import discovery_payload, discovery_topic
 from agent.reporting.timing import TimingReport
 from agent.reporting.topics import result_payload
+
+if TYPE_CHECKING:
+    from agent.reporting.broker import Broker
 
 Outlet = Callable[[str, Mapping[str, Any]], None]  # ("head", what is said of it); must neither block nor raise
 
@@ -25,7 +27,7 @@ class Announcer:
 
     def __init__(
         self,
-        broker: Broker | None,
+        broker: "Broker | None",
         outlets: Sequence[Outlet] = (),
         *,
         cameras: CameraStates | None = None,

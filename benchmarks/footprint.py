@@ -1,0 +1,75 @@
+"""What the service takes of a machine: memory, whether it grows, and how long it is until the first answer.
+
+    python -m benchmarks.footprint
+    python -m benchmarks.footprint --frames 10000 --more 100000
+
+A real daemon with the default backbone and a head in service classifies photographs that come one after another over
+one connection. Its resident memory is read after so many frames, and again after so many more. The start is that of the
+command `lastlayer run`, its files being in the page cache, until the answer to a first frame has been read. Ends with 1
+where a goal is missed.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+
+from benchmarks.frame import ROOT, Client, command, daemon, phases, photograph, teach
+from benchmarks.rows import at_most, finish
+
+MB = 1 << 20
+STARTS = 7
+
+
+def first_answer_s(state: Path, payload: bytes) -> float:
+    """From the start of the command to the first answer."""
+    config = state / "footprint.yaml"
+    config.write_text("http: {port: 0}\n")
+    began = time.monotonic()
+    words = command(state, "run", "--config", str(config), "--json")
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
+        try:
+            assert child.stdout is not None
+            with closing(Client(json.loads(child.stdout.readline())["http"], payload)) as client:
+                phases(client.post())
+            return time.monotonic() - began
+        finally:
+            child.terminate()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=10_000, help="until it has warmed up (default: %(default)s)")
+    parser.add_argument("--more", type=int, default=100_000, help="over which it may grow (default: %(default)s)")
+    parser.add_argument("--rss-mb", type=float, default=75.0, help="goal (default: %(default)s)")
+    parser.add_argument("--growth-mb", type=float, default=1.0, help="goal, per 100,000 frames (default: %(default)s)")
+    parser.add_argument("--start-s", type=float, default=1.0, help="goal (default: %(default)s)")
+    asked = parser.parse_args()
+    picture, payload = photograph()
+    with tempfile.TemporaryDirectory(prefix="lastlayer-footprint-") as folder:
+        state = Path(folder)
+        teach(state, picture, None)
+        start_s = statistics.median(first_answer_s(state, payload) for _ in range(STARTS))
+        with daemon(state) as (process, url), closing(Client(url, payload)) as client:
+            rss = []
+            for count in (asked.frames, asked.more):
+                for _ in range(count):
+                    phases(client.post())
+                rss.append(process.memory_info().rss / MB)
+    growth = (rss[1] - rss[0]) * 100_000 / asked.more
+    return finish(
+        [
+            at_most(f"resident memory after {asked.frames:,} frames", rss[0], asked.rss_mb, unit=" MB"),
+            at_most(f"  growth per 100,000, over {asked.more:,} more", growth, asked.growth_mb, unit=" MB"),
+            at_most(f"start to first answer, median of {STARTS}", start_s, asked.start_s, unit=" s"),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
