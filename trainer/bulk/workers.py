@@ -14,7 +14,7 @@ from trainer.bulk.embedding import Answer, PackedBackbone, Picture, joined
 from trainer.cluster import Client, KilledWorker, WorkerPlugin, get_worker, in_our_words
 
 IN_FLIGHT = 4  # blocks for each worker: one is worked on, some wait, and one that is slow keeps nobody idle
-GONE_S = 30.0  # without any worker: then none will come back
+GONE_S = 60.0  # without any worker: then none will come back; one that was killed takes a while on a busy machine
 _RETRIES = 3  # of a block that failed for a reason of its worker
 
 

@@ -164,16 +164,19 @@ def test_workers_that_are_killed_on_a_cluster_elsewhere_lose_nothing(
     process = start(corpus, out, "--scheduler", scheduler)
     for _ in range(2):
         before = done(out)
-        until(lambda before=before: done(out) > before, process)
-        workers = [
-            each
-            for each in psutil.process_iter(["cmdline"])
-            if "spawn_main" in " ".join(each.info["cmdline"] or ()) and scheduler in "".join(parents(each))
-        ]
-        assert workers
-        workers[0].kill()
+        until(lambda before=before: done(out) > before and len(workers_of(scheduler)) == 2, process)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            workers_of(scheduler)[0].kill()  # the other one goes on, until this one has come again
     finished(process)
     assert contents(out) == contents(whole)
+
+
+def workers_of(scheduler: str) -> list[psutil.Process]:
+    return [
+        each
+        for each in psutil.process_iter(["cmdline"])
+        if "spawn_main" in " ".join(each.info["cmdline"] or ()) and scheduler in "".join(parents(each))
+    ]
 
 
 def parents(process: psutil.Process) -> list[str]:
