@@ -6,7 +6,7 @@ from typing import Any
 
 from trainer.sweeping.sweep import Curve, Point
 
-GROWTH = 0.05  # of the validation loss: a gap that opened by more over the second half of a run grows
+GROWTH = 0.05  # of the validation loss: a gap that opened by more since that loss was lowest grows
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class Verdict:
     val_loss: float | None  # at the end; None where it diverged
     val_top1: float | None
     gap: float | None  # validation loss less training loss, at the end
-    grew: float | None  # the gap, over the second half of the run
     lowest_at: int | None  # the step of the lowest validation loss
+    grew: float | None  # the gap, since that step: from there on it opens to no avail
     overfits: bool  # the gap grows
     words: str
 
@@ -48,17 +48,16 @@ def judged(curve: Curve) -> Verdict:
     if curve.diverged or not curve.points:
         return Verdict(name, None, None, None, None, None, True, "it diverged: the loss was not finite any more")
     last = curve.points[-1]
-    middle = min(curve.points, key=lambda point: abs(2 * point.step - last.step))
     lowest = min(curve.points, key=lambda point: point.val.loss)
-    grew = gap(last) - gap(middle)
+    grew = gap(last) - gap(lowest)
     overfits = grew > GROWTH * last.val.loss
-    words = (
-        f"validation loss {last.val.loss:.3f}, top-1 {last.val.top1:.3f}; the gap to the training loss went from "
-        f"{gap(middle):.3f} at step {middle.step:,} to {gap(last):.3f}"
-        + (": it grows" if overfits else "")
-        + (f"; the loss was lowest at step {lowest.step:,}, {lowest.val.loss:.3f}" if lowest is not last else "")
-    )
-    return Verdict(name, last.val.loss, last.val.top1, gap(last), grew, lowest.step, overfits, words)
+    words = f"validation loss {last.val.loss:.3f}, top-1 {last.val.top1:.3f}, gap to the training loss {gap(last):.3f}"
+    if lowest is not last:
+        words += (
+            f"; the loss was lowest at step {lowest.step:,}, {lowest.val.loss:.3f}, with a gap of {gap(lowest):.3f}"
+            + (": it grows" if overfits else "")
+        )
+    return Verdict(name, last.val.loss, last.val.top1, gap(last), lowest.step, grew, overfits, words)
 
 
 def choose(curves: Sequence[Curve]) -> Choice:

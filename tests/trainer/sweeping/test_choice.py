@@ -12,7 +12,8 @@ def curve(rate: float, train: list[float], val: list[float], diverged: bool = Fa
 
 
 STEADY = curve(0.01, [0.9, 0.8, 0.7, 0.6], [1.0, 0.9, 0.8, 0.71])
-LOWER = curve(0.05, [0.9, 0.6, 0.4, 0.3], [1.0, 0.7, 0.6, 0.55])  # its gap goes from 0.1 to 0.25
+# From its lowest loss on the gap goes from 0.24 to 0.35.
+LOWER = curve(0.05, [0.9, 0.6, 0.4, 0.3], [1.0, 0.66, 0.64, 0.65])
 OVERFITTING = curve(0.1, [0.9, 0.3, 0.1, 0.05], [1.0, 0.8, 0.9, 1.2])
 
 
@@ -38,3 +39,15 @@ def test_what_diverged_is_never_picked() -> None:
     nothing = choose([gone])
     assert nothing.picked is None
     assert "lower learning rates" in nothing.reason
+
+
+def test_a_gap_that_opened_early_and_stays_wide_is_no_steady_one() -> None:
+    late = curve(0.2, [0.5, 0.1, 0.02, 0.01], [0.6, 0.8, 0.8, 0.79])  # it opens before the second half of the run
+    choice = choose([late, STEADY, OVERFITTING])
+    assert choice.picked == "SGD 0.01"
+    assert choice.verdicts[0].overfits
+
+
+def test_a_gap_that_opens_while_the_loss_still_falls_is_worth_it() -> None:
+    falling = curve(0.02, [0.9, 0.6, 0.4, 0.3], [1.0, 0.7, 0.6, 0.55])
+    assert choose([falling, STEADY]).picked == "SGD 0.02"
