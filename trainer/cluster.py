@@ -39,7 +39,12 @@ def connected(workers: int, scheduler: str | None) -> Iterator[Client]:
         try:
             if scheduler is None:
                 local = LocalCluster(
-                    n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    dashboard_address=None,
+                    # Its HTTP server runs all the same: not on a port that another run holds, nor for others to see.
+                    scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+                    silence_logs=logging.CRITICAL,
                 )
                 client = Client(stack.enter_context(local))
             else:
