@@ -195,7 +195,8 @@ class Shuffled:
 def cut_stratified(targets: Targets, rows: Rows, one_in: int, seed: int) -> tuple[Rows, Rows]:
     """Split `rows` into (most, one in `one_in` of each class), both in their order; a class of fewer gives none."""
     order, place, counts = _dealt(targets, rows, seed)
-    aside = place < np.repeat(counts // one_in, counts)
+    # In 64 bits: Debian 12's numpy for i386 divides 16 or more int32 wrongly (1 // 5 is 1).
+    aside = place < np.repeat(counts.astype(np.int64) // one_in, counts)
     return np.sort(order[~aside]), np.sort(order[aside])
 
 

@@ -23,6 +23,12 @@ TESTS = (
     "tests/slow/test_large_cache.py",
 )
 
+NEED_TFLITE = (
+    "tests/ingress/test_http.py",
+    "tests/ingress/test_mqtt.py",
+    "tests/ingress/test_openapi.py",
+)  # the daemon
+
 
 def main() -> int:
     try:
@@ -30,7 +36,7 @@ def main() -> int:
     except UnavailableError as reason:
         sys.stderr.write(f"SKIPPED the tests on i386: {reason}\n")
         return 0
-    chosen = sys.argv[1:] or ["-n", "auto", *TESTS]
+    chosen = sys.argv[1:] or ["-n", "auto", *TESTS, *(f"--ignore={path}" for path in NEED_TFLITE)]
     old = "ignore:contents is deprecated"  # Debian's scikit-learn of its own standard library
     command = [str(board.python), "-m", "pytest", "-p", "no:cacheprovider", "-W", old, *chosen]
     return subprocess.run(command, cwd=ROOT, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"}).returncode

@@ -23,7 +23,7 @@ BOARDS = ROOT / ".venv" / "boards"
 PYTHON = "python3.11"
 # apt's versions of these, as on a board, and from PyPI what apt lacks or has too old.
 APT = ("python3", "python3-numpy", "python3-pil", "python3-psutil", "python3-yaml", "python3-tqdm")
-PAHO = "paho-mqtt>=2.1,<3"
+PURE = ("paho-mqtt>=2.1,<3", "multipart>=1.2,<2")
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class Kind:
 
 
 ARMV7L = Kind(
-    "armhf", "arm-linux-gnueabihf", ("manylinux_2_34_armv7l", "linux_armv7l"), ("tflite-runtime==2.14.0", PAHO)
+    "armhf", "arm-linux-gnueabihf", ("manylinux_2_34_armv7l", "linux_armv7l"), ("tflite-runtime==2.14.0", *PURE)
 )
 I386 = Kind(
     "i386",
     "i386-linux-gnu",
     ("any",),
-    (PAHO, "pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100"),
+    (*PURE, "pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100"),
     # For the tests: a reference to compare with, and its photographs.
     (
         "python3-scipy",
@@ -53,6 +53,11 @@ I386 = Kind(
         "python3-sklearn-lib",
         "python3-joblib",
         "python3-threadpoolctl",
+        "python3-prometheus-client",
+        "python3-jsonschema",
+        "python3-attr",
+        "python3-pyrsistent",
+        "python3-decorator",
     ),
 )
 
