@@ -15,7 +15,7 @@ from tqdm import tqdm
 from agent.commands.evaluate import Learnt, heading
 from agent.commands.terminal import say, show
 from agent.errors import ConfigError, DatasetError, StateError
-from agent.learning.dataset import open_dataset
+from agent.learning.dataset import empty_folders, open_dataset
 from agent.learning.head import Head
 from agent.records import SPLITS
 from agent.reporting.timing import table
@@ -71,6 +71,8 @@ def execute(arguments: argparse.Namespace) -> int:
         raise missing(error) from error
     with reporting(arguments, FAMILY) as timings, _judged(arguments) as (name, bundle, head):
         with open_dataset(arguments.source) as pictures:
+            for folder in empty_folders(arguments.source):
+                say(f"{folder} is empty: nothing of its class is measured")
             if arguments.split:
                 learnt = Learnt((arguments.state or Path("nowhere")) / "cache")
                 pictures = [picture for picture in pictures if learnt.split(picture) == arguments.split]
@@ -144,10 +146,10 @@ def _complain(outcome: "Outcome") -> None:
 def _apart(outcome: "Outcome") -> str:
     lines = []
     if outcome.unknown_labels:
-        pictures = sum(outcome.unknown_labels.values())
+        pictures, labels = sum(outcome.unknown_labels.values()), len(outcome.unknown_labels)
         some = ", ".join(f"{label} ({count})" for label, count in list(outcome.unknown_labels.items())[:NAMED])
         lines.append(
-            f"counted apart: {pictures} pictures of {len(outcome.unknown_labels)} labels that the head does not know: "
+            f"counted apart: {pictures} pictures of {labels} label{'s' * (labels > 1)} that the head does not know: "
             f"{some}"
         )
     if outcome.failed:

@@ -121,11 +121,13 @@ def test_a_test_set_is_evaluated_as_by_the_agent(corpus: Path, whole: Path) -> N
     shutil.copy(corpus / "china" / "007.jpg", corpus / "stranger")
     try:
         words = ["evaluate", str(corpus), "--state", str(whole), "--split", "val", "--json"]
-        here = json.loads(finished(command(*words, "--workers", "2"))[0])
+        stdout, stderr = finished(command(*words, "--workers", "2"))
+        here = json.loads(stdout)
         everything = json.loads(finished(command("evaluate", str(corpus), "--state", str(whole), "--json"))[0])
     finally:
         shutil.rmtree(corpus / "stranger")
     there = json.loads(lastlayer("--state", whole, "--json", "evaluate", corpus, "--split", "val").stdout)
+    assert f"{corpus / 'nothing'} is empty" in stderr
     assert here["images"] == there["images"] > 0
     assert (here["top1"], here["top5"]) == (there["top1"], there["top5"])
     assert everything["unknown_labels"] == {"stranger": 1} and everything["failed"] == 2
