@@ -59,12 +59,11 @@ def fitted(runs: Sequence[Run]) -> Model:
 def as_dict(runs: Sequence[Run]) -> dict[str, Any]:
     """Fit for JSON: what was measured, the model, and what it says of the study's corpora."""
     model = fitted(runs)
-    first = min(runs, key=lambda run: run.workers)
+    one = next((run.rate for run in runs if run.workers == 1), None)  # without it no speed-up was measured
     counts = sorted({run.workers for run in runs} | {1, 2, MANY})
     return {
         "measured": [
-            {**asdict(run), "pictures_per_s": run.rate, "speed_up": run.rate / first.rate * first.workers}
-            for run in runs
+            {**asdict(run), "pictures_per_s": run.rate, "speed_up": run.rate / one if one else None} for run in runs
         ],
         "model": {**asdict(model), "most_workers": model.most_workers},
         "projected": [
@@ -89,7 +88,8 @@ def text(figures: dict[str, Any]) -> str:
         return [name, f"{rate:.4g}", gain, *times]
 
     for run in figures["measured"]:
-        rows.append(row(f"{run['workers']}, measured", run["pictures_per_s"], f"{run['speed_up']:.2f}"))
+        gain = "" if run["speed_up"] is None else f"{run['speed_up']:.2f}"
+        rows.append(row(f"{run['workers']}, measured", run["pictures_per_s"], gain))
     single = figures["projected"][0]["pictures_per_s"]
     for projected in figures["projected"]:
         rate = projected["pictures_per_s"]

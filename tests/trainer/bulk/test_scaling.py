@@ -26,3 +26,9 @@ def test_the_studys_figures_stand_beside_it() -> None:
     assert figures["study"]["Odroid XU4"] == study.COLUMNS[0].corpus_h
     shown = text(figures)
     assert "23 d 8 h" in shown and "22.7 h" in shown and "beyond 50 workers" in shown
+
+
+def test_a_run_alone_shows_no_speed_up() -> None:
+    figures = as_dict([Run(2, 1000, 5.5, 5.2, 9.9)])
+    assert figures["measured"][0]["speed_up"] is None
+    assert "2, measured" in text(figures)
