@@ -21,30 +21,27 @@ from tests.board.debian import Packages, UnavailableError, unpack
 ROOT = Path(__file__).resolve().parents[2]
 BOARDS = ROOT / ".venv" / "boards"
 PYTHON = "python3.11"
-# apt's versions of these, as on a board, and from PyPI what apt lacks or has too old.
+# What the package of Lastlayer depends on; a test compares them.
 APT = ("python3", "python3-numpy", "python3-pil", "python3-psutil", "python3-yaml", "python3-tqdm")
-PURE = ("paho-mqtt>=2.1,<3", "multipart>=1.2,<2")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What a board is made of. `alone`: packages without what they depend on, which would be a compiler."""
+    """What a board is made of.
+
+    `alone`: packages without what they depend on, which would be a compiler. `wheels`: from PyPI, in Python alone.
+    """
 
     architecture: str  # Debian's name
     triplet: str
-    wheel_tags: tuple[str, ...]
-    wheels: tuple[str, ...]
     alone: tuple[str, ...] = ()
+    wheels: tuple[str, ...] = ()
 
 
-ARMV7L = Kind(
-    "armhf", "arm-linux-gnueabihf", ("manylinux_2_34_armv7l", "linux_armv7l"), ("tflite-runtime==2.14.0", *PURE)
-)
+ARMV7L = Kind("armhf", "arm-linux-gnueabihf")
 I386 = Kind(
     "i386",
     "i386-linux-gnu",
-    ("any",),
-    (*PURE, "pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100"),
     # For the tests: a reference to compare with, and its photographs.
     (
         "python3-scipy",
@@ -59,6 +56,7 @@ I386 = Kind(
         "python3-pyrsistent",
         "python3-decorator",
     ),
+    ("paho-mqtt>=2.1,<3", "multipart>=1.2,<2", "pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100"),
 )
 
 
@@ -76,17 +74,6 @@ class Machine:
     def site(self) -> Path:
         """Where pip would install modules."""
         return self.root / "usr" / "local" / "lib" / PYTHON / "dist-packages"
-
-    def modules(self, names: Sequence[str]) -> dict[str, str]:
-        """The versions of modules as they are imported there, and the machine's name as `platform`."""
-        program = (
-            "import importlib, json, platform, sys\n"
-            "found = {name: importlib.import_module(name).__version__ for name in sys.argv[1:]}\n"
-            "print(json.dumps({**found, 'platform': platform.machine()}))"
-        )
-        ended = subprocess.run([self.python, "-c", program, *names], capture_output=True, text=True, check=True)
-        found: dict[str, str] = json.loads(ended.stdout)
-        return found
 
 
 def machine(kind: Kind) -> Machine:
@@ -115,7 +102,8 @@ def _make(kind: Kind, folder: Path) -> None:
     libraries = board.root / "usr" / "lib" / kind.triplet
     for name in ("blas", "lapack"):  # update-alternatives would, where the packages' scripts ran
         (libraries / f"lib{name}.so.3").symlink_to(f"{name}/lib{name}.so.3")
-    _install(kind, board.site)
+    if kind.wheels:
+        _install(kind.wheels, board.site)
     board.python.unlink()
     board.python.write_text(f'#!/bin/sh\nexec {" ".join(_start(kind, folder, board.root))} "$@"\n')
     board.python.chmod(0o755)
@@ -140,15 +128,12 @@ def _emulator(folder: Path) -> Path:
     return folder / "emulator" / "usr" / "bin" / "qemu-arm"
 
 
-def _install(kind: Kind, site: Path) -> None:
-    tags = [word for tag in kind.wheel_tags for word in ("--platform", tag)]
-    # Without their dependencies where those are apt's.
-    needs = ["--no-deps"] if kind is ARMV7L else []
+def _install(wheels: Sequence[str], site: Path) -> None:
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", str(site)]
-    command += [*tags, *needs, "--python-version", "3.11", "--only-binary", ":all:", *kind.wheels]
+    command += ["--platform", "any", "--python-version", "3.11", "--only-binary", ":all:", *wheels]
     ended = subprocess.run(command, capture_output=True, text=True)
     if ended.returncode:
-        raise UnavailableError(f"pip cannot install {', '.join(kind.wheels)}: {ended.stderr.strip().splitlines()[-1]}")
+        raise UnavailableError(f"pip cannot install {', '.join(wheels)}: {ended.stderr.strip().splitlines()[-1]}")
 
 
 @contextmanager

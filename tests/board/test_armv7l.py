@@ -4,6 +4,7 @@ The processor is an emulated one.
 """
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -20,17 +21,23 @@ from agent.learning.cache import Cache
 from agent.learning.headstore import HeadStore
 from agent.vision.bundle import load_bundle
 from agent.vision.image import decode
-from tests import wheel
-from tests.board.debian import UnavailableError
-from tests.board.machine import ARMV7L, Machine, machine
+from tests.board.debian import UnavailableError, unpack
+from tests.board.machine import APT, ARMV7L, machine
 from tests.conftest import crops, write_class_folders
 from tests.daemon import PATIENCE_S, Daemon, lastlayer
 from tests.mosquitto import Listener, Mosquitto
+from tests.package import package
 from tests.waiting import until
 
 pytestmark = pytest.mark.arm
 
 LEARNT, HELD_OUT = 12, 6  # crops of each photograph
+VERSIONS = """
+import importlib, json, platform
+names = ("numpy", "PIL", "psutil", "yaml", "tqdm", "tflite_runtime")
+versions = {name: importlib.import_module(name).__version__ for name in names}
+print(json.dumps({**versions, "machine": platform.machine()}))
+"""
 SEEING = """
 import sys
 from pathlib import Path
@@ -44,11 +51,11 @@ np.savez(sys.argv[2], images=images, bottlenecks=[backbone.bottleneck(image) for
 
 
 class Board:
-    """The command line there, and what it has learnt."""
+    """A board on which the package is installed, and a state of its own."""
 
-    def __init__(self, machine: Machine, folder: Path) -> None:
-        self.agent = (str(machine.python), "-m", "agent")
-        self.python = machine.python
+    def __init__(self, root: Path, folder: Path) -> None:
+        self.root = root
+        self.agent = (str(root / "usr" / "bin" / "lastlayer"),)
         self.folder = folder  # outside the checkout: what runs is what is installed
         self.state = folder / "state"
 
@@ -58,13 +65,32 @@ class Board:
             lastlayer("--state", self.state, *words, "--json", agent=self.agent, cwd=self.folder, timeout=600).stdout
         )
 
+    def python(self, program: str, *words: object) -> str:
+        """What a program says on stdout that uses the modules of the package."""
+        command = [str(self.root / "usr" / "bin" / "python3"), "-c", program, *map(str, words)]
+        environment = {**os.environ, "PYTHONPATH": str(self.root / "usr" / "lib" / "lastlayer")}
+        return subprocess.run(
+            command, check=True, cwd=self.folder, env=environment, stdout=subprocess.PIPE, text=True
+        ).stdout
+
 
 @pytest.fixture(scope="module")
-def machine_() -> Machine:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return package("armhf", tmp_path_factory.mktemp("package"))
+
+
+@pytest.fixture(scope="module")
+def installed(built: Path) -> Path:
+    """The root of a board with the package: as dpkg unpacks it, but in a folder; only its scripts are not run."""
     try:
-        return machine(ARMV7L)
+        root = machine(ARMV7L).root
     except UnavailableError as reason:
         pytest.skip(f"no 32-bit ARM here: {reason}")
+    shutil.rmtree(root / "usr" / "lib" / "lastlayer", ignore_errors=True)
+    unpack([built], root)
+    command = root / "usr" / "bin" / "lastlayer"
+    command.write_text(command.read_text().replace("/usr/", f"{root}/usr/"))
+    return root
 
 
 @pytest.fixture(scope="module")
@@ -84,10 +110,9 @@ def held_out(tmp_path_factory: pytest.TempPathFactory, photographs: list[NDArray
 
 
 @pytest.fixture(scope="module")
-def board(machine_: Machine, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Board:
-    """One with this agent installed that has learnt the pictures, with head 1 in service."""
-    wheel.install(machine_.site, tmp_path_factory.mktemp("wheel"))
-    board = Board(machine_, tmp_path_factory.mktemp("board"))
+def board(installed: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Board:
+    """One that has learnt the pictures, with head 1 in service."""
+    board = Board(installed, tmp_path_factory.mktemp("board"))
     assert board.lastlayer("learn", pictures)["added"] == 2 * LEARNT
     assert board.lastlayer("retrain")["version"] == "1"
     return board
@@ -97,7 +122,7 @@ def board(machine_: Machine, pictures: Path, tmp_path_factory: pytest.TempPathFa
 def seen(board: Board, held_out: list[Path]) -> dict[str, NDArray[Any]]:
     """What it makes of the held-out pictures: images [N, 96, 96, 3] and bottlenecks [N, D]."""
     file = board.folder / "seen.npz"
-    subprocess.run([board.python, "-c", SEEING, board.state, file, *held_out], check=True, cwd=board.folder)
+    board.python(SEEING, board.state, file, *held_out)
     with np.load(file) as stored:
         return dict(stored)
 
@@ -117,16 +142,23 @@ def answers_here(state: Path, pictures: Path, asked: list[Path]) -> list[dict[st
     return found
 
 
-def test_it_is_the_board_that_the_readme_describes(machine_: Machine) -> None:
-    versions = machine_.modules(["numpy", "PIL", "psutil", "yaml", "tqdm", "tflite_runtime"])
-    assert versions == {
+def test_it_has_what_the_package_depends_on(built: Path) -> None:
+    ended = subprocess.run(
+        ["dpkg-deb", "--field", str(built), "Depends"], check=True, stdout=subprocess.PIPE, text=True
+    )
+    needed = {each.split()[0] for each in ended.stdout.split(",")}
+    assert {name for name in needed if name.startswith("python3")} == set(APT)
+
+
+def test_it_has_the_versions_of_debian_12(board: Board) -> None:
+    assert json.loads(board.python(VERSIONS)) == {
         "numpy": "1.24.2",
         "PIL": "9.4.0",
         "psutil": "5.9.4",
         "yaml": "6.0",
         "tqdm": "4.64.1",
         "tflite_runtime": "2.14.0",
-        "platform": "armv7l",
+        "machine": "armv7l",
     }
 
 
@@ -170,16 +202,14 @@ def test_its_answers_are_those_of_x86_64(
         assert its["probability"] == pytest.approx(best["probability"], abs=0.05)
 
 
-def test_of_twelve_kinds_of_things_it_says_what_x86_64_says(
-    machine_: Machine, board: Board, shared: Path, tmp_path: Path
-) -> None:
+def test_of_twelve_kinds_of_things_it_says_what_x86_64_says(installed: Path, shared: Path, tmp_path: Path) -> None:
     """Nine in ten answers at least are the same, and half of the probabilities within 0.05: int8 kernels differ."""
     (tmp_path / "learnt").mkdir()
     asked: list[Path] = []
     for folder in sorted(path for path in (shared / "data" / "transfer" / "desk_objects").iterdir() if path.is_dir()):
         shutil.copytree(folder, tmp_path / "learnt" / folder.name, ignore=lambda at, names: sorted(names)[8:])
         asked += sorted(folder.glob("*.jpg"))[-3:]
-    there = Board(machine_, tmp_path)
+    there = Board(installed, tmp_path)
     there.lastlayer("learn", tmp_path / "learnt")
     there.lastlayer("retrain")
     said = there.lastlayer("classify", *asked)

@@ -1,28 +1,11 @@
 """One container and one build of the package for all tests of a module."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.daemon import ROOT
+from tests.package import native, package
 from tests.systemd.container import CannotBootError, Container, Unit
-
-
-def package(architecture: str, folder: Path, version: str | None = None) -> Path:
-    """The Debian package of these sources; the wheels stay in build/wheels for the next time."""
-    words = [architecture, "--out", str(folder), *(["--version", version] if version else [])]
-    command = [sys.executable, str(ROOT / "debian" / "build.py"), *words]
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": "1700000000"}  # whatever is committed meanwhile
-    ended = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    return Path(ended.stdout.strip())
-
-
-def native() -> str:
-    return subprocess.run(["dpkg", "--print-architecture"], check=True, capture_output=True, text=True).stdout.strip()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.systemd.conftest import native, package
+from tests.package import native, package
 from tests.systemd.container import Container, Unit
 
 pytestmark = pytest.mark.systemd
