@@ -78,7 +78,7 @@ class _Merger:
     def add(self, board: Board, page: Page, found: Collected) -> None:
         cache = self._opened(board, page.layout)
         fresh = []
-        for sent in page.examples:
+        for sent in sorted(page.examples, key=lambda example: example.received_ms):  # frame ids are random
             example = self._reconciled(page.node, sent, found)
             label = cache.label_of(example.frame_id)
             if label is None:
