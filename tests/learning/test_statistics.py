@@ -1,3 +1,4 @@
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from agent.learning.settings import Settings
 from agent.learning.statistics import Statistics
 from agent.learning.training import train
 
+ATOL = 1e-5 if sys.maxsize > 1 << 32 else 3e-5
 D = 24
 LABELS = ("glass", "paper", "metal", "cork")
 
@@ -71,13 +73,14 @@ def stored(statistics: Statistics) -> Statistics:
 
 
 def assert_same(moments: Moments, expected: Moments) -> None:
-    """To 3e-5 of the variance: what is summed in another order, or by another BLAS, differs by rounding."""
+    """To 1e-5 of the variance: what is summed in another order differs by rounding; more so on i386, whose BLAS is the
+    reference one (1.2e-5 was seen)."""
     assert moments.counts.tolist() == expected.counts.tolist()
     for ours, its in zip(moments.standardisation(), expected.standardisation(), strict=True):
         np.testing.assert_allclose(ours, its, rtol=1e-5)
     standardisation = expected.standardisation()
     np.testing.assert_allclose(moments.means(standardisation), expected.means(standardisation), atol=1e-5)
-    np.testing.assert_allclose(moments.scatter(standardisation), expected.scatter(standardisation), atol=3e-5)
+    np.testing.assert_allclose(moments.scatter(standardisation), expected.scatter(standardisation), atol=ATOL)
 
 
 def fresh(source: Counting) -> Moments:
