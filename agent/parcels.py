@@ -18,7 +18,7 @@ import numpy as np
 
 from agent.errors import ParcelError, StateError
 from agent.files import write_atomically
-from agent.learning.cache.segment import Layout
+from agent.learning.cache.layout import Layout
 from agent.learning.head import Head
 from agent.records import SPLITS, Example, checked_label
 from agent.vision.bundle import Bundle, load_bundle

@@ -12,7 +12,7 @@ from pathlib import Path
 from agent.config import CacheConfig
 from agent.errors import MismatchError, StateError
 from agent.learning.cache import Cache
-from agent.learning.cache.segment import Layout
+from agent.learning.cache.layout import Layout
 from agent.learning.headstore import HeadStore
 from agent.vision.backbone import Backbone
 from agent.vision.bundle import DEFAULT, Bundle, import_model, load_bundle, sha256_of

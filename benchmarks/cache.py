@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.learning.cache import Cache, CachedExamples, segment
-from agent.learning.cache.segment import Layout
+from agent.learning.cache.layout import Layout
 from agent.learning.examples import Batch, Shuffled, blocks, in_memory
 from agent.learning.progress import Phases
 from agent.learning.settings import Settings

@@ -1,9 +1,12 @@
 """What goes to the device for a durable example, beside SQLite.
 
-    python -m benchmarks.device [--folder DIR] [--examples 4000]
+    python -m benchmarks.device [--folder DIR] [--examples 40000]
 
-Bottlenecks of 2,048 bytes, appended one by one, each synced; bytes are read from the kernel's counters of an ext4 file
-system on a loop device, which needs root. SQLite (WAL, synchronous=FULL) in three schemas:
+Bottlenecks of 2,048 bytes, appended one by one, each synced, or in groups of ten; bytes are read from the kernel's
+counters of an ext4 file system on a loop device, which needs root. The cache's figures are of all that goes out while
+the examples are appended, with the files that are made for them. Beside them stand those of the first 4,000, which go
+into files that are new, of the rest, which go into the same files again, and of all with what a compaction writes,
+which is asked for every 500 examples. SQLite (WAL, synchronous=FULL) in three schemas:
 
 - indexed: a table in the order of arrival, and a unique index on the frame id. The fair one: like the cache it finds a
   frame again, which labels and deletions need, and no other schema that does costs less. The goals are for this one.
@@ -16,7 +19,6 @@ import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,7 @@ from agent.records import Example
 from benchmarks.cache import LAYOUT, SIZE
 from benchmarks.rows import Row, at_most, beside, finish
 from tests import loop_device
+from tests.loop_device import LoopDevice
 
 SCHEMAS = {
     "indexed": "id INTEGER PRIMARY KEY, frame_id INTEGER NOT NULL UNIQUE",
@@ -34,6 +37,8 @@ SCHEMAS = {
     "without a key": "frame_id INTEGER NOT NULL",
 }
 GOALS = {1: 0.35, 10: 0.1}
+COMPACT_EVERY = 500
+FIRST = 4000
 
 
 def sqlite_appends(schema: str, path: Path, count: int) -> Callable[[], None]:
@@ -54,46 +59,59 @@ def sqlite_appends(schema: str, path: Path, count: int) -> Callable[[], None]:
     return run
 
 
-def cache_appends(group: int, folder: Path, count: int) -> Callable[[], None]:
-    cache = Cache(folder, LAYOUT, CacheConfig(sync_records=group, sync_ms=60_000))
+def cache_appends(device: LoopDevice, group: int, folder: Path, count: int) -> dict[str, float]:
+    """Kilobytes of an example: of all of them, of the first, of the others, and of all with the compactions."""
     rng = np.random.default_rng(2)
     frames = rng.integers(0, 1 << 62, count).tolist()
-
-    def run() -> None:
-        for frame in frames:
+    # What is made first counts too.
+    appended, compacted, reached = [], 0, device.written_bytes()
+    cache = Cache(folder, LAYOUT, CacheConfig(sync_records=group, sync_ms=60_000))
+    for first in range(0, count, COMPACT_EVERY):
+        for frame in frames[first : first + COMPACT_EVERY]:
             row = np.frombuffer(rng.bytes(SIZE), np.uint8)
             cache.append([Example(f"{frame:016x}", "glass", row, 1_700_000_000_000, "door")])
-        cache.close()
-
-    return run
+        before, reached = reached, device.written_bytes()
+        appended.append(reached - before)
+        while cache.compact():
+            pass
+        before, reached = reached, device.written_bytes()
+        compacted += reached - before
+    cache.close()
+    new = FIRST // COMPACT_EVERY
+    return {
+        "": sum(appended) / count / 1e3,
+        "  of the first 4,000": sum(appended[:new]) / min(count, FIRST) / 1e3,
+        "  of the others": sum(appended[new:]) / max(1, count - FIRST) / 1e3,
+        "  with compaction": (sum(appended) + compacted) / count / 1e3,
+    }
 
 
 def measured(folder: Path, count: int) -> Iterator[Row]:
     if not loop_device.available():
         yield Row("device bytes of an append", "not measured: this needs root, loop devices and mkfs.ext4")
         return
-    makers: dict[str, Callable[[Path, int], Callable[[], None]]] = {
-        **{schema: partial(sqlite_appends, schema) for schema in SCHEMAS},
-        **{f"cache {group}": partial(cache_appends, group) for group in GOALS},
-    }
-    kilobytes = {}
-    with loop_device.ext4(folder, 512 << 20) as device:
-        for name, make in makers.items():
+    sqlite = {}
+    with loop_device.ext4(folder, 2 << 30) as device:
+        for schema in SCHEMAS:
             before = device.written_bytes()
-            make(device.mount / name.replace(" ", "-"), count)()  # what is made first counts too: tables, segments
-            kilobytes[name] = (device.written_bytes() - before) / count / 1e3
+            sqlite_appends(schema, device.mount / schema.replace(" ", "-"), count)()
+            sqlite[schema] = (device.written_bytes() - before) / count / 1e3
+        ours = {group: cache_appends(device, group, device.mount / str(group), count) for group in GOALS}
     for group, goal in GOALS.items():
         what = "device bytes of an append, " + ("each synced" if group == 1 else f"groups of {group}")
-        for schema in SCHEMAS:
-            ours, ratio = kilobytes[f"cache {group}"], kilobytes[f"cache {group}"] / kilobytes[schema]
-            figures = f"{ours:.2f} kB", f"SQLite, {schema}: {kilobytes[schema]:.1f} kB"
-            yield at_most(what, ratio, goal, *figures) if schema == "indexed" else beside(what, ratio, *figures)
+        peer = f"SQLite, indexed: {sqlite['indexed']:.1f} kB"
+        for part, kilobytes in ours[group].items():
+            ratio, text = kilobytes / sqlite["indexed"], f"{kilobytes:.2f} kB"
+            yield beside(part, ratio, text, peer) if part else at_most(what, ratio, goal, text, peer)
+        for schema in ("keyed", "without a key"):
+            peer = f"SQLite, {schema}: {sqlite[schema]:.1f} kB"
+            yield beside(what, ours[group][""] / sqlite[schema], f"{ours[group]['']:.2f} kB", peer)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="for the image of the device (default: the temporary folder)")
-    parser.add_argument("--examples", type=int, default=4000)
+    parser.add_argument("--examples", type=int, default=40_000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         return finish(list(measured(Path(folder), options.examples)))

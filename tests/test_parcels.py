@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import BundleError, LastlayerError, ParcelError
-from agent.learning.cache.segment import Layout
+from agent.learning.cache.layout import Layout
 from agent.learning.head import Head
 from agent.parcels import (
     Page,

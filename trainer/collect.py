@@ -8,7 +8,7 @@ from typing import Any
 
 from agent.errors import LastlayerError, MismatchError
 from agent.learning.cache import Cache
-from agent.learning.cache.segment import Layout
+from agent.learning.cache.layout import Layout
 from agent.parcels import Page
 from agent.records import Example
 from trainer.boards import Board

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from agent import study
 from agent.errors import StateError, TrainingError
 from agent.learning.cache import Cache, CachedExamples
-from agent.learning.cache.segment import Layout
+from agent.learning.cache.layout import Layout
 from agent.learning.descent import Descent, descend
 from agent.learning.examples import Rows, Targets
 from agent.learning.moments import Standardisation

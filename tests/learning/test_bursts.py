@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from agent.learning.bursts import BURST_MS, NEAR_BITS, Bursts, split_of_group
 from agent.learning.cache import Cache
-from agent.learning.cache.segment import Layout
+from agent.learning.cache.layout import Layout
 from agent.records import Example
 
 HASH = st.integers(0, 2**64 - 1)

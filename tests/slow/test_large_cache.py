@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from agent.learning.cache import segment, segment_io
+from agent.learning.cache.header import Header
 from agent.learning.cache.journal import Journal
-from agent.learning.cache.segment import Layout
+from agent.learning.cache.layout import Layout
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +49,7 @@ def write(folder: Path) -> None:
         entries["label"] = rng.integers(0, LABELS, capacity)
         entries["sequence"] = 1 + number
         segment_io.seal(records)
-        created = segment.begin(folder / f"{number + 1:08d}.new", LAYOUT, capacity)
+        created = segment.begin(folder / f"{number + 1:08d}.new", Header(LAYOUT, capacity))
         segment_io.write_rows(created, records, 0)
         created.path.rename(created.path.with_suffix(".seg"))
 

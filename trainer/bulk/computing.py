@@ -7,7 +7,7 @@ from pathlib import Path
 
 from agent.errors import StateError
 from agent.learning.cache import Cache
-from agent.learning.cache.segment import Layout
+from agent.learning.cache.layout import Layout
 from agent.learning.dataset import LabelledPicture
 from agent.reporting.timing import Stopwatch, Timings
 from agent.state import open_state

@@ -1,12 +1,15 @@
 """The cache: the examples on flash.
 
 cache.py                          what others call: append, relabel, delete, examples
-segment.py journal.py             the files, as bytes
+layout.py header.py               records, and the first page of a segment
+segment.py segment_io.py          segments: the files, and the records in them
+journal.py                        the other file
 bookkeeping.py names.py           what is known of them in memory
 contents.py opening.py            the same as a whole, and how it is found at the start
 appending.py changes.py           what is written: records with their syncs, and what is said about them later
 reading.py                        bottlenecks, as a training asks for them
-space.py quota.py compaction.py   room: the quota, and segments made anew
+space.py quota.py                 room, and how much of it
+compaction.py reuse.py            segments made anew, and files that are used again
 upkeep.py wear.py checking.py     what looks after it all
 """
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from agent.learning.cache import segment_io
 from agent.learning.cache.journal import Entry
-from agent.learning.cache.segment import ENTRY, Segment
+from agent.learning.cache.layout import ENTRY
+from agent.learning.cache.segment import Segment
 
 _FEW = 16  # frames that are sooner looked up one by one
 

@@ -22,9 +22,9 @@ from agent.learning.cache import opening, segment_io
 from agent.learning.cache.appending import Appender
 from agent.learning.cache.bookkeeping import SAID
 from agent.learning.cache.changes import Changes
+from agent.learning.cache.layout import Layout
 from agent.learning.cache.paging import page
 from agent.learning.cache.reading import CachedExamples
-from agent.learning.cache.segment import Layout
 from agent.learning.cache.space import Space
 from agent.learning.cache.wear import Wear, years
 from agent.records import SPLITS, Example
@@ -129,10 +129,14 @@ class Cache:
     def examples(self) -> CachedExamples:
         """All examples as a training reads them; a view that later changes do not touch.
 
-        A label with few examples trains on those too that its hash put aside: see `lent`.
+        A label with few examples trains on those too that its hash put aside: see `lent`. Raises StateError where the
+        cache cannot be read.
         """
-        with self._lock:
-            return CachedExamples(self.layout, list(self._contents.parts), self._contents.names.by_label())
+        try:
+            with self._lock:
+                return CachedExamples(self.layout, list(self._contents.parts), self._contents.names.by_label())
+        except OSError as error:
+            raise StateError(f"the cache {self._folder} cannot be read: {error.strerror or error}") from error
 
     def page(self, start: int, most: int) -> tuple[list[Example], int | None]:
         """The first `most` examples by their frame ids from `start` on; rotten ones are left out.

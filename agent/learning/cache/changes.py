@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from agent.errors import StateError
-from agent.learning.cache import bookkeeping, names, segment, segment_io
+from agent.learning.cache import bookkeeping, names, segment_io
 from agent.learning.cache.contents import Contents
+from agent.learning.cache.header import PAGE_BYTES
 from agent.learning.cache.journal import Entry, Journal, read
 from agent.learning.cache.wear import Wear
 
@@ -66,7 +67,7 @@ class Changes:
             self._journal.replace(kept)
             # Only now: as long as the journal names a label, its number is not free.
             self._contents.names = left
-            self._wear.wrote(segment_io.page_bytes(0, self._journal.end) + segment.PAGE_BYTES)
+            self._wear.wrote(segment_io.page_bytes(0, self._journal.end) + PAGE_BYTES)
 
     def close(self) -> None:
         self._journal.close()

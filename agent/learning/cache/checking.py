@@ -10,8 +10,9 @@ import numpy as np
 from agent.errors import StateError
 from agent.learning.cache import journal, segment, segment_io
 from agent.learning.cache.bookkeeping import load_parts
+from agent.learning.cache.layout import Layout
 from agent.learning.cache.names import Names
-from agent.learning.cache.segment import Layout, Segment
+from agent.learning.cache.segment import Segment
 
 
 @dataclass(frozen=True)

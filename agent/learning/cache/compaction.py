@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from agent.learning.cache import segment, segment_io
 from agent.learning.cache.bookkeeping import DROPPED, RELABELLED, ROTTEN, SAID, Part
-from agent.learning.cache.reading import gather
-from agent.learning.cache.segment import Layout, Segment
+from agent.learning.cache.header import MAX_REPLACED, Header
+from agent.learning.cache.layout import Layout
+from agent.learning.cache.segment import Segment
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ def choose(parts: list[Part], most_records: int, *, eager: bool = False) -> list
     for candidates, least in ((fresh, FRESH_SEGMENTS), (stale, 1)):
         chosen: list[Part] = []
         records = 0
-        for part in candidates[: segment.MAX_REPLACED]:
+        for part in candidates[:MAX_REPLACED]:
             records += int(part.usable().sum())
             if records > most_records:
                 break
@@ -78,7 +79,8 @@ def rewrite(plan: Plan, folder: Path, layout: Layout, should_stop: Callable[[], 
         order = rng.permutation(plan.count)
         origin = number[order], np.concatenate(plan.rows)[order]
         path = folder / f"{plan.number:08d}.new"
-        begun = segment.begin(path, layout, plan.count, [part.segment.number for part in plan.sources])
+        replaced = tuple(part.segment.number for part in plan.sources)
+        begun = segment.begin(path, Header(layout, plan.count, replaced))
         finished = False
         try:
             rotten = _copy(plan, begun, origin, should_stop)
@@ -116,7 +118,7 @@ def _copy(plan: Plan, target: Segment, origin: Origin, should_stop: Callable[[],
             entries[here] = part.entries[rows[here]]
             # Not what was said since: its journal entry comes later than these records, and is still to be applied.
             entries["label"][here] = plan.labels[at][rows[here]]
-            gather(part.segment, rows[here], here, bottlenecks)
+            segment_io.gather(part.segment, rows[here], here, bottlenecks)
             bad = segment_io.checksums(bottlenecks[here]) != entries["bottleneck_crc"][here]
             if bad.any():
                 rotten.setdefault(at, []).extend(rows[here][bad].tolist())

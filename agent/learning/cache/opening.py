@@ -11,8 +11,9 @@ from agent.files import sync_folder
 from agent.learning.cache import bookkeeping, journal, segment, segment_io
 from agent.learning.cache.bookkeeping import ROTTEN, Part
 from agent.learning.cache.contents import Contents
+from agent.learning.cache.layout import Layout, check_layout
 from agent.learning.cache.names import Names
-from agent.learning.cache.segment import Layout, Segment
+from agent.learning.cache.segment import Segment
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ def _open_all(folder: Path, layout: Layout, *, readonly: bool) -> tuple[list[Seg
     """The segments that count, in order, and those that another one replaced."""
     opened = [segment.open_segment(path, readonly=readonly) for path in sorted(folder.glob("*.seg"))]
     for each in opened:
-        segment.check_layout(each.layout, layout, each.path)
+        check_layout(each.layout, layout, each.path)
     gone = {number for each in opened for number in each.replaced}
     return [each for each in opened if each.number not in gone], [each for each in opened if each.number in gone]
 
@@ -98,7 +99,8 @@ def _loaded(folder: Path, opened: list[Segment]) -> Contents:
             log.warning("%s: %d rotten records are skipped: rows %s", part.segment.path, len(bad), bad[:10])
             rotten += len(bad)
     sequences = [int(part.column("sequence").max()) for part in parts if part.used]
-    sequence = 1 + max([*sequences, *(entry.get("seq", 0) for entry in entries)], default=0)
+    said = [entry.get("seq", 0) for entry in entries]
+    sequence = max(1 + max([*sequences, *said], default=0), *(each.header.oldest for each in opened), 0)
     number = 1 + max([n for each in opened for n in (each.number, *each.replaced)], default=0)
     return Contents(parts, names, sequence, number, torn + (torn_bytes > 0), rotten, end)
 

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from agent.learning.cache import segment_io
 from agent.learning.cache.bookkeeping import SAID, Part
 from agent.learning.cache.contents import Contents
-from agent.learning.cache.reading import gather
-from agent.learning.cache.segment import Layout
+from agent.learning.cache.layout import Layout
 from agent.records import SPLITS, Example
 
 log = logging.getLogger(__name__)
@@ -42,7 +41,7 @@ def _read(contents: Contents, part: Part, rows: NDArray[np.int64], layout: Layou
     labels = contents.names.by_label()
     cameras = {index: name for name, index in contents.names.cameras.items()}
     bottlenecks = np.empty((len(rows), layout.size), layout.dtype)
-    gather(part.segment, rows, np.arange(len(rows)), bottlenecks)
+    segment_io.gather(part.segment, rows, np.arange(len(rows)), bottlenecks)
     found = {}
     for entry, bottleneck, crc in zip(part.entries[rows], bottlenecks, segment_io.checksums(bottlenecks), strict=True):
         frame_id = int(entry["frame_id"])

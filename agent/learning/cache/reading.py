@@ -9,14 +9,12 @@ from numpy.typing import NDArray
 from agent.errors import StateError
 from agent.learning.cache import segment_io
 from agent.learning.cache.bookkeeping import SAID, Part
-from agent.learning.cache.segment import Layout, Segment
+from agent.learning.cache.layout import Layout
 from agent.learning.examples import lent
 
 log = logging.getLogger(__name__)
 
-_SKIP_BYTES = 16 << 10  # reading so much that nobody wants costs less than another call
 _AHEAD_BYTES = 8 << 20
-_MOST_BUFFERS = 512  # of one call; Linux takes 1024
 
 
 class CachedExamples:
@@ -35,7 +33,7 @@ class CachedExamples:
         self.backbone_id = layout.backbone_id
         self.rotten: list[int] = []
         self._next_row = self._fetched = 0  # of reading in order: where it goes on, and how far the kernel was asked
-        self._segments = [part.segment for part in parts]
+        self._segments = [part.segment.view() for part in parts]
         # A place is the number of a record if all segments were one; 32 bits reach for 4 billion.
         self._bases = np.cumsum([0, *(each.capacity for each in self._segments)], dtype=np.int64)
         usable = [np.flatnonzero(part.usable()).astype(np.uint32) for part in parts]
@@ -109,7 +107,7 @@ class CachedExamples:
         for number in np.unique(numbers).tolist():
             first, last = np.searchsorted(numbers, [number, number + 1])
             local = places[first:last].astype(np.int64) - self._bases[number]
-            gather(self._segments[number], local, order[first:last], out)
+            segment_io.gather(self._segments[number], local, order[first:last], out)
 
     def _check(self, rows: NDArray[np.intp], out: NDArray[Any], unchecked: NDArray[np.intp]) -> None:
         found = segment_io.checksums(out[unchecked] if len(unchecked) < len(rows) else out[: len(rows)])
@@ -138,29 +136,3 @@ class CachedExamples:
                 self._places[row], self._crcs[row] = self._places[other], self._crcs[other]
                 return
         out[:] = self.zero_point
-
-
-def gather(opened: Segment, places: NDArray[np.int64], targets: NDArray[np.intp], out: NDArray[Any]) -> None:
-    """Read the bottlenecks of rows `places` [n], ascending, into out[targets]. Raises OSError."""
-    size = opened.layout.bottleneck_bytes
-    skip_rows = max(1, _SKIP_BYTES // size)
-    steps = np.diff(places)
-    # A span is consecutive in the file and in `out`: one buffer. Spans that are close share one call.
-    starts = np.flatnonzero(np.concatenate([[True], (steps != 1) | (np.diff(targets) != 1)]))
-    ends = np.append(starts[1:], len(places))
-    gaps = np.append(places[starts[1:]] - places[ends[:-1] - 1] - 1, -1).tolist()  # rows behind each span
-    raw = out.reshape(-1).view(np.uint8).data
-    nobody = memoryview(bytearray(skip_rows * size))
-    buffers: list[Any] = []
-    begun = 0
-    spans = zip(places[starts].tolist(), targets[starts].tolist(), (ends - starts).tolist(), gaps, strict=True)
-    for place, target, count, gap in spans:
-        if not buffers:
-            begun = place
-        buffers.append(raw[target * size : (target + count) * size])
-        if 0 <= gap <= skip_rows and len(buffers) < _MOST_BUFFERS:
-            if gap:
-                buffers.append(nobody[: gap * size])
-        else:
-            segment_io.read_into(opened, begun, buffers, (place + count - begun) * size)
-            buffers = []

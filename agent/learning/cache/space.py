@@ -8,14 +8,18 @@ from pathlib import Path
 from agent.config import CacheConfig
 from agent.errors import StateError
 from agent.files import sync_folder
-from agent.learning.cache import bookkeeping, compaction, quota, segment
+from agent.learning.cache import bookkeeping, compaction, quota, reuse, segment
 from agent.learning.cache.changes import Changes
 from agent.learning.cache.contents import Contents
-from agent.learning.cache.segment import Layout
+from agent.learning.cache.header import PAGE_BYTES, Header
+from agent.learning.cache.layout import Layout
+from agent.learning.cache.segment import Segment
 from agent.learning.cache.wear import Wear
 
 log = logging.getLogger(__name__)
 
+_FEW = 16  # records that come at once; more fill pages by themselves
+_MOST_INTERLEAVED = 16  # segments: opening a cache reads all of each
 _LONG_JOURNAL_BYTES = 1 << 20  # then it is shortened by compacting whatever is out of date
 
 
@@ -58,13 +62,26 @@ class Space:
     def reserve(self, count: int) -> None:
         """Make segments until so many records have room. With the lock held."""
         room = self._contents.room
+        waiting = sum(part.segment.interleaved for part in self._contents.parts)
+        interleaved = count < _FEW and waiting < _MOST_INTERLEAVED
         while room < count:
-            capacity = segment.capacity_for(self._layout, self._segment_bytes)
-            created = segment.create(self._folder / f"{self._contents.number:08d}.seg", self._layout, capacity)
+            made = self._interleaved() if interleaved else self._plain()
             self._contents.number += 1
-            self._wear.wrote(created.bottleneck_offset(0) + segment.PAGE_BYTES)
-            self._contents.parts.append(bookkeeping.empty_part(created))
-            room += capacity
+            self._wear.wrote(segment.head_bytes(made.header) + PAGE_BYTES)
+            self._contents.parts.append(bookkeeping.empty_part(made))
+            room += made.capacity
+
+    def _plain(self) -> Segment:
+        capacity = segment.capacity_for(self._layout, self._segment_bytes)
+        return segment.create(self._next_path, Header(self._layout, capacity))
+
+    def _interleaved(self) -> Segment:
+        capacity = segment.capacity_for(self._layout, min(segment.INTERLEAVED_BYTES, self._segment_bytes))
+        return segment.create(self._next_path, Header(self._layout, capacity, interleaved=True))
+
+    @property
+    def _next_path(self) -> Path:
+        return self._folder / f"{self._contents.number:08d}.seg"
 
     def make_room(self, count: int) -> None:
         """Within the quota, for so many records. Without the lock."""
@@ -87,6 +104,8 @@ class Space:
             return
         capacity = segment.capacity_for(self._layout, self._segment_bytes)
         while self._contents.bytes + needed > most - self._segment_bytes:
+            if self._remove_empty():
+                continue
             if self._compact_once(self._segment_bytes, should_stop, eager=True):
                 continue
             if should_stop():
@@ -99,6 +118,17 @@ class Space:
                 self._changes.say({"op": "delete", "frame_ids": frames})
                 self._wear.evicted(len(frames))
             log.info("%d examples of the largest labels were evicted: the cache may take %d bytes", len(frames), most)
+
+    def _remove_empty(self) -> bool:
+        """Give the space of a segment back that waits to be filled; False where there is none."""
+        with self._lock:
+            for part in self._contents.parts:
+                if part.segment.interleaved and not part.used:
+                    self._contents.parts.remove(part)
+                    part.segment.path.unlink()
+                    sync_folder(self._folder)
+                    return True
+        return False
 
     def _compact_once(self, most_bytes: int, should_stop: Callable[[], bool], *, eager: bool) -> bool:
         """With _compacting, without the lock."""
@@ -121,9 +151,11 @@ class Space:
                 compaction.catch_up(plan, part)
             self._contents.parts = sorted([*kept, *([part] if part else [])], key=lambda each: each.segment.number)
             self.compactions += 1
-            for source in sources:
-                source.segment.path.unlink()
-            sync_folder(self._folder)
+            freed = (source.segment for source in sources)
+            empty = reuse.begun_again(freed, self._folder, self._contents.number, self._contents.sequence)
+            self._contents.number += len(empty)
+            self._contents.parts += map(bookkeeping.empty_part, empty)
+            self._wear.wrote(reuse.written_bytes(empty), compacting=True)
             self._changes.shorten()
         return True
 

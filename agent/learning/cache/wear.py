@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.files import write_atomically
-from agent.learning.cache.segment import PAGE_BYTES
+from agent.learning.cache.header import PAGE_BYTES
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from agent.errors import BusyError, LastlayerError, MismatchError, StateError, UnknownFrameError
 from agent.learning.cache import Cache, compaction, names, segment
 from agent.learning.cache.checking import Fault, check
-from agent.learning.cache.segment import Layout
+from agent.learning.cache.layout import Layout
 from agent.records import SPLITS, Example
 
 LAYOUT = Layout.of("0" * 32, 24, "uint8", 0.0235285, 3)

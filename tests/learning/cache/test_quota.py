@@ -9,8 +9,8 @@ from agent.config import CacheConfig
 from agent.errors import StateError
 from agent.learning.cache import Cache
 from agent.learning.cache.checking import check
+from agent.learning.cache.layout import Layout
 from agent.learning.cache.quota import surpluses
-from agent.learning.cache.segment import Layout
 from agent.records import Example
 
 LAYOUT = Layout.of("0" * 32, 1024, "uint8", 1.0, 0)
@@ -57,6 +57,7 @@ def test_two_labels_are_levelled(tmp_path: Path) -> None:
     with Cache(tmp_path, LAYOUT, QUOTA) as cache:
         for number in range(3000):
             cache.append([example(number, "many" if number % 3 else "fewer")])
+            assert on_disk(tmp_path) <= 1 << 20
         counts = cache.label_counts()
         assert abs(counts["many"] - counts["fewer"]) < 120
 
