@@ -5,12 +5,15 @@ import zlib
 from pathlib import Path
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace the file's content: a temporary file beside it, fsync, rename, fsync of the folder. Raises OSError."""
+def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
+    """Replace the file's content by these parts, one behind the other. Raises OSError.
+
+    A temporary file beside it, fsync, rename, fsync of the folder.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

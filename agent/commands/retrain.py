@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from agent.allocator import give_back_large_blocks
 from agent.commands import SUMMARIES
 from agent.commands.retrain_progress import Pace, Reporter
 from agent.commands.terminal import say, show, state_folder
@@ -92,6 +93,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _retrain(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
+    give_back_large_blocks()
     folder = state_folder(arguments)
     store = HeadStore(folder / "heads", arguments.keep_heads)
     timings = Timings(node="cli", runtime="numpy")

@@ -105,12 +105,12 @@ def save(path: Path, header: dict[str, Any], arrays: Arrays) -> None:
     parts, described = [], {}
     for name, array in arrays.items():
         little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-        parts.append(little)
-        described[name] = little.dtype.str, list(array.shape), zlib.crc32(little.reshape(-1).view(np.uint8).data)
+        parts.append(little.reshape(-1).view(np.uint8).data)  # not copied: they may be most of the memory there is
+        described[name] = little.dtype.str, list(array.shape), zlib.crc32(parts[-1])
     text = json.dumps({"header": header, "arrays": described}, ensure_ascii=False).encode()
     lengths = _LENGTHS.pack(len(text), zlib.crc32(text))
     try:
-        write_atomically(path, b"".join([MAGIC, lengths, text, *(part.tobytes() for part in parts)]))
+        write_atomically(path, MAGIC, lengths, text, *parts)
     except OSError as error:
         raise StateError(f"{path} cannot be written: {error.strerror or error}") from error
 

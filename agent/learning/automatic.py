@@ -137,8 +137,7 @@ def _fitted(
     examples: TrainingSet, judge: Judge, batch: int, seed: int
 ) -> Iterator[tuple[Recipe, Float32, Float32, tuple[CurvePoint, ...]]]:
     """Every candidate: its recipe, its weights and bias for raw bottlenecks, and its curves if it has any."""
-    for recipe, weights, bias in closed_forms(examples):
-        yield recipe, weights, bias, ()
+    yield from ((*form, ()) for form in closed_forms(examples))  # in no variable, which would keep the last one
     examples.forget_scatter()
     few = examples.is_small
     steps = STEPS_FOR_FEW if few else STEPS

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from agent.learning.cholesky import Cholesky
 from agent.learning.examples import Targets
 from agent.learning.head import Float32
-from agent.learning.moments import Float64
+from agent.learning.moments import Float64, Moments, Standardisation
 
 
 class Scatter(Protocol):
@@ -32,13 +32,14 @@ class Scatter(Protocol):
 
 @dataclass
 class PrimalScatter:
-    """T itself: D unknowns a class."""
+    """T itself: D unknowns a class. It is made from the sums for each shrinkage, so that there is one of it at most."""
 
-    total: Float32  # T [D, D]
+    moments: Moments
+    standardisation: Standardisation
     means: Float32  # M [D, K]
 
     def factor(self, shrinkage: float) -> Cholesky:
-        return Cholesky.of(self.total, shrinkage)
+        return Cholesky.of(self.moments.scatter(self.standardisation), shrinkage)
 
     def solve(self, shrinkage: float) -> Float32:
         return self.factor(shrinkage).solve(self.means)
@@ -56,7 +57,7 @@ class DualScatter:
         self._shares[np.arange(len(x)), targets] = 1 / counts[targets]
 
     def solve(self, shrinkage: float) -> Float32:
-        solution: Float32 = self._x.T @ Cholesky.of(self._products, shrinkage).solve(self._shares)
+        solution: Float32 = self._x.T @ Cholesky.of(self._products.copy(), shrinkage).solve(self._shares)
         return solution
 
 

@@ -102,10 +102,10 @@ class Batch(NamedTuple):
     ends_epoch: bool = False
 
 
-def read(source: Examples, rows: Rows, phases: Phases) -> NDArray[Any]:
-    """The bottlenecks of `rows`, all at once."""
+def read(source: Examples, rows: Rows, phases: Phases, out: NDArray[Any] | None = None) -> NDArray[Any]:
+    """The bottlenecks [B, D] of `rows`, all at once; in `out`, if it is given."""
     with phases.phase("file_access", images=len(rows)):
-        raw = source.read(rows, np.empty((len(rows), source.size), source.dtype))
+        raw = source.read(rows, np.empty((len(rows), source.size), source.dtype) if out is None else out)
     if raw.dtype.kind == "f" and not np.isfinite(raw).all():
         bad = rows[~np.isfinite(raw).all(axis=1)]
         raise StateError(f"bottlenecks in the cache are not finite: examples {bad[:10].tolist()}. Start a new cache")
@@ -114,9 +114,10 @@ def read(source: Examples, rows: Rows, phases: Phases) -> NDArray[Any]:
 
 def blocks(source: Examples, rows: Rows, phases: Phases) -> Iterator[Batch]:
     """All of `rows` once, in their order, in blocks."""
+    buffer = np.empty((min(BLOCK_ROWS, len(rows)), source.size), source.dtype)
     for first in range(0, len(rows), BLOCK_ROWS):
         part = rows[first : first + BLOCK_ROWS]
-        yield Batch(read(source, part, phases), part)
+        yield Batch(read(source, part, phases, buffer[: len(part)]), part)
 
 
 def in_memory(source: Examples, memory_bytes: int, phases: Phases) -> Examples:

@@ -63,10 +63,16 @@ class Moments:
         self.sums = np.zeros((classes, size), np.float32)
         self.squares = np.zeros(0 if products else size)
         self.products = np.zeros((size, size), np.float32) if products else None
+        self._x = self._strip = np.empty((0, 0), np.float32)  # filled anew for each block, and not asked for anew
 
     def add(self, raw: NDArray[Any], targets: Targets) -> None:
         """Raw bottlenecks [B, D] and their class indices [B]; B is best about a thousand."""
-        x = as_float32(raw, np.empty(raw.shape, np.float32))
+        if len(self.counts) > FEW_CLASSES:  # sorted, while they are small
+            order = np.argsort(targets, kind="stable")
+            raw, targets = raw[order], targets[order]
+        if len(self._x) < len(raw):
+            self._x = np.empty(raw.shape, np.float32)
+        x = as_float32(raw, self._x[: len(raw)])
         if self.origin is None:
             self.origin = x.mean(axis=0)
         x -= self.origin
@@ -75,6 +81,10 @@ class Moments:
             self.squares += np.einsum("bd,bd->d", x, x)
         else:
             self._add_products(x, 1)
+
+    def release(self) -> None:
+        """Free what adding needs beside the sums."""
+        self._x = self._strip = np.empty((0, 0), np.float32)
 
     def change(self, raw: NDArray[Any], before: Targets, after: Targets) -> None:
         """Give examples that count with the class indices `before` [B] those of `after`; -1: it does not count."""
@@ -120,9 +130,12 @@ class Moments:
 
     def of_classes(self, indices: Targets) -> "Moments":
         """A view with the classes of those indices alone, in that order. The others must have no examples."""
+        if np.array_equal(indices, np.arange(len(self.counts))):
+            return self
         view = object.__new__(Moments)
         view.counts, view.sums = self.counts[indices], self.sums[indices]
         view.origin, view.squares, view.products = self.origin, self.squares, self.products
+        view.release()
         return view
 
     def without_products(self) -> "Moments":
@@ -174,9 +187,13 @@ class Moments:
 
     def _add_products(self, x: Float32, sign: int) -> None:
         assert self.products is not None
-        signed = x if sign > 0 else -x
-        for rows, columns in _strips(len(self.products)):
-            self.products[rows, columns] += signed[:, rows].T @ x[:, columns]
+        signed, size = x if sign > 0 else -x, len(self.products)
+        if not self._strip.size:
+            self._strip = np.empty((STRIP, size), np.float32)
+        for rows, columns in _strips(size):
+            shape = min(STRIP, size - rows.start), size - columns.start
+            product = self._strip.reshape(-1)[: shape[0] * shape[1]].reshape(shape)
+            self.products[rows, columns] += np.matmul(signed[:, rows].T, x[:, columns], out=product)
 
     def _add_to_classes(self, x: Float32, targets: Targets, sign: int) -> None:
         classes = len(self.counts)
@@ -184,11 +201,21 @@ class Moments:
         if classes <= FEW_CLASSES:
             signs = np.zeros((classes, len(x)), np.float32)
             signs[targets, np.arange(len(x))] = sign
-            self.sums += signs @ x
+            for columns in _columns(x):
+                self.sums[:, columns] += signs @ x[:, columns]
         else:
             order = np.argsort(targets, kind="stable")
-            present, starts = np.unique(targets[order], return_index=True)
-            self.sums[present] += np.float32(sign) * np.add.reduceat(x[order], starts, axis=0)
+            if np.any(order[1:] < order[:-1]):
+                x, targets = x[order], targets[order]
+            present, starts = np.unique(targets, return_index=True)
+            for columns in _columns(x):
+                self.sums[present, columns] += np.float32(sign) * np.add.reduceat(x[:, columns], starts, axis=0)
+
+
+def _columns(x: Float32) -> Iterator[slice]:
+    """All of x [B, D], in parts that stay in the cache of the processor."""
+    for first in range(0, x.shape[1], STRIP):
+        yield slice(first, first + STRIP)
 
 
 def _strips(size: int) -> Iterator[tuple[slice, slice]]:

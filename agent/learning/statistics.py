@@ -8,7 +8,9 @@ more than a quarter of D examples had changed.
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,9 @@ from agent.learning.progress import Watch
 from agent.learning.recipe import Chosen, Recipe
 from agent.learning.trainingset import sum_up
 from agent.learning.updating import Solved
+
+# Frame ids [N], ascending, and the classes [N] of those examples.
+Members = tuple[Ids, Targets]
 
 log = logging.getLogger(__name__)
 
@@ -49,13 +54,14 @@ class Statistics:
         self.solved: Solved | None = None
         self.labels: tuple[str, ...] = ()
         self.moments = Moments(self.size, 0, products=True)
-        self.frame_ids: Ids = np.empty(0, np.uint64)  # ascending
-        self.classes: Targets = np.empty(0, np.int32)
         self.is_worth_storing = False
         self._file: ArrayFile | None = None  # that has the products, until they are asked for
+        self._count = 0
+        # At 12 bytes an example nobody shall have them in memory while solvers are compared.
+        self._list: Callable[[], Members] = _no_members
 
     def __len__(self) -> int:
-        return len(self.frame_ids)
+        return self._count
 
     def fits(self, source: Examples) -> bool:
         return self.backbone_id == source.backbone_id and self.size == source.size
@@ -88,7 +94,7 @@ class Statistics:
         """
         if not len(self):
             return None
-        return difference(self.frame_ids, self.classes, source, rows, self.indices(labels)[targets])
+        return difference(*self._list(), source, rows, self.indices(labels)[targets])
 
     def follow(
         self, source: Identified, rows: Rows, labels: tuple[str, ...], targets: Targets, watch: Watch
@@ -102,7 +108,7 @@ class Statistics:
         try:
             if change is None or not self._applied(source, change, watch):
                 self.labels, self.moments = (), Moments(self.size, 0, products=True)
-                self.frame_ids, self.classes = np.empty(0, np.uint64), np.empty(0, np.int32)
+                self._count, self._list = 0, _no_members
                 sum_up(self.moments, source, rows, self.indices(labels)[targets], watch)
         except BaseException:  # half of a change is nothing to build on
             self._clear()
@@ -113,8 +119,7 @@ class Statistics:
             changed = len(rows) if change is None else len(change)
             self.chosen = replace(self.chosen, changed=self.chosen.changed + changed)
         if len(self) != len(rows) or change is None or len(change):
-            by_frame = rows[np.argsort(source.frame_ids[rows])]
-            self.frame_ids, self.classes = source.frame_ids[by_frame], indices[targets[by_frame]]
+            self._count, self._list = len(rows), partial(_listed, source, rows, indices, targets)
         return self.moments.of_classes(indices)
 
     def _applied(self, source: Identified, change: Change, watch: Watch) -> bool:
@@ -131,6 +136,7 @@ class Statistics:
                 raw = read(source, change.rows[block], watch.phases)
                 with watch.phases.phase("closed_form", images=len(raw)):
                     self.moments.change(raw, change.before[block], change.after[block])
+            self.moments.release()
         except StateError as error:  # damaged products, or a rotten example that was deleted
             log.warning("%s; all examples are read again", error)
             return False
@@ -141,7 +147,8 @@ class Statistics:
         header: dict[str, Any] = {"backbone_id": self.backbone_id, "size": self.size, "labels": self.labels}
         header["chosen"] = asdict(self.chosen) if self.chosen else None
         moments, solved = self.moments, self.solved
-        arrays: arrayfile.Arrays = {"frame_ids": self.frame_ids, "classes": self.classes}
+        frame_ids, classes = self._list()
+        arrays: arrayfile.Arrays = {"frame_ids": frame_ids, "classes": classes}
         arrays |= {"counts": moments.counts, "sums": moments.sums}
         if moments.origin is not None:
             products = _packed(moments.products) if self._file is None else self._file.read("products")
@@ -165,7 +172,8 @@ class Statistics:
         if "origin" not in stored:
             return statistics
         statistics.labels = tuple(header["labels"])
-        statistics.frame_ids, statistics.classes = stored.read("frame_ids"), stored.read("classes")
+        members = stored.read("frame_ids"), stored.read("classes")
+        statistics._count, statistics._list = len(members[0]), lambda: members
         moments = statistics.moments = Moments(statistics.size, 0, products=False)
         moments.counts, moments.sums, moments.origin = stored.read("counts"), stored.read("sums"), stored.read("origin")
         statistics._file = stored
@@ -178,6 +186,18 @@ class Statistics:
             solution, bias = stored.read("solution"), stored.read("bias")
             statistics.solved = Solved(standardisation, factor, header["solved_examples"], solution, bias)
         return statistics
+
+
+def _no_members() -> Members:
+    return np.empty(0, np.uint64), np.empty(0, np.int32)
+
+
+def _listed(source: Identified, rows: Rows, indices: Targets, targets: Targets) -> Members:
+    """These rows; `indices` are those of their classes `targets` among our own."""
+    order = np.argsort(source.frame_ids[rows])
+    by_frame = rows[order]
+    del order  # of many examples every column counts
+    return source.frame_ids[by_frame], indices[targets[by_frame]]
 
 
 def _packed(upper: Float32 | None) -> Float32:

@@ -78,7 +78,7 @@ class TrainingSet:
         raw = read(self.source, self.rows, self.watch.phases) if self.is_small else None
         with self.watch.phases.phase("closed_form", images=len(self.rows)):
             if raw is None:
-                return PrimalScatter(self._moments.scatter(standardisation), self.means)
+                return PrimalScatter(self._moments, standardisation, self.means)
             return DualScatter(standardisation.applied(raw), self.targets[self.rows], self.counts)
 
     @cached_property
@@ -98,3 +98,4 @@ def sum_up(moments: Moments, source: Examples, rows: Rows, targets: NDArray[Any]
             moments.add(batch.raw, targets[batch.rows])
         seen += len(batch.rows)
         watch.progress(Progress("reading", seen, len(rows)))
+    moments.release()

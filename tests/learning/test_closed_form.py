@@ -25,7 +25,7 @@ def prepared(x: Any, targets: Any) -> tuple[Standardisation, PrimalScatter, Dual
     for first in range(0, len(x), 50):
         moments.add(x[first : first + 50], targets[first : first + 50])
     standardisation = moments.standardisation()
-    primal = PrimalScatter(moments.scatter(standardisation), moments.means(standardisation))
+    primal = PrimalScatter(moments, standardisation, moments.means(standardisation))
     dual = DualScatter(standardisation.applied(x), targets, moments.counts)
     return standardisation, primal, dual, moments.counts / moments.counts.sum()
 
@@ -101,8 +101,8 @@ def test_sizes_beside_those_of_the_blocks_are_solved_as_numpy_does(size: int) ->
     standardisation = moments.standardisation()
     x = standardisation.applied(raw).astype(np.float64)
     total, means = x.T @ x / len(x), np.stack([x[targets == k].mean(axis=0) for k in range(2)], axis=1)
-    primal = PrimalScatter(moments.scatter(standardisation), moments.means(standardisation))
-    np.testing.assert_allclose(primal.total, total, atol=1e-5)
+    primal = PrimalScatter(moments, standardisation, moments.means(standardisation))
+    np.testing.assert_allclose(moments.scatter(standardisation), total, atol=1e-5)
     expected = np.linalg.solve(total + 0.1 * np.eye(size), means)
     np.testing.assert_allclose(primal.solve(0.1), expected, rtol=1e-3, atol=1e-4)
 
@@ -132,7 +132,7 @@ def test_columns_that_never_change_and_classes_of_one_example_divide_by_nothing(
     moments = Moments(3, 2, products=True)
     moments.add(np.array([[7, 0, 1], [7, 0, 2]], np.uint8), np.array([0, 1], np.int32))
     standardisation = moments.standardisation()
-    primal = PrimalScatter(moments.scatter(standardisation), moments.means(standardisation))
+    primal = PrimalScatter(moments, standardisation, moments.means(standardisation))
     weights, bias = discriminant(primal.solve(1.0), primal.means, np.array([0.5, 0.5]))
     assert np.isfinite(weights).all()
     assert np.isfinite(bias).all()

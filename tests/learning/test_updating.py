@@ -25,7 +25,7 @@ def solved(raw: Any, targets: Any, shrinkage: float) -> tuple[Solved, Moments]:
     moments = Moments(D, K, products=True)
     moments.add(raw, targets)
     standardisation = moments.standardisation()
-    scatter = PrimalScatter(moments.scatter(standardisation), moments.means(standardisation))
+    scatter = PrimalScatter(moments, standardisation, moments.means(standardisation))
     factor = scatter.factor(shrinkage)
     shares = (moments.counts / len(raw)).astype(np.float32)
     solution = factor.solve(scatter.means) * shares
