@@ -24,7 +24,8 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from agent.learning.examples import TRAIN, VAL
+from agent.allocator import give_back_large_blocks
+from agent.learning.examples import TRAIN, VAL, rows_of
 from agent.learning.progress import Watch
 from agent.learning.settings import STUDY
 from agent.learning.statistics import Statistics
@@ -46,11 +47,19 @@ class MadeUp:
         self.splits = np.full(count, TRAIN, np.uint8)
         self.splits[:: max(10, count // 10_000)] = VAL
         self.scale, self.zero_point, self.backbone_id = 0.02, 0, "made up"
-        self.frame_ids = np.arange(count, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        self._places = np.ones((count, 9), np.uint8)  # as many bytes as a cache has of each example besides
         self.departed = np.empty(0, np.uint64)
         self._centres = rng.integers(0, 40, (classes, size), np.uint8)
         self._noise = rng.integers(0, 100, (NOISES, size), np.uint8)
         self.cpu_s = 0.0
+
+    @property
+    def frame_ids(self) -> NDArray[np.uint64]:
+        found: NDArray[np.uint64] = np.arange(self.count, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        return found
+
+    def forget_frame_ids(self) -> None:
+        pass
 
     def read(self, rows: NDArray[np.intp], out: NDArray[Any]) -> NDArray[Any]:
         began = time.process_time()
@@ -72,10 +81,11 @@ def study_s(source: MadeUp, steps: int) -> float:
 
 def measured(count: int, size: int, classes: int) -> dict[str, float]:
     np.dot(np.ones((512, 512), np.float32), np.ones((512, 512), np.float32))  # BLAS takes its own buffers
+    give_back_large_blocks()  # as the command does
     before = psutil.Process().memory_info().rss
     source = MadeUp(count, size, classes)
     known = psutil.Process().memory_info().rss
-    rows = np.flatnonzero(source.splits == TRAIN)
+    rows = rows_of(source.splits, TRAIN)
     kept = Statistics(source.backbone_id, size)
     began = time.process_time()
     kept.follow(source, rows, source.labels, source.targets, Watch())

@@ -67,6 +67,9 @@ class FileExamples:
         self.frame_ids = self.frame_ids[: self.count]
         return self
 
+    def forget_frame_ids(self) -> None:
+        pass
+
     def read(self, rows: NDArray[np.intp], out: NDArray[Any]) -> NDArray[Any]:
         first, last = int(rows.min()), int(rows.max())
         if last - first < 4 * len(rows):

@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from agent.allocator import give_back_large_blocks
+from agent.allocator import give_back_freed, give_back_large_blocks
 from agent.commands import SUMMARIES
 from agent.commands.retrain_progress import Pace, Reporter
 from agent.commands.terminal import say, show, state_folder
@@ -149,7 +149,10 @@ def _examples(state: Path) -> CachedExamples:
     if not any(folder.glob("*.seg")):
         raise TrainingError(f"{folder} holds no examples: `lastlayer --state {state} learn PICTURES` adds some")
     with Cache.read(folder) as cache:
-        return cache.examples()
+        examples = cache.examples()
+    del cache
+    give_back_freed()
+    return examples
 
 
 def _kept_statistics(folder: Path, examples: Examples) -> Statistics:

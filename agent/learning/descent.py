@@ -106,12 +106,13 @@ def _identity(examples: TrainingSet, standardisation: Standardisation, descent: 
     digest.update(repr([descent.settings(), examples.source.backbone_id]).encode())
     for array in standardisation:
         digest.update(np.ascontiguousarray(array).data)
+    frame_ids = examples.source.frame_ids if is_identified(examples.source) else None
     for first in range(0, len(examples.rows), _IDENTIFIED_ROWS):
         rows = examples.rows[first : first + _IDENTIFIED_ROWS]
         digest.update(rows.data)
         digest.update(examples.targets[rows].data)
-        if is_identified(examples.source):
-            digest.update(examples.source.frame_ids[rows].data)
+        if frame_ids is not None:
+            digest.update(frame_ids[rows].data)
     return digest.hexdigest()
 
 

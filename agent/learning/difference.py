@@ -31,10 +31,10 @@ def difference(frame_ids: Ids, classes: Targets, source: Identified, rows: Rows,
 
     `targets` are those of all examples of the source. None where two of the rows have one frame id.
     """
-    stays = np.zeros(len(frame_ids), np.bool_)
+    present, stays = source.frame_ids, np.zeros(len(frame_ids), np.bool_)
     changed, before, stayed = [np.empty(0, np.intp)], [np.empty(0, np.int32)], 0
-    for part in _parts(rows, source.frame_ids):
-        place, known = _places(frame_ids, source.frame_ids[part])
+    for part in _parts(rows, present):
+        place, known = _places(frame_ids, present[part])
         stays[place[known]] = True
         stayed += int(known.sum())
         was = np.full(len(part), -1, np.int32)
@@ -43,10 +43,10 @@ def difference(frame_ids: Ids, classes: Targets, source: Identified, rows: Rows,
         changed.append(part[differs])
         before.append(was[differs])
     came = np.concatenate(changed)
-    new = source.frame_ids[came[np.concatenate(before) < 0]]
+    new = present[came[np.concatenate(before) < 0]]
     if stayed != np.count_nonzero(stays) or len(np.unique(new)) != len(new):
         return None
-    removed, classes_of_removed = _rows_of(source, frame_ids[~stays], classes[~stays])
+    removed, classes_of_removed = _rows_of(source, present, frame_ids[~stays], classes[~stays])
     all_rows = np.concatenate([came, removed])
     all_before = np.concatenate([*before, classes_of_removed])
     all_after = np.concatenate([targets[came], np.full(len(removed), -1, np.int32)])
@@ -55,12 +55,15 @@ def difference(frame_ids: Ids, classes: Targets, source: Identified, rows: Rows,
     return Change(all_rows[order], all_before[order], all_after[order], gone)
 
 
-def _rows_of(source: Identified, frame_ids: Ids, classes: Targets) -> tuple[Rows, Targets]:
-    """Where in the source those of `frame_ids` [n], ascending, are that can be read, and their `classes` [n]."""
+def _rows_of(source: Identified, present: Ids, frame_ids: Ids, classes: Targets) -> tuple[Rows, Targets]:
+    """Where in the source those of `frame_ids` [n], ascending, are that can be read, and their `classes` [n].
+
+    `present` are the frame ids of all its examples.
+    """
     rows = np.full(len(frame_ids), -1, np.intp)
     if len(frame_ids):
         # The departed first: of two with one id, that which is an example is as good, and is checked more often.
-        for ids, first in ((source.departed, len(source.frame_ids)), (source.frame_ids, 0)):
+        for ids, first in ((source.departed, len(present)), (present, 0)):
             for part in _parts(np.arange(len(ids)), ids):
                 place, known = _places(frame_ids, ids[part])
                 rows[place[known]] = part[known] + first

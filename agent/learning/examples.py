@@ -10,7 +10,7 @@ from agent.errors import StateError
 from agent.learning.progress import Phases
 from agent.records import SPLITS
 
-Rows = NDArray[np.intp]  # what numpy indexes with, 32 bits wide on a 32-bit machine
+Rows = NDArray[np.signedinteger[Any]]  # of all examples they are int32: there may be a million
 Targets = NDArray[np.int32]
 
 TRAIN, VAL = SPLITS.index("train"), SPLITS.index("val")
@@ -50,13 +50,16 @@ class Identified(Examples, Protocol):
     """Examples that can be told apart, so that it can be said which of them are new, and which are gone."""
 
     @property
-    def frame_ids(self) -> NDArray[np.uint64]: ...  # [N]
+    def frame_ids(self) -> NDArray[np.uint64]: ...  # [N]; may be read for the purpose: ask once
     @property
     def departed(self) -> NDArray[np.uint64]: ...  # [M] that are none any more, but can be read as rows N, N + 1, ...
 
+    def forget_frame_ids(self) -> None:
+        """Have them in memory no longer than somebody has who asks for them."""
+
 
 def is_identified(source: Examples) -> TypeGuard[Identified]:
-    return hasattr(source, "frame_ids") and hasattr(source, "departed")
+    return hasattr(source, "departed")
 
 
 class ArrayExamples:
@@ -94,6 +97,9 @@ class ArrayExamples:
 
     def read(self, rows: Rows, out: NDArray[Any]) -> NDArray[Any]:
         return self._bottlenecks.take(rows, axis=0, out=out, mode="clip")  # "raise" would copy once more
+
+    def forget_frame_ids(self) -> None:
+        pass  # they are given, and few
 
 
 class Batch(NamedTuple):
@@ -191,6 +197,11 @@ class Shuffled:
             return source, rows
         raw = read(source, rows, self._phases)
         return ArrayExamples(raw, source.targets[rows], source.labels), np.arange(len(rows), dtype=np.intp)
+
+
+def rows_of(splits: NDArray[np.uint8], split: int) -> Rows:
+    """The examples of one split."""
+    return np.flatnonzero(splits == split).astype(np.int32)
 
 
 def cut_stratified(targets: Targets, rows: Rows, one_in: int, seed: int) -> tuple[Rows, Rows]:

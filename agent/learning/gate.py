@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.learning.examples import VAL, Examples, Rows, blocks
+from agent.learning.examples import VAL, Examples, Rows, blocks, rows_of
 from agent.learning.head import Head
 from agent.learning.progress import Phases
 
@@ -78,7 +78,7 @@ def judge(
     Labels that only one of them knows neither help nor block. Raises StateError where the source cannot be read.
     """
     rng = np.random.default_rng(seed)
-    rows = np.flatnonzero(np.asarray(source.splits) == VAL)
+    rows = rows_of(np.asarray(source.splits), VAL)
     rows = np.sort(rng.choice(rows, MAX_JUDGED, replace=False)) if len(rows) > MAX_JUDGED else rows
     canaries = np.sort(rng.choice(source.count, min(CANARIES, source.count), replace=False)).astype(np.intp)
     if not _answers_finitely(head, source, canaries, phases):

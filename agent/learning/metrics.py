@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from agent.learning.head import Float32
 
 ECE_BINS = 15
-# A confusion matrix of more classes is too large to be looked at, and to be sent: 8 MB here.
-MAX_CONFUSION = 1000
+# A confusion matrix of more classes is too large to be looked at. Of 1,000 it would be 2 MB in every head's report, on
+# flash, and 8 MB in memory each time that such a report is read.
+MAX_CONFUSION = 256
 
 
 @dataclass(frozen=True)

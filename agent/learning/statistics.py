@@ -194,10 +194,9 @@ def _no_members() -> Members:
 
 def _listed(source: Identified, rows: Rows, indices: Targets, targets: Targets) -> Members:
     """These rows; `indices` are those of their classes `targets` among our own."""
-    order = np.argsort(source.frame_ids[rows])
-    by_frame = rows[order]
-    del order  # of many examples every column counts
-    return source.frame_ids[by_frame], indices[targets[by_frame]]
+    frame_ids = source.frame_ids[rows]
+    order = np.argsort(frame_ids)
+    return frame_ids[order], indices[targets[rows[order]]]
 
 
 def _packed(upper: Float32 | None) -> Float32:

@@ -12,7 +12,7 @@ from agent.errors import TrainingError
 from agent.learning import fitting, renewal
 from agent.learning.automatic import Candidate
 from agent.learning.checkpoint import Checkpoint
-from agent.learning.examples import TRAIN, VAL, Examples, Rows, Targets, in_memory, is_identified
+from agent.learning.examples import TRAIN, VAL, Examples, Rows, Targets, in_memory, is_identified, rows_of
 from agent.learning.head import Head
 from agent.learning.metrics import Evaluation
 from agent.learning.progress import CurvePoint, Progress, Watch
@@ -78,8 +78,7 @@ def train(
     """
     watch = Watch(timings, on_progress, should_stop, checkpoint)
     splits = np.asarray(source.splits)
-    train_rows = np.flatnonzero(splits == TRAIN)
-    val_rows = np.flatnonzero(splits == VAL)
+    train_rows, val_rows = rows_of(splits, TRAIN), rows_of(splits, VAL)
     labels, targets = trained_classes(source, train_rows)
     if settings.solver != "auto" or statistics is None or not statistics.fits(source):
         statistics = None
@@ -95,6 +94,8 @@ def train(
     if renewed is not None:
         val_rows = _some(val_rows, JUDGED_UPDATE, settings.seed)
         return _training(examples, labels, val_rows, settings, fitting.of_choice(renewed))
+    if is_identified(source):
+        source.forget_frame_ids()
     examples = training_set(in_memory(source, settings.memory_bytes, watch.phases))
     if settings.solver == "auto":
         fitted = fitting.automatically(examples, labels, val_rows, settings, statistics)

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from agent.errors import ConfigError, StateError
 from agent.learning.cache import Cache
-from agent.learning.examples import TRAIN, VAL, Batch, Examples, Rows, Targets, in_memory
+from agent.learning.examples import TRAIN, VAL, Batch, Examples, Rows, Targets, in_memory, rows_of
 from agent.learning.moments import Standardisation
 from agent.learning.progress import Watch
 from agent.learning.settings import STUDY
@@ -125,7 +125,7 @@ def sweep(
     with Cache.read(cache) as opened, threadpool_limits(1):  # the settings are shared out instead
         watch = Watch(timings)
         source = in_memory(opened.examples(), MEMORY_BYTES, watch.phases)
-        train_rows, val_rows = (np.flatnonzero(source.splits == split) for split in (TRAIN, VAL))
+        train_rows, val_rows = (rows_of(source.splits, split) for split in (TRAIN, VAL))
         labels, targets = trained_classes(source, train_rows)
         if not len(val_rows):
             raise StateError(f"{cache} holds no validation examples: nothing says which setting is best")

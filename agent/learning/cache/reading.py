@@ -57,8 +57,29 @@ class CachedExamples:
         self.targets: NDArray[np.int32] = classes[indices]  # [N] class indices into `labels`
         fixed = (column("flags", np.uint8) & SAID) != 0
         self.splits = lent(self.targets, column("split", np.uint8), fixed=fixed)  # [N] indices into records.SPLITS
-        self.frame_ids: NDArray[np.uint64] = column("frame_id", np.uint64)  # [N]
+        self._frame_ids: NDArray[np.uint64] | None = column("frame_id", np.uint64)
+        self._moved: dict[int, int] = {}  # rows in whose place another example is read: where they are themselves
         self.departed: NDArray[np.uint64] = column("frame_id", np.uint64, dropped)
+
+    @property
+    def frame_ids(self) -> NDArray[np.uint64]:
+        """[N]. Raises StateError where flash cannot be read."""
+        if self._frame_ids is not None:
+            return self._frame_ids
+        places = self._places[: self.count].copy()
+        places[list(self._moved)] = list(self._moved.values())
+        found = np.empty(self.count, np.uint64)
+        try:
+            for number, opened in enumerate(self._segments):
+                first, last = np.searchsorted(places, self._bases[number : number + 2])
+                entries, _, _ = segment_io.read_entries(opened)
+                found[first:last] = entries["frame_id"][places[first:last] - np.uint32(self._bases[number])]
+        except OSError as error:
+            raise StateError(f"the cache cannot be read: {error.strerror or error}") from error
+        return found
+
+    def forget_frame_ids(self) -> None:
+        self._frame_ids = None
 
     def read(self, rows: NDArray[np.intp], out: NDArray[Any]) -> NDArray[Any]:
         """Fill and return `out` [B, D] with the stored bottlenecks of `rows` [B], in any order.
@@ -133,6 +154,7 @@ class CachedExamples:
         for other in others[np.argsort(np.abs(others - row), kind="stable")].tolist():
             self._gather(np.array([other]), out)
             if segment_io.checksums(out)[0] == self._crcs[other]:
+                self._moved.setdefault(row, int(self._places[row]))
                 self._places[row], self._crcs[row] = self._places[other], self._crcs[other]
                 return
         out[:] = self.zero_point

@@ -395,3 +395,20 @@ test_no_flipped_bit_is_taken_for_an_example = damaged(
 )
 test_no_cut_end_is_taken_for_an_example = damaged(lambda content, at: content[:at])
 test_no_zeroed_end_is_taken_for_an_example = damaged(lambda content, at: content[:at] + bytes(len(content) - at))
+
+
+def test_frame_ids_are_the_same_from_memory_and_from_flash(tmp_path: Path) -> None:
+    with Cache(tmp_path, LAYOUT) as cache:
+        cache.append([example(number) for number in range(40)])
+        for number in range(40, 60):
+            cache.append([example(number)])
+        cache.delete([example(number).frame_id for number in (3, 17, 45)])
+        path = tmp_path / "00000001.seg"
+        flip(path, segment.open_segment(path, readonly=True).bottleneck_offset(5) + 3)
+        examples = cache.examples()
+        before = examples.frame_ids
+        rows = np.arange(examples.count)
+        examples.read(rows, np.empty((examples.count, LAYOUT.size), np.uint8))
+        assert examples.rotten, "another one is read in its place: that is not this one"
+        examples.forget_frame_ids()
+        np.testing.assert_array_equal(examples.frame_ids, before)
