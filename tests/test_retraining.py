@@ -171,6 +171,21 @@ def test_all_that_is_known_of_a_head_is_shown_and_drawn(judged: Path, tmp_path: 
 # Cancel
 
 
+def test_what_a_retraining_writes_counts_as_wear(judged: Path) -> None:
+    before = psutil.Process().io_counters().write_bytes
+    with (judged / "probe").open("wb") as file:
+        file.write(bytes(1 << 16))
+        os.fsync(file.fileno())
+    if psutil.Process().io_counters().write_bytes < before + (1 << 16):
+        pytest.skip("what is written to this file system goes to no device")
+    with Daemon(judged) as daemon:
+        written = daemon.ask("GET", "/v1/status")["cache"]["written_bytes"]
+        daemon.ask("POST", "/v1/retrain", expect=202)
+        daemon.wait_retrained()
+        head = (judged / "heads" / "2" / "head.npz").stat().st_size
+        assert daemon.ask("GET", "/v1/status")["cache"]["written_bytes"] >= written + head
+
+
 def test_a_retraining_is_cancelled_and_nothing_has_changed(judged: Path, mosquitto: Mosquitto) -> None:
     config = {"retrain": ENDLESS, "mqtt": {"host": mosquitto.host, "port": mosquitto.port, "node": "board"}}
     with Listener(mosquitto) as listener, Daemon(judged, config) as daemon:

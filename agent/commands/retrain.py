@@ -25,6 +25,7 @@ from agent.learning.progress import Phases
 from agent.learning.settings import Settings
 from agent.learning.statistics import Statistics
 from agent.learning.training import Training, train
+from agent.reporting.host import written_bytes
 from agent.reporting.timing import Timings, table
 
 EXAMPLE = """\
@@ -128,6 +129,7 @@ def _retrain(arguments: argparse.Namespace) -> int:
         **summary(report),
         "reason": training.reason,
         "gate": report["gate"],
+        "written_bytes": written_bytes(),
         "phases": [phase.as_dict() for phase in reports],
     }
     show(arguments, payload, f"{_text(version, training, verdict)}\n\n{table(reports)}")

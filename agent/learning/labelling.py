@@ -105,6 +105,10 @@ class Labelling:
     def label_counts(self) -> dict[str, int]:
         return self._cache.label_counts()
 
+    def count_written(self, size: int) -> None:
+        """What a retraining wrote to flash."""
+        self._cache.count_written(size)
+
     def cache_status(self) -> dict[str, Any]:
         """What Cache.status says."""
         return self._cache.status()

@@ -56,12 +56,13 @@ class Retraining:
         *,
         on_progress: Callable[[dict[str, Any]], None],
         on_phases: Callable[[dict[str, Any]], None],
-        on_done: Callable[[], None],
+        on_done: Callable[[int], None],
     ) -> None:
         """Begin one.
 
         `on_progress` is called with each change of its status, in their order, and must not call back. In the watching
-        thread `on_phases` is called with what its Timings drained, and `on_done` when its head is in the store.
+        thread `on_phases` is called with what its Timings drained, and `on_done` when its head is in the store, with
+        the bytes that were written to flash for it.
         Raises BusyError while one is under way.
         """
         with self._lock:
@@ -136,7 +137,7 @@ class Retraining:
         self,
         child: subprocess.Popen[str],
         on_phases: Callable[[dict[str, Any]], None],
-        on_done: Callable[[], None],
+        on_done: Callable[[int], None],
     ) -> None:
         said: list[str] = []
         assert child.stdin is not None and child.stderr is not None and child.stdout is not None
@@ -157,7 +158,7 @@ class Retraining:
         with contextlib.suppress(OSError):
             child.stdin.close()
         if code in (0, RefusedHeadError.exit_code) and result is not None:
-            on_done()  # before the status says so: who reads "done" finds the head in service
+            on_done(result["written_bytes"])  # before the status says so: who reads "done" finds the head in service
             figures = {key: result[key] for key in ("top1", "solver", "accepted")}
             self._end({"state": "done", "head": result["version"], **figures, "reason": result["gate"]["reason"]})
         elif self._cancelled:

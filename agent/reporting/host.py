@@ -116,6 +116,14 @@ def _number(path: Path, base: int = 10) -> int | None:
     return None
 
 
+def written_bytes() -> int:
+    """What this process has made the kernel write to a device; 0 where the kernel does not say."""
+    try:
+        return int(psutil.Process().io_counters().write_bytes)
+    except (AttributeError, NotImplementedError, OSError, psutil.Error):
+        return 0
+
+
 def lower_priority(pid: int) -> None:
     """Let everyone else go first, on the processor and on flash, and let it go first where memory runs out.
 

@@ -74,7 +74,7 @@ class Teaching:
         labels = self._labelling.label_counts()
         if len(labels) < 2:
             raise TrainingError(f"there must be examples of two labels at least, there are {len(labels)}: label frames")
-        self._retraining.start(on_progress=self._tell, on_phases=self._timings.merge, on_done=self._on_head)
+        self._retraining.start(on_progress=self._tell, on_phases=self._timings.merge, on_done=self._retrained)
         self._learnt_at_retrain = self._labelling.learnt
         return self.retraining()
 
@@ -88,6 +88,10 @@ class Teaching:
     def outcomes(self) -> dict[str, int]:
         """How the retrainings since the start ended."""
         return dict(self._outcomes)
+
+    def _retrained(self, written_bytes: int) -> None:
+        self._labelling.count_written(written_bytes)
+        self._on_head()
 
     def _tell(self, status: dict[str, Any]) -> None:
         state = status["state"]

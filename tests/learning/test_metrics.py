@@ -111,7 +111,7 @@ def test_a_head_that_is_as_sure_as_it_is_right_has_no_calibration_error() -> Non
 def test_very_many_classes_have_no_confusion_matrix() -> None:
     labels = [str(k) for k in range(MAX_CONFUSION + 1)]
     probabilities = np.zeros((2, len(labels)), np.float32)
-    probabilities[:, 1000] = 1
+    probabilities[:, -1] = 1
     figures = evaluate(probabilities, ["1000", "3"], labels)
     assert figures.confusion is None
     assert figures.top1 == 0.5

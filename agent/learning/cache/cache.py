@@ -185,6 +185,11 @@ class Cache:
                 "years": years(self._config.endurance_tbw, written["written_per_day_bytes"]),
             }
 
+    def count_written(self, size: int) -> None:
+        """Add what somebody else wrote to flash for it: heads, and what retrainings keep."""
+        with self._lock:
+            self.wear.wrote(size)
+
     # Writing
 
     def append(self, examples: Sequence[Example]) -> None:
