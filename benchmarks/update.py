@@ -3,7 +3,7 @@
     python -m benchmarks.update
     python -m benchmarks.update --examples 1000000 --sizes 2048
 
-Synthetic uint8 bottlenecks in a file, 100 classes, one BLAS thread; medians of wall time in ms. `load` reads the
+Synthetic uint8 bottlenecks in a file, one BLAS thread; medians of wall time in ms. `load` reads the
 statistics from their file. The others are a whole training after that: ten new examples, ten with another label, ten
 deleted ones, a new class of ten; `newton` ten new ones where Adam is what was chosen; `worked in` as many new ones as
 are still worked into the solution, `sums` one more, so that it is solved anew; then `store` writes the statistics.
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from agent.learning import renewal
 from agent.learning.automatic import Choice
-from agent.learning.examples import TRAIN, VAL
+from agent.learning.examples import TRAIN, VAL, rows_of
 from agent.learning.progress import Watch
 from agent.learning.recipe import Recipe
 from agent.learning.renewal import SOLVE_AGAIN_ONE_IN
@@ -35,7 +35,7 @@ from agent.learning.training import train
 from agent.learning.trainingset import TrainingSet
 from benchmarks.rows import at_most, finish
 
-CLASSES, CHANGED = 100, 10
+CHANGED = 10
 GOAL_MS = 50.0  # with loading
 UPDATES = {
     "new": "ten new labels",
@@ -81,10 +81,10 @@ class FileExamples:
         return out
 
 
-def write_bottlenecks(path: Path, count: int, size: int) -> NDArray[np.int32]:
+def write_bottlenecks(path: Path, count: int, size: int, classes: int) -> NDArray[np.int32]:
     rng = np.random.default_rng(0)
-    targets = rng.integers(0, CLASSES, count).astype(np.int32)
-    centres = rng.standard_normal((CLASSES, size), np.float32) * 4 + 60
+    targets = rng.integers(0, classes, count).astype(np.int32)
+    centres = rng.standard_normal((classes, size), np.float32) * 4 + 60
     with path.open("wb") as file:
         for first in range(0, count, 10_000):
             part = centres[targets[first : first + 10_000]]
@@ -106,15 +106,15 @@ def update_ms(path: Path, source: FileExamples, expected: str) -> float:
     return ms
 
 
-def updates_ms(folder: Path, targets: NDArray[np.int32], count: int, size: int) -> dict[str, float]:
+def updates_ms(folder: Path, targets: NDArray[np.int32], count: int, size: int, classes: int) -> dict[str, float]:
     """`targets` are of more examples than the statistics are of, which are `count`."""
 
     def changed(targets: NDArray[np.int32], more: int = 0) -> FileExamples:
         return FileExamples(folder / "bottlenecks", targets, count + more, size)
 
     other, new = targets.copy(), targets.copy()
-    other[:CHANGED] = (other[:CHANGED] + 1) % CLASSES
-    new[count:] = CLASSES
+    other[:CHANGED] = (other[:CHANGED] + 1) % classes
+    new[count:] = classes
     few = size // SOLVE_AGAIN_ONE_IN
     chosen, adam = folder / "statistics", folder / "adam"
     kept, load = timed(lambda: Statistics.load(chosen))
@@ -151,16 +151,16 @@ def whole_ms(folder: Path, targets: NDArray[np.int32], count: int, size: int) ->
 
 
 def training_set(source: FileExamples, kept: Statistics) -> TrainingSet:
-    rows, watch = np.flatnonzero(source.splits == TRAIN), Watch()
+    rows, watch = rows_of(source.splits, TRAIN), Watch()
     follow = partial(kept.follow, source, rows, source.labels, source.targets, watch)
-    return TrainingSet(source, rows, source.targets, CLASSES, 1 << 26, watch, follow)
+    return TrainingSet(source, rows, source.targets, len(source.labels), 1 << 26, watch, follow)
 
 
 def measure(options: argparse.Namespace, size: int, folder: Path) -> dict[str, float]:
     count = options.examples
-    targets = write_bottlenecks(folder / "bottlenecks", count + size, size)
+    targets = write_bottlenecks(folder / "bottlenecks", count + size, size, options.classes)
     whole = whole_ms(folder, targets, count, size)
-    found = [updates_ms(folder, targets, count, size) for _ in range(options.times)]
+    found = [updates_ms(folder, targets, count, size, options.classes) for _ in range(options.times)]
     medians = {name: statistics.median(run[name] for run in found) for name in found[0]}
     return medians | whole | {"MB": (folder / "statistics").stat().st_size / 1e6}
 
@@ -169,6 +169,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", type=int, default=100_000)
     parser.add_argument("--sizes", nargs="+", type=int, default=[1024, 2048])
+    parser.add_argument("--classes", type=int, default=100)
     parser.add_argument("--times", type=int, default=5)
     options = parser.parse_args()
     if os.environ.get("OPENBLAS_NUM_THREADS") != "1":  # BLAS looks at this when it is loaded, which it is by now
