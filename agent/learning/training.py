@@ -12,7 +12,7 @@ from agent.errors import TrainingError
 from agent.learning import fitting, renewal
 from agent.learning.automatic import Candidate
 from agent.learning.checkpoint import Checkpoint
-from agent.learning.examples import TRAIN, VAL, Examples, Rows, Targets, in_memory, is_identified, rows_of
+from agent.learning.examples import TRAIN, VAL, Examples, Rows, Targets, class_counts, in_memory, is_identified, rows_of
 from agent.learning.head import Head
 from agent.learning.metrics import Evaluation
 from agent.learning.progress import CurvePoint, Progress, Watch
@@ -137,7 +137,7 @@ def _some(rows: Rows, most: int, seed: int) -> Rows:
 
 def trained_classes(source: Examples, train_rows: Rows) -> tuple[tuple[str, ...], Targets]:
     """The labels that have examples to train on, and all targets as indices into those, -1 for the others."""
-    counts = np.bincount(source.targets[train_rows], minlength=len(source.labels))
+    counts = class_counts(source.targets, train_rows, len(source.labels))
     if not len(train_rows):
         raise TrainingError("there are no examples to train on: label some frames or learn a folder first")
     present = np.flatnonzero(counts)

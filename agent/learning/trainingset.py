@@ -4,11 +4,10 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from agent.learning.closed_form import DualScatter, PrimalScatter, Scatter
-from agent.learning.examples import Examples, Rows, Shuffled, Targets, blocks, read
+from agent.learning.examples import Examples, Rows, Shuffled, Targets, blocks, class_counts, read
 from agent.learning.head import Float32
 from agent.learning.moments import Float64, Moments, Standardisation
 from agent.learning.progress import Progress, Watch
@@ -32,7 +31,7 @@ class TrainingSet:
         self.rows = rows
         self.targets = targets
         self.classes = classes
-        self.counts = np.bincount(targets[rows], minlength=classes)
+        self.counts = class_counts(targets, rows, classes)
         self.watch = watch
         self._memory_bytes = memory_bytes
         self._kept = kept
