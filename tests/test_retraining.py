@@ -203,12 +203,18 @@ def test_a_retraining_is_cancelled_and_nothing_has_changed(judged: Path, mosquit
     assert len(as_json("--state", judged, "heads")["heads"]) == 1
 
 
+def hear_ctrl_c() -> None:
+    """What a shell starts in the background does not hear it, and neither do its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def retraining(judged: Path) -> Iterator["subprocess.Popen[str]"]:
     """`lastlayer retrain`, endless, as a person types it, in the midst of its steps."""
     command = [sys.executable, "-m", "agent", "--state", str(judged), "retrain", "--json"]
     command += ["--solver", "adam", "--steps", "10000000", "--validate-every", "100"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, preexec_fn=hear_ctrl_c, **pipes) as process:
         assert process.stderr is not None
         assert any('"adam"' in line for line in iter(process.stderr.readline, ""))
         yield process
