@@ -4,6 +4,7 @@ Here is its file, in header.py its first page, in segment_io.py the records in i
 business.
 """
 
+import contextlib
 import fcntl
 import os
 import weakref
@@ -111,7 +112,8 @@ def open_segment(path: Path, *, readonly: bool) -> Segment:
     descriptor = os.open(path, (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC)
     try:
         if readonly:
-            fcntl.flock(descriptor, fcntl.LOCK_SH)  # reuse.py has the other kind for some milliseconds
+            with contextlib.suppress(OSError):  # where files have no locks nobody uses them again either
+                fcntl.flock(descriptor, fcntl.LOCK_SH)  # reuse.py has the other kind for some milliseconds
         header = Header.unpacked(os.pread(descriptor, PAGE_BYTES, 0), path)
         return Segment(path, descriptor, header, readonly=readonly)
     except BaseException:
