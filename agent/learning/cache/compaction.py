@@ -5,6 +5,7 @@ and counts from the instant of its rename, as they cease to: no crash can lose o
 """
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,9 @@ def rewrite(plan: Plan, folder: Path, layout: Layout, should_stop: Callable[[], 
         finished = False
         try:
             rotten = _copy(plan, begun, origin, should_stop)
-            finished = rotten == {}
+            if rotten == {}:
+                os.fdatasync(begun.descriptor)  # here, where no lock is held: on a card this takes seconds
+                finished = True
         finally:
             if not finished:
                 path.unlink(missing_ok=True)

@@ -16,11 +16,11 @@ from agent.learning.cache.header import PAGE_BYTES
 from agent.learning.cache.segment import Segment, pwrite
 
 
-def begun_again(superfluous: Iterable[Segment], folder: Path, number: int, oldest: int) -> list[Segment]:
-    """Empty segments, numbered from `number` on, made of those that are interleaved and that nobody reads.
+def emptied(superfluous: Iterable[Segment], folder: Path, oldest: int) -> list[Segment]:
+    """Empty segments, still without a number, made of those that are interleaved and that nobody reads.
 
-    All others are removed. `oldest` is above the sequence numbers of all their records. A crash within leaves files
-    that count for nothing. Raises OSError.
+    All others are removed. `oldest` is above the sequence numbers of all their records. A crash leaves files that count
+    for nothing. Raises OSError.
     """
     freed = []
     for each in superfluous:
@@ -31,18 +31,21 @@ def begun_again(superfluous: Iterable[Segment], folder: Path, number: int, oldes
         else:
             each.path.unlink()
     sync_folder(folder)
-    empty = [_emptied(each, oldest) for each in freed]
+    return [_emptied(each, oldest) for each in freed]
+
+
+def publish(empty: list[Segment], folder: Path, number: int) -> None:
+    """Number them from `number` on: from now on they are there to be filled, and to be read. Raises OSError."""
     for at, each in enumerate(empty):
         each.path = each.path.rename(folder / f"{number + at:08d}.seg")
     if empty:
         sync_folder(folder)
     for each in empty:
         fcntl.flock(each.descriptor, fcntl.LOCK_UN)
-    return empty
 
 
 def written_bytes(empty: list[Segment]) -> int:
-    """What `begun_again` wrote, in whole pages."""
+    """What it took to make them, in whole pages."""
     return 2 * PAGE_BYTES * len(empty)
 
 

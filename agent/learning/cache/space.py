@@ -151,8 +151,11 @@ class Space:
                 compaction.catch_up(plan, part)
             self._contents.parts = sorted([*kept, *([part] if part else [])], key=lambda each: each.segment.number)
             self.compactions += 1
-            freed = (source.segment for source in sources)
-            empty = reuse.begun_again(freed, self._folder, self._contents.number, self._contents.sequence)
+            oldest = self._contents.sequence
+        empty = reuse.emptied((source.segment for source in sources), self._folder, oldest)
+        with self._lock:
+            # Numbered only now: what was made meanwhile is filled before them.
+            reuse.publish(empty, self._folder, self._contents.number)
             self._contents.number += len(empty)
             self._contents.parts += map(bookkeeping.empty_part, empty)
             self._wear.wrote(reuse.written_bytes(empty), compacting=True)
