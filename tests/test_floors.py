@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # From the ground up. A module stands on the floor of the longest name that it begins with.
 FLOORS = [
-    ["agent.errors", "agent.children", "agent.files", "agent.schema", "agent.systemd", "agent"],
+    ["agent.errors", "agent.allocator", "agent.children", "agent.files", "agent.schema", "agent.systemd", "agent"],
     ["agent.records"],
     ["agent.config"],
     ["agent.reporting"],
