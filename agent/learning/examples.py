@@ -247,5 +247,5 @@ def lent(targets: Targets, splits: NDArray[np.uint8], fixed: NDArray[np.bool_], 
     A split by a hash may well leave none of a few examples to train on. Those that are `fixed` [N], because
     somebody said where they belong, stay.
     """
-    counts = np.bincount(targets[splits == TRAIN], minlength=int(targets.max(initial=-1)) + 1)
+    counts = class_counts(targets, rows_of(splits, TRAIN), int(targets.max(initial=-1)) + 1)
     return np.where((counts[targets] < least) & ~fixed, TRAIN, splits).astype(np.uint8)

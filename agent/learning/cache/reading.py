@@ -68,10 +68,11 @@ class CachedExamples:
             return self._frame_ids
         places = self._places[: self.count].copy()
         places[list(self._moved)] = list(self._moved.values())
+        edges = np.searchsorted(places, self._bases.astype(np.uint32))  # of the same type: nothing is converted
         found = np.empty(self.count, np.uint64)
         try:
             for number, opened in enumerate(self._segments):
-                first, last = np.searchsorted(places, self._bases[number : number + 2])
+                first, last = edges[number : number + 2]
                 entries, _, _ = segment_io.read_entries(opened)
                 found[first:last] = entries["frame_id"][places[first:last] - np.uint32(self._bases[number])]
         except OSError as error:

@@ -33,25 +33,16 @@ def seal(records: NDArray[Any]) -> None:
 
 def read_entries(segment: Segment) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.bool_]]:
     """The entries [capacity] of a segment, which of them are intact, and in which something stands. Raises OSError."""
-    if segment.interleaved:
-        stored = _read_records(segment, 0, segment.capacity)["stored"].copy()
-    else:
-        stored = np.zeros(segment.capacity, STORED_ENTRY)
-        if segment.capacity:
-            _preadv(segment.descriptor, [stored.view(np.uint8).data], segment.entry_offset(0), stored.nbytes)
+    read = np.zeros(segment.capacity, segment.layout.record if segment.interleaved else STORED_ENTRY)
+    if segment.capacity:
+        _preadv(segment.descriptor, [read.view(np.uint8).data], segment.entry_offset(0), read.nbytes)
+    stored: NDArray[Any] = read["stored"].copy() if segment.interleaved else read
     raw = stored.view(np.uint8).reshape(segment.capacity, STORED_ENTRY.itemsize)
     begun: NDArray[np.bool_] = np.any(raw, axis=1)  # zeros are space that waits
     entries: NDArray[Any] = stored["entry"].copy()
     intact = np.logical_and(checksums(entries) == stored["crc"], begun)
     earlier = intact & (entries["sequence"] < segment.header.oldest)  # so is what an earlier use of the file left
     return entries, intact & ~earlier, begun & ~earlier
-
-
-def _read_records(segment: Segment, row: int, count: int) -> NDArray[Any]:
-    """Records [count] of an interleaved segment from `row` on. Raises OSError."""
-    records = np.zeros(count, segment.layout.record)
-    _preadv(segment.descriptor, [records.view(np.uint8).data], segment.entry_offset(row), records.nbytes)
-    return records
 
 
 def gather(segment: Segment, places: NDArray[np.intp], targets: NDArray[np.intp], out: NDArray[Any]) -> None:
