@@ -38,7 +38,7 @@ test-arm: $(VENV)/.dev  ## run the agent on a 32-bit ARM board, under an emulato
 	$(BIN)/python -m pytest -m arm
 
 test-i386: $(VENV)/.dev  ## run the tests that need no TFLite on 32 bits with Debian 12's libraries
-	$(BIN)/python -m tests.board.i386
+	$(BIN)/python -m tests.boards.i386
 
 lint: $(VENV)/.dev  ## check style, format and types
 	$(BIN)/ruff check .

@@ -11,8 +11,8 @@ import sys
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import agent
-from agent import systemd
-from agent.commands import SUMMARIES
+from agent import commands
+from agent.board import systemd
 from agent.errors import LastlayerError
 
 EPILOG = """\
@@ -66,12 +66,12 @@ def parser(words: list[str]) -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"lastlayer {agent.__version__}")
     _add_options(top)
     top.set_defaults(state=None, backbone=None, input_range=None, json=False, verbose=False)
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, summary in SUMMARIES.items():
+    actions = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, summary in commands.SUMMARIES.items():
         if name in words:
-            importlib.import_module(f"agent.commands.{name}").register(commands, everywhere)
+            importlib.import_module(commands.module(name)).register(actions, everywhere)
         else:
-            commands.add_parser(name, help=summary)
+            actions.add_parser(name, help=summary)
     return top
 
 

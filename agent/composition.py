@@ -4,28 +4,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.cache import Cache
 from agent.config import Config, RetrainConfig
-from agent.ingress.inbox import Inbox
-from agent.learning.cache import Cache
-from agent.learning.labelling import Labelling, RecentFrames
-from agent.learning.pausing import Conditions, Limits
-from agent.learning.retraining import Retraining
+from agent.learning.running.pausing import Conditions, Limits
+from agent.learning.running.retraining import Retraining
 from agent.reporting.announcer import Announcer
 from agent.reporting.debounce import Agreement, CameraStates
 from agent.reporting.feed import Feed
-from agent.reporting.outbox import open_outbox
+from agent.reporting.mqtt.outbox import open_outbox
 from agent.reporting.timing import Timings
 from agent.service import Service
 from agent.service.exchange import Exchange
 from agent.service.heads import Heads
+from agent.service.inbox import Inbox
+from agent.service.labelling import Labelling, RecentFrames
 from agent.service.seeing import Seeing
 from agent.service.teaching import Teaching
-from agent.state import State
+from agent.state.state import State
 from agent.vision.backbone import FAMILY
 from agent.vision.classifier import Classifier
 
 if TYPE_CHECKING:
-    from agent.reporting.broker import Broker
+    from agent.reporting.mqtt.broker import Broker
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def _broker(config: Config, root: Path) -> "Broker | None":
     if config.mqtt.host is None:
         return None
     # Not before: paho takes 8 MB, which a board without a broker is spared.
-    from agent.reporting.broker import MAX_MESSAGE_BYTES, Broker
+    from agent.reporting.mqtt.broker import MAX_MESSAGE_BYTES, Broker
 
     report, outbox = config.report, None
     if report.spool_bytes:

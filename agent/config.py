@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
+from agent.board.systemd import runtime_directory
 from agent.errors import ConfigError
 from agent.schema import MAX_CHARS, RefusalError, Rule, parse, plain_text
-from agent.systemd import runtime_directory
 
 _OWN_DEFAULT = "the solver's own default"
 MAX_SOCKET_PATH_BYTES = 99  # the kernel takes 107; while it is made, a number stands behind it

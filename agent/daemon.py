@@ -10,21 +10,22 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from agent import composition, generations
+from agent import composition
+from agent.board.systemd import Notifier, Watchdog
+from agent.cache.upkeep import Upkeep
 from agent.composition import discovery_prefix, reporting, retrain_options
 from agent.config import Config
 from agent.errors import BundleError
-from agent.ingress.folder import WatchedFolder
-from agent.ingress.http import Api
-from agent.ingress.opening import http_server
-from agent.ingress.server import Server
-from agent.learning.cache.upkeep import Upkeep
-from agent.learning.retraining import Retraining
+from agent.ingress.folder.watching import WatchedFolder
+from agent.ingress.http.opening import http_server
+from agent.ingress.http.routes import Api
+from agent.ingress.http.server import Server
+from agent.learning.running.retraining import Retraining
 from agent.reporting.feed import Feed
 from agent.reporting.host import Host
 from agent.service import Service
-from agent.state import open_state
-from agent.systemd import Notifier, Watchdog
+from agent.state import generations
+from agent.state.state import open_state
 from agent.vision.classifier import Classifier
 
 log = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ def running(
         if (trouble := service.trouble()) is not None:
             raise BundleError(f"no frame can be classified: {trouble}")
         if told.broker is not None:
-            from agent.ingress.mqtt import MqttSource  # see composition.py
+            from agent.ingress.mqtt.source import MqttSource  # see composition.py
 
             source = MqttSource(service, told.broker, config.frames.max_bytes, discovery_prefix(config))
             service.announcer.discover()

@@ -1,5 +1,6 @@
 """The words that every room of the house shares."""
 
+import hashlib
 import unicodedata
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -35,6 +36,11 @@ def checked_label(text: object, what: str = "label") -> str:
     if size > MAX_LABEL_BYTES:
         raise LabelError(f"a {what} may take {MAX_LABEL_BYTES} bytes, this one takes {size}: {label:.40}…")
     return label
+
+
+def picture_id(payload: bytes) -> str:
+    """16 hex digits that depend on nothing but the picture's bytes."""
+    return hashlib.blake2b(payload, digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

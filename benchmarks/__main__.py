@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from agent.commands.terminal import columns
+from agent.terminal import columns
 from benchmarks.rows import HEADING, ROWS_FILE, Row
 
 NAMES = (

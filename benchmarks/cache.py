@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.learning.cache import Cache, CachedExamples, segment
-from agent.learning.cache.layout import Layout
-from agent.learning.examples import Batch, Shuffled, blocks, in_memory
-from agent.learning.progress import Phases
-from agent.learning.settings import Settings
+from agent.cache import Cache, CachedExamples, segment
+from agent.cache.layout import Layout
+from agent.learning.training.examples import Batch, Shuffled, blocks, in_memory
+from agent.learning.training.progress import Phases
+from agent.learning.training.settings import Settings
 from agent.records import Example
 from benchmarks.rows import Row, at_least, at_most, beside, finish
 

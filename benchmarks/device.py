@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
+from agent.cache import Cache
 from agent.config import CacheConfig
-from agent.learning.cache import Cache
 from agent.records import Example
 from benchmarks.cache import LAYOUT, SIZE
 from benchmarks.rows import Row, at_most, beside, finish

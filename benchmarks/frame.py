@@ -41,7 +41,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from agent.errors import LastlayerError
-from agent.state import open_state
+from agent.state.state import open_state
 from agent.vision.backbone import Backbone
 from agent.vision.image import decode
 from benchmarks.rows import Row, at_most, finish

@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from agent.records import Example, Split
-from agent.state import State, open_state
+from agent.state.state import State, open_state
 from benchmarks.frame import ROOT, Client, command, phases, photograph
 from benchmarks.rows import at_most, finish
 

@@ -30,9 +30,9 @@ import psutil
 import yaml
 from paho.mqtt.enums import CallbackAPIVersion
 
-from agent.commands.demo_processes import HOST, running_broker
 from benchmarks.frame import ROOT, photograph
 from benchmarks.rows import Row, at_most, finish
+from demo.processes import HOST, running_broker
 
 NODE = "bench"
 PATIENCE_S = 60.0

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.learning.examples import TRAIN, VAL, ArrayExamples, Targets
-from agent.learning.head import Float32
+from agent.learning.solving.head import Float32, Targets
+from agent.learning.training.examples import TRAIN, VAL, ArrayExamples
 
 MOST_JACOBIANS = 1 << 22  # values, at once
 

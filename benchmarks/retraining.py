@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from agent.learning.examples import VAL, ArrayExamples
-from agent.learning.settings import STUDY, Settings
-from agent.learning.training import Training, train
-from agent.learning.validation import evaluate_head
+from agent.learning.training.examples import VAL, ArrayExamples
+from agent.learning.training.settings import STUDY, Settings
+from agent.learning.training.training import Training, train
+from agent.learning.training.validation import evaluate_head
 from agent.records import SPLITS
 from benchmarks.peers import peers
 from benchmarks.rows import Row, at_least, finish

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from agent.commands.terminal import columns
+from agent.terminal import columns
 
 ROWS_FILE = "LASTLAYER_BENCHMARK_ROWS"  # in the environment: where rows are to be left, for `python -m benchmarks`
 

@@ -24,12 +24,12 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from agent.allocator import give_back_large_blocks
-from agent.learning.examples import TRAIN, VAL, rows_of
-from agent.learning.progress import Watch
-from agent.learning.settings import STUDY
-from agent.learning.statistics import Statistics
-from agent.learning.training import train
+from agent.board.allocator import give_back_large_blocks
+from agent.learning.training.examples import TRAIN, VAL, rows_of
+from agent.learning.training.progress import Watch
+from agent.learning.training.settings import STUDY
+from agent.learning.training.sums import Statistics
+from agent.learning.training.training import train
 from benchmarks.rows import at_most, beside, finish
 
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}

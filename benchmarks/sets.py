@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.learning.dataset import open_dataset
-from agent.learning.examples import TRAIN, VAL, ArrayExamples
+from agent.learning.pictures.dataset import open_dataset
+from agent.learning.training.examples import TRAIN, VAL, ArrayExamples
 from agent.records import SPLITS
 from agent.vision.backbone import Backbone
 from agent.vision.bundle import import_model

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.learning.solvers import Adam, SoftmaxStep
+from agent.learning.solving.solvers import Adam, SoftmaxStep
 from benchmarks.peers import through_jacobians
 from benchmarks.rows import Row, at_least, beside, finish
 

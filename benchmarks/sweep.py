@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.learning.cache import Cache
+from agent.cache import Cache
 from agent.measuring.learning import LAYOUT
 from agent.records import SPLITS, Example
 from agent.reporting.timing import Stopwatch

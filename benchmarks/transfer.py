@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import LastlayerError
-from agent.learning.dataset import open_dataset
+from agent.learning.pictures.dataset import open_dataset
 from agent.vision.backbone import Backbone
 from agent.vision.bundle import DEFAULT, Bundle, import_model, load_bundle
 from agent.vision.image import decode

@@ -24,15 +24,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.learning import renewal
-from agent.learning.automatic import Choice
-from agent.learning.examples import TRAIN, VAL, rows_of
-from agent.learning.progress import Watch
-from agent.learning.recipe import Recipe
-from agent.learning.renewal import SOLVE_AGAIN_ONE_IN
-from agent.learning.statistics import Statistics
-from agent.learning.training import train
-from agent.learning.trainingset import TrainingSet
+from agent.learning.training import renewal
+from agent.learning.training.automatic import Choice
+from agent.learning.training.examples import TRAIN, VAL, rows_of
+from agent.learning.training.progress import Watch
+from agent.learning.training.recipe import Recipe
+from agent.learning.training.renewal import SOLVE_AGAIN_ONE_IN
+from agent.learning.training.sums import Statistics
+from agent.learning.training.training import train
+from agent.learning.training.trainingset import TrainingSet
 from benchmarks.rows import at_most, finish
 
 CHANGED = 10

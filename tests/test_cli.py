@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agent.cache import Cache
 from agent.errors import BusyError
-from agent.learning.cache import Cache
 from agent.records import SPLITS
 from tests.conftest import write_class_folders
 from tests.daemon import ROOT, Daemon, lastlayer

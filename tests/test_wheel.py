@@ -20,7 +20,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel's content in a folder of its own. Its dependencies are those of these tests."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"  # a build leaves traces in its source
-    for name in ("agent", "trainer", "models"):
+    for name in ("agent", "trainer", "demo", "models"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source / name)
@@ -45,7 +45,7 @@ def run(installed: Path, *words: object) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.slow
 def test_the_wheel_holds_what_it_needs_and_nothing_else(installed: Path) -> None:
     names = {path.relative_to(installed).parts[0] for path in installed.iterdir()}
-    assert {name for name in names if not name.endswith(".dist-info")} == {"agent", "trainer", "models"}
+    assert {name for name in names if not name.endswith(".dist-info")} == {"agent", "trainer", "demo", "models"}
     assert (installed / "models" / "tinyresnet_96" / "model.tflite").is_file()
     (entry_points,) = installed.glob("*.dist-info/entry_points.txt")
     assert "lastlayer = agent.cli:main" in entry_points.read_text()

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 
 import agent
-from agent.commands.terminal import say
 from agent.errors import LastlayerError
+from agent.terminal import say
 from trainer import reporting
 from trainer.commands import bench, bottlenecks, collect, compare, evaluate, export, finetune, pretrain, publish, sweep
 

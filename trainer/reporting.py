@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from agent.commands.terminal import say
 from agent.config import MqttConfig, ReportConfig, default_node, parse_config
 from agent.errors import ConfigError
 from agent.reporting.announcer import Announcer
-from agent.reporting.broker import Broker
+from agent.reporting.mqtt.broker import Broker
 from agent.reporting.timing import Timings
+from agent.terminal import say
 
 CONNECT_S = 5.0  # how long the end of a command waits for a broker that has been away
 STOP_S = 2.0

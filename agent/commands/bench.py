@@ -1,22 +1,21 @@
 """`lastlayer bench`: how long the study's phases take on this machine."""
 
 import argparse
-import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from agent import study
 from agent.commands import SUMMARIES
-from agent.commands.terminal import say, show, state_folder
+from agent.commands.arguments import state_folder
 from agent.errors import ConfigError
-from agent.files import write_atomically
+from agent.measuring import study
 from agent.measuring.bench import bench
-from agent.measuring.report import text
+from agent.measuring.report import text, write
 from agent.measuring.seeing import Network, find_pictures
-from agent.state import existing_state
+from agent.state.state import existing_state
+from agent.terminal import say, show
 from agent.vision.backbone import Backbone
 from agent.vision.bundle import DEFAULT, import_model
 
@@ -77,11 +76,3 @@ def _backbone(arguments: argparse.Namespace) -> Iterator[Backbone]:
 def _folder_of(state: Path) -> Path:
     """The state's folder, or the nearest one above it that is there already: they lie on the same flash."""
     return next(folder for folder in (state.absolute(), *state.absolute().parents) if folder.is_dir())
-
-
-def write(path: Path, document: dict[str, Any]) -> None:
-    """A document as a file. Raises ConfigError."""
-    try:
-        write_atomically(path, json.dumps(document, ensure_ascii=False, indent=1).encode())
-    except OSError as error:
-        raise ConfigError(f"--out {path} cannot be written: {error.strerror}") from error

@@ -4,13 +4,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from agent.cache import Cache
+from agent.cache.checking import check
+from agent.cache.wear import years
 from agent.commands import SUMMARIES
-from agent.commands.terminal import columns, show, state_folder
+from agent.commands.arguments import state_folder
 from agent.errors import StateError, UnknownFrameError
-from agent.learning.cache import Cache
-from agent.learning.cache.checking import check
-from agent.learning.cache.wear import years
 from agent.records import SPLITS, checked_label
+from agent.terminal import columns, show
 
 EXAMPLE = """\
 example:  lastlayer --state S cache stats --endurance-tbw 20

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from agent.commands import SUMMARIES
-from agent.commands.terminal import say, show, state_folder
+from agent.commands.arguments import state_folder
 from agent.errors import ImageError
-from agent.learning.labelling import picture_id
-from agent.records import Frame, Result
+from agent.records import Frame, Result, picture_id
 from agent.reporting.timing import Timings
-from agent.state import existing_state
+from agent.state.state import existing_state
+from agent.terminal import say, show
 from agent.vision.backbone import FAMILY
 from agent.vision.classifier import TOP, Classifier
 

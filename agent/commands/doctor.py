@@ -62,9 +62,9 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _service(arguments: argparse.Namespace, path: Path | None) -> list[Check]:
     try:
-        from agent import generations
-        from agent.commands.terminal import state_root
+        from agent.commands.arguments import state_root
         from agent.config import load_config
+        from agent.state import generations
         from agent.vision.bundle import DEFAULT
     except ImportError as error:
         return [

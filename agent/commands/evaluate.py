@@ -8,18 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from agent.cache.splits import LearntSplits
 from agent.commands import SUMMARIES
-from agent.commands.terminal import columns, progress, say, show, state_folder
+from agent.commands.arguments import state_folder
 from agent.errors import DatasetError, ImageError, StateError
-from agent.learning.cache import Cache
-from agent.learning.dataset import LabelledPicture, open_dataset
-from agent.learning.head import Head
-from agent.learning.labelling import picture_id
-from agent.learning.metrics import Evaluation, Tally
-from agent.learning.splits import split_of
-from agent.records import SPLITS, Split
+from agent.learning.pictures.dataset import LabelledPicture, open_dataset
+from agent.learning.solving.head import Head
+from agent.learning.solving.metrics import Evaluation, Tally
+from agent.records import SPLITS
 from agent.reporting.timing import Timings, table
-from agent.state import existing_state
+from agent.state.state import existing_state
+from agent.terminal import columns, progress, say, show
 from agent.vision.backbone import FAMILY
 from agent.vision.classifier import Classifier
 
@@ -55,7 +54,7 @@ def execute(arguments: argparse.Namespace) -> int:
     classifier.put_into_service(version, head)
     with open_dataset(arguments.source) as pictures:
         if arguments.split:
-            learnt = Learnt(state.folder / "cache")
+            learnt = LearntSplits(state.folder / "cache")
             pictures = [picture for picture in pictures if learnt.split(picture) == arguments.split]
         evaluation, failed = evaluate(progress(pictures, "evaluate"), classifier, head, timings)
     if evaluation is None:
@@ -92,32 +91,6 @@ def evaluate(
     return (tally.evaluation() if images else None), failed
 
 
-class Learnt:
-    """The splits of what the cache holds, as a training sees them."""
-
-    def __init__(self, folder: Path) -> None:
-        self._frame_ids, self._splits = np.zeros(0, np.uint64), np.zeros(0, np.uint8)
-        if any(folder.glob("*.seg")):
-            with Cache.read(folder) as cache:
-                examples = cache.examples()
-            order = np.argsort(examples.frame_ids)
-            self._frame_ids, self._splits = examples.frame_ids[order], examples.splits[order]
-
-    def split(self, picture: LabelledPicture) -> Split:
-        """The one that is named, or that it was learnt with; what was never learnt falls where its hash says."""
-        if picture.split is not None:
-            return picture.split
-        try:
-            frame_id = picture_id(picture.read())
-        except (OSError, zipfile.BadZipFile):
-            return "train"
-        number = np.uint64(int(frame_id, 16))
-        at = int(np.searchsorted(self._frame_ids, number))
-        if at < len(self._frame_ids) and self._frame_ids[at] == number:
-            return SPLITS[int(self._splits[at])]
-        return split_of(bytes.fromhex(frame_id))
-
-
 def _text(version: str, evaluation: Evaluation) -> str:
     rows = [["label", "images", "recall", "precision"]]
     for label, figures in evaluation.per_class.items():
@@ -128,13 +101,4 @@ def _text(version: str, evaluation: Evaluation) -> str:
                 *(f"{x:.3f}" if x is not None else "-" for x in (figures.recall, figures.precision)),
             ]
         )
-    return f"{heading(version, evaluation)}\n\n{columns(rows)}"
-
-
-def heading(version: str, evaluation: Evaluation) -> str:
-    """The figures of a head in a line."""
-    return (
-        f"head {version}: top-1 {evaluation.top1:.3f}, top-5 {evaluation.top5:.3f}, "
-        f"macro recall {evaluation.macro_recall:.3f}, calibration error {evaluation.ece:.3f}, "
-        f"{evaluation.images} images"
-    )
+    return f"{evaluation.heading(version)}\n\n{columns(rows)}"

@@ -7,17 +7,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from agent.arrivals import take_head
+from agent.board.files import write_atomically
 from agent.commands import SUMMARIES
+from agent.commands.arguments import state_folder
 from agent.commands.plot_png import curves_png
 from agent.commands.plot_text import chart
-from agent.commands.terminal import columns, say, show, state_folder
 from agent.errors import ParcelError, RefusedHeadError, StateError
-from agent.files import write_atomically
-from agent.learning.gate import MARGIN
-from agent.learning.headstore import HeadStore
-from agent.parcels import SentHead, pack_head, unpack_head
+from agent.learning.heads.gate import MARGIN
+from agent.learning.heads.store import HeadStore
 from agent.reporting.timing import Timings
+from agent.state.arrivals import take_head
+from agent.state.parcels import SentHead, pack_head, unpack_head
+from agent.terminal import columns, say, show
 
 EXAMPLE = """\
 example:  lastlayer --state S heads

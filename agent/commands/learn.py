@@ -10,16 +10,16 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from agent.cache import Cache
 from agent.commands import SUMMARIES
-from agent.commands.terminal import progress, say, show, state_folder
+from agent.commands.arguments import state_folder
 from agent.errors import DatasetError, ImageError
-from agent.learning.bursts import Bursts, split_of_group
-from agent.learning.cache import Cache
-from agent.learning.dataset import LabelledPicture, open_dataset
-from agent.learning.labelling import picture_id
-from agent.records import Example
+from agent.learning.pictures.bursts import Bursts, split_of_group
+from agent.learning.pictures.dataset import LabelledPicture, open_dataset
+from agent.records import Example, picture_id
 from agent.reporting.timing import Timings, table
-from agent.state import open_state
+from agent.state.state import open_state
+from agent.terminal import progress, say, show
 from agent.vision.backbone import FAMILY
 from agent.vision.classifier import Classifier
 

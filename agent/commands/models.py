@@ -4,11 +4,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from agent import generations
-from agent.arrivals import take_backbone, take_sent_backbone
 from agent.commands import SUMMARIES
-from agent.commands.terminal import columns, show, state_root
+from agent.commands.arguments import state_root
 from agent.errors import BundleError, LastlayerError, StateError
+from agent.state import generations
+from agent.state.arrivals import take_backbone, take_sent_backbone
+from agent.terminal import columns, show
 
 EXAMPLE = """\
 example:  lastlayer --state S models

@@ -9,24 +9,25 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from agent.allocator import give_back_freed, give_back_large_blocks
+from agent.board.allocator import give_back_freed, give_back_large_blocks
+from agent.cache import Cache, CachedExamples
 from agent.commands import SUMMARIES
+from agent.commands.arguments import state_folder
 from agent.commands.retrain_progress import Pace, Reporter
-from agent.commands.terminal import say, show, state_folder
 from agent.errors import ConfigError, RefusedHeadError, StateError, TrainingError
-from agent.learning import gate
-from agent.learning.admission import admit
-from agent.learning.cache import Cache, CachedExamples
-from agent.learning.checkpoint import Checkpoint
-from agent.learning.control import Control
-from agent.learning.examples import Examples
-from agent.learning.headstore import KEEP, HeadStore, summary
-from agent.learning.progress import Phases
-from agent.learning.settings import Settings
-from agent.learning.statistics import Statistics
-from agent.learning.training import Training, train
+from agent.learning.heads import gate
+from agent.learning.heads.admission import admit
+from agent.learning.heads.store import KEEP, HeadStore, summary
+from agent.learning.running.control import Control
+from agent.learning.training.checkpoint import Checkpoint
+from agent.learning.training.examples import Examples
+from agent.learning.training.progress import Phases
+from agent.learning.training.settings import Settings
+from agent.learning.training.sums import Statistics
+from agent.learning.training.training import Training, train
 from agent.reporting.host import written_bytes
 from agent.reporting.timing import Timings, table
+from agent.terminal import say, show
 
 EXAMPLE = """\
 example:  lastlayer --state S retrain

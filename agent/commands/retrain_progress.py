@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from agent.learning.progress import Progress
+from agent.learning.training.progress import Progress
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from agent import generations
+from agent.board.systemd import Notifier
 from agent.commands import SUMMARIES
-from agent.commands.terminal import state_root
+from agent.commands.arguments import state_root
 from agent.config import load_config
 from agent.daemon import running
 from agent.errors import BundleError
-from agent.systemd import Notifier
+from agent.state import generations
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ def broker(mqtt: "MqttConfig") -> Check:
         return Check("broker", "ok", "none is configured: nothing is reported")
     where = f"{mqtt.host}:{mqtt.port}"
     try:
-        from agent.reporting.login import try_login
+        from agent.reporting.mqtt.login import try_login
 
         try_login(mqtt, TIMEOUT_S)
     except ImportError as error:

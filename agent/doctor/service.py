@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent import systemd
+from agent.board import systemd
 from agent.doctor.checks import Check
 from agent.errors import BundleError, ConfigError
 
@@ -104,8 +104,8 @@ def address(host: str, port: int, *, serving: bool) -> Check:
 
 def access(http: "HttpConfig") -> Check:
     """The files by which the daemon knows who may come over TCP, and shows who it is."""
-    from agent.ingress.doors import tls_context
-    from agent.ingress.guard import read_token
+    from agent.ingress.http.doors import tls_context
+    from agent.ingress.http.guard import read_token
 
     try:
         if http.token_file is not None:

@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent import study
 from agent.errors import StateError
-from agent.measuring import learning, platform
+from agent.measuring import learning, platform, study
 from agent.measuring.learning import FULL, QUICK, Effort, SyntheticCache
 from agent.measuring.measurement import Measurement, Projection, corpus
 from agent.measuring.seeing import Network, measure_pictures

@@ -15,18 +15,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from agent import study
+from agent.cache import Cache, CachedExamples
+from agent.cache.layout import Layout
 from agent.errors import StateError, TrainingError
-from agent.learning.cache import Cache, CachedExamples
-from agent.learning.cache.layout import Layout
-from agent.learning.descent import Descent, descend
-from agent.learning.examples import Rows, Targets
-from agent.learning.moments import Standardisation
-from agent.learning.progress import Watch
-from agent.learning.settings import STUDY
-from agent.learning.solvers import Adam, SoftmaxStep
-from agent.learning.trainingset import TrainingSet
-from agent.learning.validation import Judge
+from agent.learning.solving.head import Targets
+from agent.learning.solving.moments import Standardisation
+from agent.learning.solving.solvers import Adam, SoftmaxStep
+from agent.learning.training.descent import Descent, descend
+from agent.learning.training.examples import Rows
+from agent.learning.training.progress import Watch
+from agent.learning.training.settings import STUDY
+from agent.learning.training.trainingset import TrainingSet
+from agent.learning.training.validation import Judge
+from agent.measuring import study
 from agent.measuring.measurement import (
     Condition,
     Measurement,

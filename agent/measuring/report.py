@@ -1,12 +1,16 @@
-"""A document of the bench as text, beside the study's figures."""
+"""A document of the bench as text, beside the study's figures, and as a file."""
 
+import json
 import math
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from agent import study
-from agent.study import Spread
+from agent.board.files import write_atomically
+from agent.errors import ConfigError
+from agent.measuring import study
+from agent.measuring.study import Spread
 
 _MIN_MS, _HOUR_MS = 60_000.0, 3_600_000.0
 _DAYS_FROM_H = 144  # below, hours say more
@@ -191,3 +195,11 @@ def _notes(document: Mapping[str, Any]) -> list[str]:
     if machine["load"] > machine["cores"] / 2:
         notes.append(f"The machine was busy (load {machine['load']:.1f}): left alone, it is faster than this.")
     return [textwrap.fill(note, _WIDTH, subsequent_indent="  ") for note in notes]
+
+
+def write(path: Path, document: dict[str, Any]) -> None:
+    """A document as a file. Raises ConfigError."""
+    try:
+        write_atomically(path, json.dumps(document, ensure_ascii=False, indent=1).encode())
+    except OSError as error:
+        raise ConfigError(f"--out {path} cannot be written: {error.strerror}") from error

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import DatasetError, ImageError
-from agent.learning.head import Head, predictions
+from agent.learning.solving.head import Head, predictions
 from agent.measuring.measurement import Condition, Measurement, Samples, repeated, summarised
 from agent.records import Result
 from agent.reporting.timing import Stopwatch

@@ -13,7 +13,7 @@ from agent.reporting.timing import TimingReport
 from agent.reporting.topics import result_payload
 
 if TYPE_CHECKING:
-    from agent.reporting.broker import Broker
+    from agent.reporting.mqtt.broker import Broker
 
 Outlet = Callable[[str, Mapping[str, Any]], None]  # ("head", what is said of it); must neither block nor raise
 

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from agent import arrivals, generations
-from agent.children import environment
+from agent.board.children import environment
+from agent.cache import Cache
 from agent.errors import BusyError, LastlayerError, ParcelError, RefusedHeadError, StateError
-from agent.learning.cache import Cache
-from agent.parcels import PAGE_EXAMPLES, Page, pack_page
 from agent.reporting.host import lower_priority
 from agent.service.heads import Heads
+from agent.state import arrivals, generations
+from agent.state.parcels import PAGE_EXAMPLES, Page, pack_page
 
 JUDGING_S = 120.0  # two thousand examples of a thousand labels on a slow board, with room
 

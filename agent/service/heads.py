@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from agent.errors import LastlayerError
-from agent.learning.headstore import HeadStore
+from agent.learning.heads.store import HeadStore
 from agent.reporting.announcer import Announcer
 from agent.vision.classifier import Classifier
 

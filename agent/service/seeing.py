@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from agent.errors import ImageError
-from agent.ingress.inbox import Inbox
-from agent.learning.labelling import RecentFrames
 from agent.records import Frame, Result, Seen, Source, checked_label
+from agent.service.inbox import Inbox
+from agent.service.labelling import RecentFrames
 from agent.vision.classifier import TOP, Classifier
 
 FRESH_S = 10.0  # a frame that was classified so recently says that others can be

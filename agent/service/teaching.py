@@ -5,12 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 from agent.errors import BusyError, TrainingError
-from agent.learning.labelling import Labelling
-from agent.learning.pausing import Conditions
-from agent.learning.retraining import Retraining
+from agent.learning.running.pausing import Conditions
+from agent.learning.running.retraining import Retraining
 from agent.records import Seen
 from agent.reporting.announcer import Announcer
 from agent.reporting.timing import Timings
+from agent.service.labelling import Labelling
 
 WORK = ("decode", "session_run", "result_processing")  # all that is done for a frame; `bottleneck` is in session_run
 

@@ -20,9 +20,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from agent.children import environment
+from agent.board.children import environment
+from agent.board.files import sync_folder, write_atomically
 from agent.errors import BundleError
-from agent.files import sync_folder, write_atomically
 
 FORMAT = 1
 DEFAULT = "tinyresnet_96"

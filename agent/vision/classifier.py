@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import MismatchError
-from agent.learning.dhash import dhash, thumbnail
-from agent.learning.head import Head, predictions
+from agent.learning.pictures.dhash import dhash, thumbnail
+from agent.learning.solving.head import Head, predictions
 from agent.records import Frame, Result, Seen
 from agent.reporting.timing import Stopwatch, Timings
 from agent.vision.backbone import Backbone

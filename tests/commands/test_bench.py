@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent import study
+from agent.measuring import study
 from agent.measuring.report import text
 from agent.vision.bundle import DEFAULT, SHIPPED
 from tests.daemon import ROOT, lastlayer

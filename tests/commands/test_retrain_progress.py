@@ -1,7 +1,7 @@
 import pytest
 
 from agent.commands.retrain_progress import Pace
-from agent.learning.progress import Progress
+from agent.learning.training.progress import Progress
 
 
 class Time:

@@ -1,7 +1,7 @@
 import pytest
 
 from agent.measuring.report import duration, hours, minutes
-from agent.study import Spread
+from agent.measuring.study import Spread
 
 
 @pytest.mark.parametrize(

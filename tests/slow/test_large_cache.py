@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.learning.cache import segment, segment_io
-from agent.learning.cache.header import Header
-from agent.learning.cache.journal import Journal
-from agent.learning.cache.layout import Layout
+from agent.cache import segment, segment_io
+from agent.cache.header import Header
+from agent.cache.journal import Journal
+from agent.cache.layout import Layout
 
 pytestmark = pytest.mark.slow
 
@@ -23,8 +23,8 @@ PROGRAM = """
 import resource, sys, time
 from pathlib import Path
 import numpy as np
-from agent.learning.cache import Cache
-from agent.learning.examples import blocks
+from agent.cache import Cache
+from agent.learning.training.examples import blocks
 from agent.measuring.measurement import Samples
 
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

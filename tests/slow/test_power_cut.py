@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from agent.cache import Cache, segment
+from agent.cache.checking import check
 from agent.errors import StateError
-from agent.learning.cache import Cache, segment
-from agent.learning.cache.checking import check
 from tests import loop_device
-from tests.learning.cache.test_cache import LAYOUT, contents, example, expected
+from tests.cache.test_cache import LAYOUT, contents, example, expected
 from tests.loop_device import LoopDevice
 
 pytestmark = [
@@ -32,10 +32,10 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from agent.config import CacheConfig
-from agent.learning.cache import segment, compaction
+from agent.cache import segment, compaction
 segment.TARGET_BYTES = 0
 compaction.FRESH_SEGMENTS = 3
-from tests.learning.cache.test_cache import LAYOUT, Cache, example
+from tests.cache.test_cache import LAYOUT, Cache, example
 cache = Cache(Path(sys.argv[1]), LAYOUT)
 for number in range(100_000):
     cache.append([example(number, "new")])

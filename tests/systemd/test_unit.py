@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.board.systemd import MQTT_PASSWORD
 from agent.errors import BundleError, ConfigError
-from agent.systemd import MQTT_PASSWORD
 from tests.daemon import ROOT
 
 UNIT = ROOT / "systemd" / "lastlayer.service"

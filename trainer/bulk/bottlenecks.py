@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
+from agent.cache import Cache
 from agent.errors import StateError
-from agent.learning.bursts import split_of_group
-from agent.learning.cache import Cache
-from agent.learning.dataset import LabelledPicture
+from agent.learning.pictures.bursts import split_of_group
+from agent.learning.pictures.dataset import LabelledPicture
 from agent.records import Example
 from agent.reporting.timing import Timings
 from trainer.bulk.embedding import Answer, Picture

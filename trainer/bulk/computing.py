@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from agent.cache import Cache
+from agent.cache.layout import Layout
 from agent.errors import StateError
-from agent.learning.cache import Cache
-from agent.learning.cache.layout import Layout
-from agent.learning.dataset import LabelledPicture
+from agent.learning.pictures.dataset import LabelledPicture
 from agent.reporting.timing import Stopwatch, Timings
-from agent.state import open_state
+from agent.state.state import open_state
 from trainer.bulk.bottlenecks import Collector, block_for, collect, named, sent
 from trainer.bulk.embedding import Answer, PackedBackbone, unreadable
 from trainer.bulk.keras_backbone import KerasBackbone

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import ImageError, MismatchError
-from agent.learning.labelling import picture_id
+from agent.records import picture_id
 from agent.reporting.timing import Timings
 from agent.vision.backbone import FAMILY, Backbone
 from agent.vision.bundle import Bundle, load_bundle

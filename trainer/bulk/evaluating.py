@@ -7,9 +7,9 @@ from functools import partial
 import numpy as np
 
 from agent.errors import MismatchError
-from agent.learning.dataset import LabelledPicture
-from agent.learning.head import Head
-from agent.learning.metrics import Evaluation, Tally
+from agent.learning.pictures.dataset import LabelledPicture
+from agent.learning.solving.head import Head
+from agent.learning.solving.metrics import Evaluation, Tally
 from agent.reporting.timing import Stopwatch, Timings
 from agent.vision.backbone import Backbone
 from agent.vision.bundle import Bundle

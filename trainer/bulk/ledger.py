@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from agent.board.files import write_atomically
 from agent.errors import StateError
-from agent.files import write_atomically
-from agent.learning.dataset import LabelledPicture
+from agent.learning.pictures.dataset import LabelledPicture
 
 PROGRESS, SKIPPED = "progress.json", "skipped.csv"
 FORMAT = 1

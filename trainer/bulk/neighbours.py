@@ -1,4 +1,4 @@
-"""Groups of pictures that look the same, among a million: the same answers as agent.learning.bursts gives.
+"""Groups of pictures that look the same, among a million: the same answers as agent.learning.pictures.bursts gives.
 
 The board compares a picture with all groups; for a whole corpus that would take longer than its bottlenecks. Two hashes
 of 64 bits that differ in at most four agree in one of five bands of bits, so only groups that share a band with the
@@ -8,7 +8,7 @@ picture need to be looked at (multi-index hashing: Norouzi, Punjani and Fleet 20
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.learning.bursts import NEAR_BITS
+from agent.learning.pictures.bursts import NEAR_BITS
 
 _BANDS = NEAR_BITS + 1
 _BAND_BITS = -(-64 // _BANDS)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from agent import study
-from agent.commands.terminal import columns
+from agent.measuring import study
 from agent.measuring.report import duration, hours
+from agent.terminal import columns
 
 MANY = 64
 

@@ -7,14 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent import study
-from agent.commands.bench import write
-from agent.commands.terminal import say, show
 from agent.errors import ConfigError
+from agent.measuring import study
 from agent.measuring.bench import bench
-from agent.measuring.report import text
+from agent.measuring.report import text, write
 from agent.measuring.seeing import Network, find_pictures
 from agent.reporting.timing import Timings
+from agent.terminal import say, show
 from agent.vision.backbone import FAMILY, Backbone
 from agent.vision.bundle import DEFAULT, import_model
 from trainer.commands.arguments import choose_backend, missing
@@ -89,7 +88,7 @@ def execute(arguments: argparse.Namespace) -> int:
 @contextmanager
 def opened(names: list[str] | None) -> Iterator[list[Network]]:
     """Networks that can be measured. Raises BundleError, ConfigError."""
-    from trainer.study_network import study_network
+    from trainer.networks.study_network import study_network
 
     with tempfile.TemporaryDirectory(prefix="lastlayer-") as scratch:
         networks = []

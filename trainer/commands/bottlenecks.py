@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from agent.commands.terminal import say, show
+from agent.cache import Cache
 from agent.errors import ConfigError, DatasetError
-from agent.learning.cache import Cache
-from agent.learning.dataset import LabelledPicture, empty_folders, open_dataset
+from agent.learning.pictures.dataset import LabelledPicture, empty_folders, open_dataset
 from agent.reporting.timing import Timings, table
+from agent.terminal import say, show
 from agent.vision.backbone import FAMILY
 from trainer.bulk import scaling
 from trainer.bulk.bottlenecks import in_order

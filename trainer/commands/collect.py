@@ -6,12 +6,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from agent.commands.terminal import say, show
 from agent.errors import ConfigError
-from agent.parcels import Page
-from trainer.boards import Board, BoardError
-from trainer.collect import Collected, collect
+from agent.state.parcels import Page
+from agent.terminal import say, show
 from trainer.commands import fleet
+from trainer.fleet.boards import Board, BoardError
+from trainer.fleet.collect import Collected, collect
 from trainer.reporting import reporting
 
 EPILOG = """\

@@ -5,10 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from agent.commands.terminal import columns, show
+from agent.board.files import write_atomically
 from agent.errors import StateError
-from agent.files import write_atomically
 from agent.measuring.report import duration
+from agent.terminal import columns, show
 from trainer.commands.arguments import file, missing
 
 REPORT = "report.html"

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from agent.commands.evaluate import Learnt, heading
-from agent.commands.terminal import say, show
+from agent.cache.splits import LearntSplits
 from agent.errors import ConfigError, DatasetError, StateError
-from agent.learning.dataset import empty_folders, open_dataset
-from agent.learning.head import Head
+from agent.learning.pictures.dataset import empty_folders, open_dataset
+from agent.learning.solving.head import Head
 from agent.records import SPLITS
 from agent.reporting.timing import table
-from agent.state import existing_state
+from agent.state.state import existing_state
+from agent.terminal import say, show
 from agent.vision.backbone import FAMILY
 from agent.vision.bundle import DEFAULT, Bundle, import_model
 from trainer.commands.arguments import file, missing, positive
@@ -74,7 +74,7 @@ def execute(arguments: argparse.Namespace) -> int:
             for folder in empty_folders(arguments.source):
                 say(f"{folder} is empty: nothing of its class is measured")
             if arguments.split:
-                learnt = Learnt((arguments.state or Path("nowhere")) / "cache")
+                learnt = LearntSplits((arguments.state or Path("nowhere")) / "cache")
                 pictures = [picture for picture in pictures if learnt.split(picture) == arguments.split]
             if not pictures:
                 raise DatasetError(f"{arguments.source} holds no pictures" + _of_split(arguments))
@@ -105,7 +105,7 @@ def execute(arguments: argparse.Namespace) -> int:
         "failed": len(outcome.failed),
         "phases": [report.as_dict() for report in reports],
     }
-    show(arguments, payload, f"{heading(name, outcome.evaluation)}\n{_apart(outcome)}\n{table(reports)}")
+    show(arguments, payload, f"{outcome.evaluation.heading(name)}\n{_apart(outcome)}\n{table(reports)}")
     return 0
 
 

@@ -7,9 +7,9 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from agent.commands.terminal import columns, say, show
 from agent.errors import ConfigError
 from agent.reporting.timing import table
+from agent.terminal import columns, say, show
 from agent.vision.backbone import FAMILY
 from trainer.commands.arguments import file, folder, hush_tensorflow, missing, positive
 from trainer.quiet import quiet
@@ -61,8 +61,8 @@ def execute(arguments: argparse.Namespace) -> int:
     hush_tensorflow()
     try:
         with quiet():
-            from trainer.export import Order, export
-            from trainer.loading import Wanted
+            from trainer.exporting.export import Order, export
+            from trainer.networks.loading import Wanted
     except ImportError as error:
         raise missing(error) from error
     wanted = Wanted(

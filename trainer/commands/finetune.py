@@ -4,8 +4,8 @@ import argparse
 import os
 from typing import Any
 
-from agent.commands.terminal import show
 from agent.reporting.timing import table
+from agent.terminal import show
 from trainer.commands import training
 from trainer.commands.arguments import choose_backend, corpus, missing, natural, positive
 from trainer.quiet import quiet
@@ -48,8 +48,8 @@ def execute(arguments: argparse.Namespace) -> int:
     choose_backend()
     try:
         with quiet():
-            from trainer.finetune import Recipe, finetune
-            from trainer.loading import Wanted
+            from trainer.making.finetune import Recipe, finetune
+            from trainer.networks.loading import Wanted
     except ImportError as error:
         raise missing(error) from error
     names = ("weights", "alpha", "size", "seed", "layer", "preprocess")

@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from agent.commands.terminal import show
 from agent.reporting.timing import table
+from agent.terminal import show
 from trainer.commands import training
 from trainer.commands.arguments import choose_backend, corpus, file, minutes, missing, multiple_of_32
 from trainer.quiet import quiet
@@ -50,7 +50,7 @@ def execute(arguments: argparse.Namespace) -> int:
     choose_backend()
     try:
         with quiet():
-            from trainer.pretrain import Recipe, pretrain
+            from trainer.making.pretrain import Recipe, pretrain
     except ImportError as error:
         raise missing(error) from error
     names = ("network", "minutes", "teacher", "cache", "size", "rate", "alpha", "seed", *training.SHARED)

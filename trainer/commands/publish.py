@@ -6,15 +6,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from agent import generations
-from agent.commands.terminal import columns, show
 from agent.errors import StateError
-from agent.learning.headstore import HeadStore
-from agent.parcels import SentHead, pack_backbone, pack_head
+from agent.learning.heads.store import HeadStore
+from agent.state import generations
+from agent.state.parcels import SentHead, pack_backbone, pack_head
+from agent.terminal import columns, show
 from agent.vision.bundle import load_bundle
-from trainer.boards import Board, BoardError, RefusalError
 from trainer.commands import fleet
-from trainer.publish import Delivery, publish
+from trainer.fleet.boards import Board, BoardError, RefusalError
+from trainer.fleet.publish import Delivery, publish
 from trainer.reporting import reporting
 
 EPILOG = """\

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from agent.commands.terminal import show
+from agent.board.files import write_atomically
 from agent.errors import StateError
-from agent.files import write_atomically
-from agent.learning.settings import STUDY
+from agent.learning.training.settings import STUDY
 from agent.reporting.timing import Timings, table
+from agent.terminal import show
 from trainer.commands.arguments import folder, missing, positive
 from trainer.reporting import reporting
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent import study
 from agent.errors import ConfigError
+from agent.measuring import study
 from agent.measuring.bench import FORMAT
 from agent.measuring.report import measurement, projection
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from agent import study
+from agent.measuring import study
 from agent.measuring.report import duration
 from trainer.comparing.documents import Comparison, Learning, Seeing, Spread
 

@@ -10,7 +10,7 @@ matplotlib.use("agg")
 from matplotlib import pyplot
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from agent import study
+from agent.measuring import study
 from agent.measuring.report import duration
 from trainer.comparing.documents import Comparison, Spread
 

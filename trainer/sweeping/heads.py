@@ -1,7 +1,8 @@
 """Several heads that learn from the same batches: two products for all of them together.
 
-agent.learning.solvers.SoftmaxStep does the same for one. Here the parameters lie the other way round, [S K, D+1]: then
-those of one head are one piece of memory, which a solver changes in place, and all of them are one matrix.
+SoftmaxStep (agent/learning/solving/solvers.py) does the same for one. Here the parameters lie the other way round,
+[S K, D+1]: then those of one head are one piece of memory, which a solver changes in place, and all of them are one
+matrix.
 """
 
 import math
@@ -11,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.learning.head import Float32, as_float32
-from agent.learning.moments import Standardisation
-from agent.learning.solvers import Solver, cross_entropy_gradient
+from agent.learning.solving.head import Float32, as_float32
+from agent.learning.solving.moments import Standardisation
+from agent.learning.solving.solvers import Solver, cross_entropy_gradient
 
 
 class Features:

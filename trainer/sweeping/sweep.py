@@ -10,16 +10,17 @@ from typing import Any, Literal
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from agent.cache import Cache
 from agent.errors import ConfigError, StateError
-from agent.learning.cache import Cache
-from agent.learning.examples import TRAIN, VAL, Batch, Examples, Rows, Targets, in_memory, rows_of
-from agent.learning.moments import Standardisation
-from agent.learning.progress import Watch
-from agent.learning.settings import STUDY
-from agent.learning.solvers import SGD, Adam, Solver
-from agent.learning.training import trained_classes
-from agent.learning.trainingset import TrainingSet
-from agent.learning.validation import Judge, Scores
+from agent.learning.solving.head import Targets
+from agent.learning.solving.moments import Standardisation
+from agent.learning.solving.solvers import SGD, Adam, Solver
+from agent.learning.training.examples import TRAIN, VAL, Batch, Examples, Rows, in_memory, rows_of
+from agent.learning.training.progress import Watch
+from agent.learning.training.settings import STUDY
+from agent.learning.training.training import trained_classes
+from agent.learning.training.trainingset import TrainingSet
+from agent.learning.training.validation import Judge, Scores
 from agent.reporting.timing import Timer
 from trainer.sweeping.heads import Features, HeadsSideBySide
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.learning.cache import Cache
+from agent.cache import Cache
 from tests.conftest import write_class_folders
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agent.cache import Cache
 from agent.errors import StateError
-from agent.learning.cache import Cache
-from agent.learning.dataset import LabelledPicture, empty_folders, open_dataset
+from agent.learning.pictures.dataset import LabelledPicture, empty_folders, open_dataset
 from agent.reporting.timing import Timings
-from agent.state import open_state
+from agent.state.state import open_state
 from agent.vision.bundle import DEFAULT, SHIPPED
 from tests.daemon import lastlayer
 from tests.trainer.bulk.corpora import contents, write_corpus

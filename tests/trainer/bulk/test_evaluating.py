@@ -5,8 +5,8 @@ import pytest
 
 pytest.importorskip("distributed", reason="the trainer extra is not installed")
 
-from agent.learning.dataset import LabelledPicture
-from agent.learning.head import Head
+from agent.learning.pictures.dataset import LabelledPicture
+from agent.learning.solving.head import Head
 from agent.reporting.timing import Timings
 from trainer.bulk.embedding import Answer
 from trainer.bulk.evaluating import Table

@@ -34,7 +34,7 @@ keras.Model(free, layers.GlobalAveragePooling2D()(free)).save(sys.argv[1] + "/fr
 STUDY = """
 import sys
 from pathlib import Path
-from trainer import study_network
+from trainer.networks import study_network
 import keras
 study_network.SIDE = 16
 def network():

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.learning.bursts import Bursts
+from agent.learning.pictures.bursts import Bursts
 from trainer.bulk.neighbours import Neighbours
 
 BASE = st.sampled_from([0, 1, 2**64 - 1, 0x0F0F0F0F0F0F0F0F])

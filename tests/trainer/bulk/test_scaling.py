@@ -1,6 +1,6 @@
 import pytest
 
-from agent import study
+from agent.measuring import study
 from trainer.bulk.scaling import MANY, Model, Run, as_dict, fitted, text
 
 

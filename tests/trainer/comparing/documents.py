@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from agent import study
+from agent.measuring import study
 from agent.measuring.bench import FORMAT
 from agent.measuring.measurement import Measurement, Projection
 

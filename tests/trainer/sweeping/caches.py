@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.learning.cache import Cache
-from agent.learning.cache.layout import Layout
+from agent.cache import Cache
+from agent.cache.layout import Layout
 from agent.records import SPLITS, Example
 
 LAYOUT = Layout.of("ab" * 16, 24, "uint8", 0.01, 3)

@@ -1,4 +1,4 @@
-from agent.learning.validation import Scores
+from agent.learning.training.validation import Scores
 from trainer.sweeping.choice import choose
 from trainer.sweeping.sweep import Curve, Point, Setting
 

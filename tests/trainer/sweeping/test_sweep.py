@@ -9,10 +9,10 @@ import pytest
 pytest.importorskip("threadpoolctl", reason="the trainer extra is not installed")
 pytest.importorskip("matplotlib", reason="the trainer extra is not installed")
 
+from agent.cache import Cache, CachedExamples
 from agent.errors import ConfigError, StateError, TrainingError
-from agent.learning.cache import Cache, CachedExamples
-from agent.learning.settings import Settings
-from agent.learning.training import train
+from agent.learning.training.settings import Settings
+from agent.learning.training.training import train
 from agent.reporting.timing import Stopwatch
 from tests.trainer.sweeping.caches import write_cache
 from trainer.cli import main

@@ -1,0 +1,321 @@
+"""The cache: the examples on flash. docs/cache.md describes its files.
+
+One process writes (a lock that dies with it sees to that), any number read.
+"""
+
+import fcntl
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.cache import opening, segment_io
+from agent.cache.appending import Appender
+from agent.cache.bookkeeping import SAID
+from agent.cache.changes import Changes
+from agent.cache.layout import Layout
+from agent.cache.paging import page
+from agent.cache.reading import CachedExamples
+from agent.cache.space import Space
+from agent.cache.wear import Wear, years
+from agent.config import CacheConfig
+from agent.errors import BusyError, StateError, UnknownFrameError, UnknownLabelError
+from agent.learning.pictures.bursts import Bursts
+from agent.records import SPLITS, Example
+
+_STOP_S = 5.0
+
+
+class _Writer(NamedTuple):
+    """What only the process has that writes."""
+
+    changes: Changes
+    space: Space
+    appender: Appender
+
+
+class Cache:
+    """Examples in a folder: appended, never rewritten in place.
+
+    What writes returns when it is on flash (but see CacheConfig.sync_records), and raises StateError, having changed
+    nothing, where it cannot be written. Attributes: `torn` and `rotten` count the records and lines that were cut off
+    or skipped when it was opened. Thread-safe.
+    """
+
+    def __init__(self, folder: Path, layout: Layout, config: CacheConfig | None = None) -> None:
+        """Open the cache in `folder` for reading and writing, or make it.
+
+        Raises MismatchError for a cache of another backbone, BusyError while another
+        process writes it, StateError where it cannot be read or written.
+        """
+        self._open(folder, layout, config or CacheConfig(), readonly=False)
+
+    @classmethod
+    def read(cls, folder: Path) -> "Cache":
+        """A cache for reading only, of whatever layout, also while another process writes it.
+
+        Raises StateError where there is none, or it cannot be read.
+        """
+        cache = cls.__new__(cls)
+        cache._open(folder, opening.first_layout(folder), CacheConfig(), readonly=True)
+        return cache
+
+    @classmethod
+    def existing(cls, folder: Path, config: CacheConfig | None = None) -> "Cache":
+        """A cache that must be there, of whatever layout, for reading and writing. Raises as Cache() does."""
+        return cls(folder, opening.first_layout(folder), config)
+
+    def _open(self, folder: Path, layout: Layout, config: CacheConfig, *, readonly: bool) -> None:
+        self.layout = layout
+        self._folder = folder
+        self._config = config
+        self._lock = threading.RLock()  # guards the contents
+        self._writer: _Writer | None = None
+        self._held: int | None = None
+        try:
+            if not readonly:
+                folder.mkdir(parents=True, exist_ok=True)
+                self._held = _locked(folder / "lock")
+            self._contents = (opening.read_only if readonly else opening.for_writing)(folder, layout)
+            self.torn, self.rotten = self._contents.torn, self._contents.rotten
+            self.wear = Wear(folder / "wear.json")
+            if not readonly:
+                changes = Changes(folder / "journal", self._contents, self.wear)
+                space = Space(folder, layout, config, self._contents, changes, self.wear, self._lock)
+                appender = Appender(self._lock, self.wear, config.sync_records, config.sync_ms)
+                self._writer = _Writer(changes, space, appender)
+        except BaseException as error:
+            self.close()
+            if isinstance(error, OSError) and not isinstance(error, StateError):
+                raise StateError(f"the cache {folder} cannot be opened: {error.strerror or error}") from error
+            raise
+
+    def __enter__(self) -> "Cache":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    # Asking
+
+    def __len__(self) -> int:
+        with self._lock:
+            return self._contents.count
+
+    def __contains__(self, frame_id: str) -> bool:
+        return self.label_of(frame_id) is not None
+
+    def label_of(self, frame_id: str) -> str | None:
+        """The label of a frame; None where no example has that frame id."""
+        with self._lock:
+            return self._contents.label_of(frame_id)
+
+    def label_counts(self) -> dict[str, int]:
+        """Examples of each label, in the order in which the labels came."""
+        with self._lock:
+            return self._contents.label_counts()
+
+    def split_counts(self) -> dict[str, dict[str, int]]:
+        """Examples of each label in each split, as they were decided when they came."""
+        with self._lock:
+            return self._contents.split_counts()
+
+    def examples(self) -> CachedExamples:
+        """All examples as a training reads them; a view that later changes do not touch.
+
+        A label with few examples trains on those too that its hash put aside: see `lent`. Raises StateError where the
+        cache cannot be read.
+        """
+        try:
+            with self._lock:
+                return CachedExamples(self.layout, list(self._contents.parts), self._contents.names.by_label())
+        except OSError as error:
+            raise StateError(f"the cache {self._folder} cannot be read: {error.strerror or error}") from error
+
+    def page(self, start: int, most: int) -> tuple[list[Example], int | None]:
+        """The first `most` examples by their frame ids from `start` on; rotten ones are left out.
+
+        With them, the `start` of the next page; None behind the last. Who turns the pages gets each example once,
+        whatever is added or compacted meanwhile. Raises StateError where flash cannot be read.
+        """
+        try:
+            with self._lock:
+                return page(self._contents, self.layout, start, most)
+        except OSError as error:
+            raise StateError(f"the cache {self._folder} cannot be read: {error.strerror or error}") from error
+
+    def frame_ids(self, since_ms: int = 0) -> NDArray[np.uint64]:
+        """[n] those of all examples whose frames came then or later, in the order in which they are stored."""
+        with self._lock:
+            return self._contents.frame_ids(since_ms)
+
+    def latest_ms(self) -> int:
+        """When the last of its frames came; 0 where there is none."""
+        with self._lock:
+            stamps = (part.column("received_ms") for part in self._contents.parts)
+            return max((int(column.max(initial=0)) for column in stamps), default=0)
+
+    def groups(self) -> NDArray[np.uint64]:
+        """The groups [n] that its examples belong to, ascending."""
+        with self._lock:
+            return self._contents.groups()
+
+    def bursts(self) -> Bursts:
+        """The groups of its examples, as they are now."""
+        with self._lock:
+            return self._contents.bursts()
+
+    def status(self) -> dict[str, Any]:
+        """Figures that cost next to nothing to gather."""
+        with self._lock:
+            return {
+                "segments": len(self._contents.parts),
+                "bytes": self._contents.bytes,
+                "max_bytes": self._config.max_bytes,
+                "torn": self.torn,
+                "rotten": self.rotten,
+                "compactions": self._writer.space.compactions if self._writer else 0,
+                **(written := self.wear.status()),
+                "years": years(self._config.endurance_tbw, written["written_per_day_bytes"]),
+            }
+
+    def count_written(self, size: int) -> None:
+        """Add what somebody else wrote to flash for it: heads, and what retrainings keep."""
+        with self._lock:
+            self.wear.wrote(size)
+
+    # Writing
+
+    def append(self, examples: Sequence[Example]) -> None:
+        """Add examples; one of a frame that is there already takes its place.
+
+        Raises StateError where they cannot be written; then none was added.
+        """
+        latest = list({example.frame_id: example for example in examples}.values())
+        with self._writing() as writer:
+            writer.space.make_room(len(latest))
+            with self._lock:
+                records = self._encoded(latest, writer.changes)
+                writer.space.reserve(len(records))
+                ticket = writer.appender.write(self._contents.parts, records)
+            writer.appender.commit(ticket)
+
+    def relabel(self, frame_id: str, label: str) -> None:
+        """Say another label of an example. Raises UnknownFrameError where no example has that frame id."""
+        with self._writing() as writer, self._lock:
+            if frame_id not in self:
+                raise UnknownFrameError(f"no example has the frame id {frame_id}")
+            index = writer.changes.index(label, "label")
+            writer.changes.say({"op": "relabel", "frame_ids": [frame_id], "label": index})
+
+    def delete(self, frame_ids: Sequence[str]) -> int:
+        """Remove the examples of these frames; how many there were."""
+        with self._writing() as writer, self._lock:
+            known = [frame_id for frame_id in frame_ids if frame_id in self]
+            if known:
+                writer.changes.say({"op": "delete", "frame_ids": known})
+            return len(known)
+
+    def delete_label(self, label: str) -> int:
+        """Remove all examples of a label; how many there were. Raises UnknownLabelError where there is none."""
+        with self._writing() as writer, self._lock:
+            count = self._count_of(label)
+            writer.changes.say({"op": "delete_label", "label": self._contents.names.labels[label]})
+            return count
+
+    def rename_label(self, label: str, new: str) -> int:
+        """Call a label something else, or merge it with the one of that name; how many examples it had.
+
+        Raises UnknownLabelError where no example has that label.
+        """
+        with self._writing() as writer, self._lock:
+            count = self._count_of(label)
+            if new == label:
+                return count
+            labels = self._contents.names.labels
+            if new in labels:
+                writer.changes.say({"op": "merge", "label": labels[label], "into": labels[new]})
+            else:
+                writer.changes.write({"op": "rename", "label": labels[label], "name": new})
+            return count
+
+    def sync(self) -> None:
+        """Returns when all is on flash. Raises StateError."""
+        with self._writing() as writer:
+            writer.appender.sync()
+
+    def compact(self, should_stop: Callable[[], bool] = lambda: False) -> bool:
+        """Compact some segments, if that is worth it and within the day's budget; whether it was done.
+
+        Raises StateError where it cannot be written; nothing is lost then.
+        """
+        with self._writing() as writer:
+            return writer.space.compact(should_stop)
+
+    def close(self) -> None:
+        """Idempotent. Views of the examples stay readable. Raises StateError where the last sync fails."""
+        writer, self._writer = self._writer, None
+        try:
+            if writer is not None:
+                writer.appender.stop(_STOP_S)
+                self.wear.save(now=True)
+        finally:
+            if writer is not None:
+                writer.changes.close()
+            if self._held is not None:
+                os.close(self._held)
+                self._held = None
+
+    @contextmanager
+    def _writing(self) -> Iterator[_Writer]:
+        """Raises StateError where this cache is for reading, or flash refuses."""
+        if self._writer is None:
+            raise StateError(f"the cache {self._folder} was opened for reading only, or is closed")
+        try:
+            yield self._writer
+        except StateError:
+            raise
+        except OSError as error:
+            raise StateError(f"the cache {self._folder} cannot be written: {error.strerror or error}") from error
+
+    def _encoded(self, examples: Sequence[Example], changes: Changes) -> NDArray[Any]:
+        records = np.zeros(len(examples), self.layout.record)
+        entries, sequence = records["stored"]["entry"], changes.next_sequence()
+        for row, example in enumerate(examples):
+            label = changes.index(example.label, "label")
+            camera = changes.index(example.camera, "camera")
+            split, flags = SPLITS.index(example.split), SAID if example.split_said else 0
+            frame_id = int(example.frame_id, 16)
+            entries[row] = (
+                frame_id, example.received_ms, example.group, sequence, 0, label, camera, split, flags, b""
+            )  # fmt: skip
+            records["bottleneck"][row] = self.layout.encoded(example.bottleneck)
+        segment_io.seal(records)
+        return records
+
+    def _count_of(self, label: str) -> int:
+        count = self.label_counts().get(label, 0)
+        if not count:
+            known = list(self.label_counts())
+            there = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
+            raise UnknownLabelError(f"no example has the label {label!r}; there are: {there or 'none yet'}")
+        return count
+
+
+def _locked(path: Path) -> int:
+    """Take the writer's lock; it goes with the process, however that ends. Raises BusyError."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise BusyError(
+            f"another process writes the cache {path.parent}: push pictures to the running daemon, or stop it first"
+        ) from None
+    return descriptor

@@ -1,0 +1,85 @@
+"""What a cache holds, in memory: the parts, the names, and the numbers that are free."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.cache import bookkeeping, names
+from agent.cache.bookkeeping import Part
+from agent.cache.names import Names
+from agent.learning.pictures.bursts import Bursts
+from agent.records import SPLITS
+
+
+@dataclass
+class Contents:
+    """Guarded by the lock of the cache, like all that hangs on it."""
+
+    parts: list[Part]
+    names: Names
+    sequence: int  # the lowest that is free
+    number: int  # likewise, of a segment
+    torn: int
+    rotten: int
+    journal_end: int  # in bytes, as it was opened
+
+    @property
+    def bytes(self) -> int:
+        return sum(part.segment.size_bytes for part in self.parts)
+
+    @property
+    def count(self) -> int:
+        return sum(int(part.usable().sum()) for part in self.parts)
+
+    @property
+    def room(self) -> int:
+        """Records that can be appended without a new segment."""
+        return sum(part.segment.capacity - part.used for part in self.parts if not part.segment.compacted)
+
+    def label_of(self, frame_id: str) -> str | None:
+        """The label of a frame; None where no example has that frame id."""
+        for part, rows in bookkeeping.usable_rows(self.parts, np.array([int(frame_id, 16)], np.uint64)):
+            index = int(part.entries["label"][rows[0]])
+            return next(name for name, number in self.names.labels.items() if number == index)
+        return None
+
+    def frame_ids(self, since_ms: int) -> NDArray[np.uint64]:
+        chosen = [part.usable() & (part.column("received_ms") >= since_ms) for part in self.parts]
+        found = [part.column("frame_id")[rows] for part, rows in zip(self.parts, chosen, strict=True)]
+        return np.concatenate([np.zeros(0, np.uint64), *found])
+
+    def label_counts(self) -> dict[str, int]:
+        counts = bookkeeping.label_counts(self.parts, names.MOST)
+        return {label: int(counts[index]) for label, index in self.names.labels.items() if counts[index]}
+
+    def groups(self) -> NDArray[np.uint64]:
+        groups = [np.unique(part.column("group")[part.usable()]) for part in self.parts]
+        every = np.concatenate([np.zeros(0, np.uint64), *groups])
+        return np.unique(every[every != 0])
+
+    def bursts(self) -> Bursts:
+        """The groups of all examples, and where each camera last saw each label."""
+        cameras = {index: name for name, index in self.names.cameras.items()}
+        labels = self.names.by_label()
+        last: dict[tuple[str, str], tuple[int, int]] = {}
+        for part in self.parts:
+            entries = part.entries[: part.used][part.usable() & (part.column("group") != 0)]
+            latest = entries[np.argsort(entries["received_ms"], kind="stable")]
+            for camera, label in np.unique(latest[["camera", "label"]]).tolist():
+                of_pair = latest[(latest["camera"] == camera) & (latest["label"] == label)][-1]
+                seen = cameras.get(camera, ""), labels.get(label, "")
+                found = int(of_pair["received_ms"]), int(of_pair["group"])
+                last[seen] = max(found, last.get(seen, found))
+        return Bursts(self.groups(), {seen: found for seen, found in last.items() if seen[0]})
+
+    def split_counts(self) -> dict[str, dict[str, int]]:
+        counts = np.zeros((names.MOST, len(SPLITS)), np.int64)
+        for part in self.parts:
+            usable = part.usable()
+            np.add.at(counts, (part.column("label")[usable], part.column("split")[usable]), 1)
+        return {
+            label: dict(zip(SPLITS, counts[index].tolist(), strict=True))
+            for label, index in self.names.labels.items()
+            if counts[index].any()
+        }

@@ -1,0 +1,161 @@
+"""Bottlenecks from flash: gathered in blocks by preadv, sorted by place, never mapped, checked when first read."""
+
+import logging
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.cache import segment_io
+from agent.cache.bookkeeping import SAID, Part
+from agent.cache.layout import Layout
+from agent.errors import StateError
+from agent.learning.training.examples import lent
+
+log = logging.getLogger(__name__)
+
+_AHEAD_BYTES = 8 << 20
+
+
+class CachedExamples:
+    """The examples of a cache as a training sees them (examples.Examples), read from flash as they are asked for.
+
+    What is read for the first time is checked. Where a record is rotten, another of its label and split is given in
+    its place; `rotten` are the rows that were found so. What was deleted and is still on flash can be read too, as the
+    rows behind all examples: `departed` are their frames. Used by one thread at a time.
+    """
+
+    def __init__(self, layout: Layout, parts: list[Part], names: dict[int, str]) -> None:
+        self.size = layout.size
+        self.dtype = np.dtype(layout.dtype)
+        self.scale = layout.scale
+        self.zero_point = layout.zero_point
+        self.backbone_id = layout.backbone_id
+        self.rotten: list[int] = []
+        self._next_row = self._fetched = 0  # of reading in order: where it goes on, and how far the kernel was asked
+        self._segments = [part.segment.view() for part in parts]
+        # A place is the number of a record if all segments were one; 32 bits reach for 4 billion.
+        self._bases = np.cumsum([0, *(each.capacity for each in self._segments)], dtype=np.int64)
+        usable = [np.flatnonzero(part.usable()).astype(np.uint32) for part in parts]
+        dropped = [np.flatnonzero(part.dropped()).astype(np.uint32) for part in parts]
+
+        def column(name: str, dtype: type, chosen: list[NDArray[np.uint32]] = usable) -> NDArray[Any]:
+            columns = [part.column(name)[rows] for part, rows in zip(parts, chosen, strict=True)]
+            return np.concatenate([np.empty(0, dtype), *columns])
+
+        self.count = sum(map(len, usable))
+        bases = [*self._bases[:-1], *self._bases[:-1]]
+        places = [rows + np.uint32(base) for rows, base in zip([*usable, *dropped], bases, strict=True)]
+        self._places = np.concatenate([np.empty(0, np.uint32), *places])
+        self._crcs = np.concatenate([column("bottleneck_crc", np.uint32, each) for each in (usable, dropped)])
+        self._checked = np.zeros(len(self._places), np.bool_)
+        indices = column("label", np.uint16)
+        used = np.flatnonzero(np.bincount(indices, minlength=1))
+        self.labels = tuple(names[index] for index in used.tolist()) if self.count else ()
+        classes = np.zeros(1 << 16, np.int32)
+        classes[used] = np.arange(len(used))
+        self.targets: NDArray[np.int32] = classes[indices]  # [N] class indices into `labels`
+        fixed = (column("flags", np.uint8) & SAID) != 0
+        self.splits = lent(self.targets, column("split", np.uint8), fixed=fixed)  # [N] indices into records.SPLITS
+        self._frame_ids: NDArray[np.uint64] | None = column("frame_id", np.uint64)
+        self._moved: dict[int, int] = {}  # rows in whose place another example is read: where they are themselves
+        self.departed: NDArray[np.uint64] = column("frame_id", np.uint64, dropped)
+
+    @property
+    def frame_ids(self) -> NDArray[np.uint64]:
+        """[N]. Raises StateError where flash cannot be read."""
+        if self._frame_ids is not None:
+            return self._frame_ids
+        places = self._places[: self.count].copy()
+        places[list(self._moved)] = list(self._moved.values())
+        edges = np.searchsorted(places, self._bases.astype(np.uint32))  # of the same type: nothing is converted
+        found = np.empty(self.count, np.uint64)
+        try:
+            for number, opened in enumerate(self._segments):
+                first, last = edges[number : number + 2]
+                entries, _, _ = segment_io.read_entries(opened)
+                found[first:last] = entries["frame_id"][places[first:last] - np.uint32(self._bases[number])]
+        except OSError as error:
+            raise StateError(f"the cache cannot be read: {error.strerror or error}") from error
+        return found
+
+    def forget_frame_ids(self) -> None:
+        self._frame_ids = None
+
+    def read(self, rows: NDArray[np.intp], out: NDArray[Any]) -> NDArray[Any]:
+        """Fill and return `out` [B, D] with the stored bottlenecks of `rows` [B], in any order.
+
+        Raises StateError where flash cannot be read, or what was deleted is rotten.
+        """
+        if not out.flags.c_contiguous:
+            out[:] = self.read(rows, np.empty(out.shape, out.dtype))
+            return out
+        try:
+            self._gather(rows, out)
+            self._read_ahead(rows)
+            unchecked = np.flatnonzero(~self._checked[rows])
+            if len(unchecked):
+                self._check(rows, out, unchecked)
+        except OSError as error:
+            raise StateError(f"the cache cannot be read: {error.strerror or error}") from error
+        return out
+
+    def _read_ahead(self, rows: NDArray[np.intp]) -> None:
+        """Where all is read in order, block by block, what comes next is fetched while this block is worked on."""
+        first, last = (int(rows[0]), int(rows[-1])) if len(rows) else (0, 0)
+        goes_on, self._next_row = first == self._next_row and last - first == len(rows) - 1, last + 1
+        begin = max(self._fetched, self._next_row) if goes_on else self._next_row
+        self._fetched = begin
+        if goes_on and begin < min(self._next_row + len(rows), self.count):
+            number, row = self._place(begin)
+            opened = self._segments[number]
+            count = min(opened.capacity - row, max(len(rows), _AHEAD_BYTES // (self.size * self.dtype.itemsize)))
+            segment_io.read_ahead(opened, row, count)
+            self._fetched += count
+
+    def _place(self, row: int) -> tuple[int, int]:
+        """In which segment an example is, and in which row of it."""
+        place = int(self._places[row])
+        number = int(np.searchsorted(self._bases, place, side="right")) - 1
+        return number, place - int(self._bases[number])
+
+    def _gather(self, rows: NDArray[np.intp], out: NDArray[Any]) -> None:
+        places = self._places[rows]
+        order = np.arange(len(rows))
+        if np.any(places[1:] < places[:-1]):
+            order = np.argsort(places, kind="stable")
+            places = places[order]
+        numbers = np.searchsorted(self._bases, places, side="right") - 1
+        for number in np.unique(numbers).tolist():
+            first, last = np.searchsorted(numbers, [number, number + 1])
+            local = places[first:last].astype(np.int64) - self._bases[number]
+            segment_io.gather(self._segments[number], local, order[first:last], out)
+
+    def _check(self, rows: NDArray[np.intp], out: NDArray[Any], unchecked: NDArray[np.intp]) -> None:
+        found = segment_io.checksums(out[unchecked] if len(unchecked) < len(rows) else out[: len(rows)])
+        bad = unchecked[found != self._crcs[rows[unchecked]]]
+        self._checked[rows[unchecked]] = True
+        for at in bad.tolist():
+            self._replace(int(rows[at]), out[at : at + 1])
+
+    def _replace(self, row: int, out: NDArray[Any]) -> None:
+        """Let a rotten row be another of its kind from now on; its own zero where there is none."""
+        number, place = self._place(row)
+        path = self._segments[number].path
+        if row >= self.count:
+            raise StateError(f"{path}: the record in row {place}, which was deleted, is rotten")
+        log.warning("%s: the record in row %d is rotten; another of its label is used in its place", path, place)
+        self.rotten.append(row)
+        kind = (
+            (self.targets == self.targets[row])
+            & (self.splits == self.splits[row])
+            & (self._places[: self.count] != self._places[row])
+        )
+        others = np.flatnonzero(kind)
+        for other in others[np.argsort(np.abs(others - row), kind="stable")].tolist():
+            self._gather(np.array([other]), out)
+            if segment_io.checksums(out)[0] == self._crcs[other]:
+                self._moved.setdefault(row, int(self._places[row]))
+                self._places[row], self._crcs[row] = self._places[other], self._crcs[other]
+                return
+        out[:] = self.zero_point

@@ -1,0 +1,37 @@
+"""On which side of a split pictures fell when they were learnt."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from agent.cache import Cache
+from agent.learning.pictures.dataset import LabelledPicture
+from agent.learning.pictures.splits import split_of
+from agent.records import SPLITS, Split, picture_id
+
+
+class LearntSplits:
+    """The splits of what the cache holds, as a training sees them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._frame_ids, self._splits = np.zeros(0, np.uint64), np.zeros(0, np.uint8)
+        if any(folder.glob("*.seg")):
+            with Cache.read(folder) as cache:
+                examples = cache.examples()
+            order = np.argsort(examples.frame_ids)
+            self._frame_ids, self._splits = examples.frame_ids[order], examples.splits[order]
+
+    def split(self, picture: LabelledPicture) -> Split:
+        """The one that is named, or that it was learnt with; what was never learnt falls where its hash says."""
+        if picture.split is not None:
+            return picture.split
+        try:
+            frame_id = picture_id(picture.read())
+        except (OSError, zipfile.BadZipFile):
+            return "train"
+        number = np.uint64(int(frame_id, 16))
+        at = int(np.searchsorted(self._frame_ids, number))
+        if at < len(self._frame_ids) and self._frame_ids[at] == number:
+            return SPLITS[int(self._splits[at])]
+        return split_of(bytes.fromhex(frame_id))

@@ -1,0 +1,154 @@
+"""One connection: its requests are read, let in or refused, and answered, one after another."""
+
+import io
+import logging
+import socket
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+from agent.ingress.http.message import Refused, Reply, Request, Stream, error_reply
+from agent.ingress.http.reading import DeadlineReader, Heading, Held, check_size, read_body, read_heading
+
+if TYPE_CHECKING:
+    from agent.ingress.http.crowd import Guest
+    from agent.ingress.http.server import Server
+
+log = logging.getLogger(__name__)
+
+IDLE_S = 60.0  # between two requests of one connection
+LINGER_S = 2.0  # for a client to read why it was refused before it has sent everything
+MAX_FIELDS = 20
+BUFFER_BYTES = 1 << 14  # for headings; a body is read past it
+
+
+class Connection:
+    """What is said with one guest. Raises OSError where it goes away in the middle of something."""
+
+    def __init__(self, server: "Server", guest: "Guest") -> None:
+        self._server = server
+        self._guest = guest
+        self._socket = guest.socket
+        self._reader = DeadlineReader(guest.socket)
+        self._file = io.BufferedReader(self._reader, BUFFER_BYTES)
+        self._open = True
+
+    def converse(self) -> None:
+        """Until the client or the server has had enough."""
+        self._guest.door.greet(self._socket, self._server.request_timeout_s)
+        while self._open and self._wait_for_request():
+            self._reader.deadline = time.monotonic() + self._server.request_timeout_s
+            with Held(self._server.bodies) as held:
+                try:
+                    heading, body = self._read_request(held)
+                except Refused as refusal:
+                    self._refuse(refusal.reply)
+                except TimeoutError:
+                    message = f"the request was not complete after {self._server.request_timeout_s:g} s"
+                    self._refuse(error_reply(HTTPStatus.REQUEST_TIMEOUT, message))
+                except EOFError:
+                    return
+                else:
+                    self._answer(heading, body)
+
+    def _wait_for_request(self) -> bool:
+        """Whether one has begun."""
+        self._reader.deadline = time.monotonic() + IDLE_S
+        self._guest.since, self._guest.idle = time.monotonic(), True
+        if self._server.stopping:
+            return False
+        try:
+            return bool(self._file.peek(1))
+        except TimeoutError:
+            return False
+        finally:
+            self._guest.since, self._guest.idle = time.monotonic(), False
+
+    def _read_request(self, held: Held) -> tuple[Heading, bytes]:
+        """Its heading and its body. Raises Refused, TimeoutError, and EOFError where there is none."""
+        heading = read_heading(self._file)
+        self._open = heading.keeps_open
+        if not self._guest.door.trusted:
+            refusal = self._server.guard.refusal(heading, self._guest.peer)
+            if refusal is not None:
+                raise refusal
+        if heading.header("expect").lower() == "100-continue":
+            # It asks before it sends its body. Where the answer is known already, it is spared that.
+            check_size(heading.length, self._server.max_body_bytes)
+            self._socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return heading, read_body(self._file, heading, self._server.max_body_bytes, held)
+
+    def _answer(self, heading: Heading, body: bytes) -> None:
+        """Nobody is thrown out meanwhile. Raises OSError, TimeoutError too where the client does not take it."""
+        self._guest.answering = self._guest.served = True
+        reply = self._reply(heading, body)
+        if isinstance(reply, Stream):
+            self._send_stream(heading, reply)
+        else:
+            self._send(heading, reply)
+        self._guest.answering = False
+
+    def _reply(self, heading: Heading, body: bytes) -> Reply | Stream:
+        path, _, query = heading.target.partition("?")
+        try:
+            fields = dict(parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS))
+        except ValueError as error:
+            return error_reply(HTTPStatus.BAD_REQUEST, f"the query cannot be read: {error}")
+        method = "GET" if heading.method == "HEAD" else heading.method
+        return self._server.answer(
+            Request(method, path, fields, body, heading.header("content-type"), heading.header("accept"))
+        )
+
+    def _send(self, heading: Heading | None, reply: Reply) -> None:
+        body = reply.body()
+        headers = {"Content-Type": reply.content_type, "Content-Length": str(len(body)), **reply.headers}
+        if not self._open:
+            headers["Connection"] = "close"
+        self._socket.settimeout(self._server.request_timeout_s)
+        said = _status_line(reply.status, headers)
+        if heading is None or heading.method != "HEAD":
+            said += body  # in one segment with the rest
+        self._socket.sendall(said)
+        if heading is not None:
+            log.debug("%s %s: %d", heading.method, heading.target[:200], reply.status)
+
+    def _send_stream(self, heading: Heading, reply: Stream) -> None:
+        self._open = False
+        try:
+            self._socket.settimeout(self._server.request_timeout_s)
+            headers = {"Content-Type": reply.content_type, "Cache-Control": "no-store", "Connection": "close"}
+            self._socket.sendall(_status_line(HTTPStatus.OK, headers))
+            if heading.method != "HEAD":
+                for part in reply.parts:
+                    self._socket.sendall(part)
+        finally:
+            close = getattr(reply.parts, "close", None)
+            if close is not None:
+                close()
+
+    def _refuse(self, reply: Reply) -> None:
+        """Answer, and read on for a moment: who is still sending would otherwise see a reset, not the answer."""
+        self._open = False
+        self._send(None, reply)
+        shut(self._socket, socket.SHUT_WR)
+        self._reader.deadline = time.monotonic() + LINGER_S
+        try:
+            while self._reader.read(1 << 16):
+                pass
+        except OSError:
+            log.debug("a refused client went on sending")
+
+
+def _status_line(status: int, headers: dict[str, str]) -> bytes:
+    """With the headers."""
+    lines = [f"HTTP/1.1 {int(status)} {HTTPStatus(status).phrase}", *(f"{name}: {headers[name]}" for name in headers)]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+def shut(connection: socket.socket, how: int) -> None:
+    """Also for a socket with TLS, from any thread: that of SSLSocket would take the keys from who is reading."""
+    try:
+        socket.socket.shutdown(connection, how)
+    except OSError:
+        log.debug("the connection was closed already")

@@ -1,0 +1,187 @@
+"""The HTTP face: from requests to the service's calls, and from what they return to replies."""
+
+from http import HTTPStatus
+from pathlib import Path
+
+from agent.errors import BusyError, TrainingError
+from agent.ingress.http.forms import BadRequest, check_query, number, only_key, picture
+from agent.ingress.http.message import Reply, Request, Stream, error_reply
+from agent.ingress.http.routing import Router
+from agent.reporting import feed, prometheus
+from agent.reporting.feed import Feed
+from agent.service import Service
+from agent.service.metrics import families
+from agent.state.parcels import PAGE_EXAMPLES
+from agent.vision.classifier import TOP
+
+WAIT_FOR_ROOM_S = 2.0  # then the sender is told to come again
+MAX_TOP = 1000
+MAX_RECENT = 100
+OPENAPI = Path(__file__).with_name("openapi.json")
+
+
+class Api(Router):
+    """All routes, as openapi.json describes them. Thread-safe."""
+
+    def __init__(self, service: Service, events: Feed) -> None:
+        self._service = service
+        self._events = events
+        super().__init__(
+            [
+                ("POST", "/v1/frames", self._post_frame),
+                ("GET", "/v1/frames", self._get_frames),
+                ("DELETE", "/v1/frames/{frame_id}", self._delete_frame),
+                ("POST", "/v1/frames/{frame_id}/label", self._post_label),
+                ("DELETE", "/v1/labels/{label}", self._delete_label),
+                ("POST", "/v1/labels/{label}/rename", self._post_rename),
+                ("POST", "/v1/retrain", self._post_retrain),
+                ("GET", "/v1/retrain", self._get_retrain),
+                ("DELETE", "/v1/retrain", self._delete_retrain),
+                ("GET", "/v1/heads", self._get_heads),
+                ("GET", "/v1/heads/{version}", self._get_head),
+                ("POST", "/v1/heads", self._post_head),
+                ("POST", "/v1/heads/rollback", self._post_rollback),
+                ("POST", "/v1/heads/{version}/activate", self._post_activate),
+                ("GET", "/v1/examples", self._get_examples),
+                ("GET", "/v1/models", self._get_models),
+                ("POST", "/v1/models", self._post_model),
+                ("POST", "/v1/models/rollback", self._post_models_rollback),
+                ("POST", "/v1/models/{name}/use", self._post_use),
+                ("GET", "/v1/status", self._get_status),
+                ("GET", "/v1/timings", self._get_timings),
+                ("GET", "/v1/events", self._get_events),
+                ("GET", "/v1/openapi.json", self._get_openapi),
+                ("GET", "/metrics", self._get_metrics),
+                ("GET", "/healthz", self._get_health),
+            ]
+        )
+
+    def _post_frame(self, request: Request) -> Reply:
+        check_query(request, "camera", "label", "top")
+        payload, fields = picture(request)
+        result = self._service.classify(
+            payload,
+            "http",
+            camera=fields.get("camera", ""),
+            label=fields.get("label"),
+            top=number(fields, "top", TOP, MAX_TOP),
+            wait_s=WAIT_FOR_ROOM_S,
+        )
+        return Reply(HTTPStatus.OK, result.as_dict())
+
+    def _get_frames(self, request: Request) -> Reply:
+        check_query(request, "limit")
+        limit = number(request.query, "limit", 20, MAX_RECENT)
+        return Reply(HTTPStatus.OK, {"frames": [result.as_dict() for result in self._service.seeing.recent()[:limit]]})
+
+    def _delete_frame(self, request: Request, frame_id: str) -> Reply:
+        check_query(request)
+        return Reply(
+            HTTPStatus.OK, {"frame_id": frame_id, "examples_deleted": int(self._service.teaching.forget(frame_id))}
+        )
+
+    def _post_label(self, request: Request, frame_id: str) -> Reply:
+        check_query(request)
+        label = self._service.teaching.label(frame_id, only_key(request, "label"))
+        return Reply(HTTPStatus.OK, {"frame_id": frame_id, "label": label})
+
+    def _delete_label(self, request: Request, label: str) -> Reply:
+        check_query(request)
+        return Reply(HTTPStatus.OK, {"label": label, "examples_deleted": self._service.teaching.delete_label(label)})
+
+    def _post_rename(self, request: Request, label: str) -> Reply:
+        check_query(request)
+        new, count = self._service.teaching.rename_label(label, only_key(request, "to"))
+        return Reply(HTTPStatus.OK, {"label": new, "examples_renamed": count})
+
+    def _post_retrain(self, request: Request) -> Reply:
+        check_query(request)
+        try:
+            return Reply(HTTPStatus.ACCEPTED, self._service.teaching.retrain())
+        except (BusyError, TrainingError) as error:
+            return error_reply(HTTPStatus.CONFLICT, str(error))
+
+    def _get_retrain(self, request: Request) -> Reply:
+        check_query(request)
+        return Reply(HTTPStatus.OK, self._service.teaching.retraining())
+
+    def _delete_retrain(self, request: Request) -> Reply:
+        check_query(request)
+        try:
+            return Reply(HTTPStatus.OK, self._service.teaching.cancel())
+        except TrainingError as error:
+            return error_reply(HTTPStatus.CONFLICT, str(error))
+
+    def _get_heads(self, request: Request) -> Reply:
+        check_query(request)
+        return Reply(HTTPStatus.OK, self._service.heads.list())
+
+    def _get_head(self, request: Request, version: str) -> Reply:
+        check_query(request)
+        return Reply(HTTPStatus.OK, self._service.heads.report(version))
+
+    def _post_rollback(self, request: Request) -> Reply:
+        check_query(request)
+        return Reply(HTTPStatus.OK, {"active": self._service.heads.rollback()})
+
+    def _post_activate(self, request: Request, version: str) -> Reply:
+        check_query(request, "force")
+        force = request.query.get("force", "0")
+        if force not in ("0", "1"):
+            raise BadRequest(f"force must be 0 or 1, not {force[:40]!r}")
+        self._service.heads.activate(version, force=force == "1")
+        return Reply(HTTPStatus.OK, {"active": version})
+
+    def _post_head(self, request: Request) -> Reply:
+        check_query(request)
+        return Reply(HTTPStatus.OK, self._service.exchange.take_head(request.body))
+
+    def _get_examples(self, request: Request) -> Reply:
+        check_query(request, "start", "limit")
+        most = number(request.query, "limit", PAGE_EXAMPLES, PAGE_EXAMPLES)
+        page = self._service.exchange.page(request.query.get("start", "0"), most)
+        return Reply(HTTPStatus.OK, page, content_type="application/octet-stream")
+
+    def _get_models(self, request: Request) -> Reply:
+        check_query(request)
+        return Reply(HTTPStatus.OK, self._service.exchange.models())
+
+    def _post_model(self, request: Request) -> Reply:
+        check_query(request)
+        return Reply(HTTPStatus.OK, self._service.exchange.take_backbone(request.body))
+
+    def _post_models_rollback(self, request: Request) -> Reply:
+        check_query(request)
+        return Reply(HTTPStatus.OK, self._service.exchange.rollback())
+
+    def _post_use(self, request: Request, name: str) -> Reply:
+        check_query(request)
+        return Reply(HTTPStatus.OK, self._service.exchange.use(name))
+
+    def _get_status(self, request: Request) -> Reply:
+        check_query(request)
+        return Reply(HTTPStatus.OK, self._service.status())
+
+    def _get_timings(self, request: Request) -> Reply:
+        check_query(request)
+        return Reply(HTTPStatus.OK, self._service.phases())
+
+    def _get_events(self, request: Request) -> Stream:
+        check_query(request)
+        return Stream(self._events.listen(self._service.status()), feed.CONTENT_TYPE)
+
+    def _get_openapi(self, request: Request) -> Reply:
+        check_query(request)
+        return Reply(HTTPStatus.OK, OPENAPI.read_bytes())
+
+    def _get_metrics(self, request: Request) -> Reply:
+        """In the format that is asked for; Prometheus asks for OpenMetrics."""
+        openmetrics = "application/openmetrics-text" in request.accept
+        text = prometheus.exposition(families(self._service), openmetrics=openmetrics)
+        return Reply(HTTPStatus.OK, text, content_type=prometheus.OPENMETRICS if openmetrics else prometheus.TEXT)
+
+    def _get_health(self, request: Request) -> Reply:
+        trouble = self._service.trouble()
+        if trouble is not None:
+            return error_reply(HTTPStatus.SERVICE_UNAVAILABLE, f"frames cannot be classified: {trouble}")
+        return Reply(HTTPStatus.OK, {"status": "ok"})

@@ -1,0 +1,1 @@
+"""Frames, labels and commands over MQTT."""

@@ -1,0 +1,1 @@
+"""A retraining as a process."""

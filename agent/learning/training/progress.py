@@ -1,0 +1,90 @@
+"""What a training says while it runs: where it is, and how long its phases took."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from agent.errors import TrainingError
+from agent.learning.training.checkpoint import Checkpoint
+from agent.reporting.timing import Timer
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """A point of the curves. Loss and training top-1 are means over the steps since the point before."""
+
+    step: int
+    loss: float
+    train_top1: float
+    val_top1: float | None  # None where there are no validation examples
+    val_top5: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    stage: str  # "reading", "closed forms", "adam", "sgd" or "validation"
+    step: int
+    steps: int  # at most so many; early stopping may end a stage sooner
+    point: CurvePoint | None = None
+    resumed: int = 0  # how many of the steps were done before a kill
+
+
+@dataclass(slots=True)
+class PhaseTotal:
+    count: int = 0
+    total_ms: float = 0.0
+    images: int = 0
+
+
+class Phases(Timer):
+    """Sums up the phases of one training and passes each on to `timings`. For one thread."""
+
+    def __init__(self, timings: Timer | None = None) -> None:
+        self.totals: dict[str, PhaseTotal] = {}
+        self._timings = timings
+
+    def add(self, phase: str, ms: float, images: int = 1) -> None:
+        total = self.totals.setdefault(phase, PhaseTotal())
+        total.count += 1
+        total.total_ms += ms
+        total.images += images
+        if self._timings is not None:
+            self._timings.add(phase, ms, images)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            phase: {
+                "count": total.count,
+                "images": total.images,
+                "total_ms": total.total_ms,
+                "mean_ms": total.total_ms / total.count,
+            }
+            for phase, total in self.totals.items()
+        }
+
+
+class Watch:
+    """What looks on while a head is trained."""
+
+    def __init__(
+        self,
+        timings: Timer | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        self.phases = Phases(timings)
+        self.checkpoint = checkpoint
+        self._on_progress = on_progress
+        self._should_stop = should_stop
+
+    def check(self) -> None:
+        """Raises TrainingError if somebody asked to stop."""
+        if self._should_stop is not None and self._should_stop():
+            raise TrainingError("the training was stopped before there was a new head; nothing has changed")
+
+    def progress(self, progress: Progress) -> None:
+        """Raises TrainingError if somebody asked to stop."""
+        self.check()
+        if self._on_progress is not None:
+            self._on_progress(progress)

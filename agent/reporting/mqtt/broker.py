@@ -1,0 +1,288 @@
+"""The MQTT broker, as it is used: connected to in the background for as long as the service runs.
+
+Its thread drives one connection after another itself instead of leaving that to paho: so it can wait for the next
+attempt and be woken out of it, knows why a connection failed, and outlives whatever a strange broker makes paho raise.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from agent.config import MqttConfig
+from agent.reporting.mqtt.endpoint import Endpoint
+from agent.reporting.mqtt.outbox import Outbox, Receipt, as_json, numbered, sync
+from agent.reporting.mqtt.sequence import Sequence
+from agent.reporting.mqtt.session import Message, Session
+from agent.reporting.topics import OFFLINE, ONLINE, Topics, is_topic
+
+logger = logging.getLogger(__name__)
+
+FIRST_DELAY_S = 0.25  # before the second attempt; doubles up to the longest
+LONGEST_DELAY_S = 30.0
+LOGIN_S = 5.0  # for the answer to a login
+MAX_MESSAGE_BYTES = 1 << 20  # that are taken from others, if the broker speaks MQTT 5
+
+
+class Broker:
+    """Publishes as one node, from any thread, without ever waiting for the network.
+
+    Retained messages are state: the latest of each topic is published again on every connect. Reports are numbered, and
+    kept in the outbox, where there is one, until the broker has them. All others are dropped, and counted, while there
+    is no broker or it is slower than they come.
+    """
+
+    def __init__(
+        self, mqtt: MqttConfig, outbox: Outbox | None = None, *, max_message_bytes: int = MAX_MESSAGE_BYTES
+    ) -> None:
+        """Raises ConfigError if no broker is configured, or the files for its login and TLS cannot be used."""
+        self.topics = Topics(mqtt.node)
+        self._endpoint = Endpoint.of(mqtt)
+        self._max_message_bytes = max_message_bytes
+        self._outbox = outbox
+        self._sequence = Sequence()  # where there is no outbox
+        self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
+        self._stopping = threading.Event()
+        # Taken before paho's locks, never within them; on_connect holds none that publishing needs.
+        self._state = threading.Condition()
+        self._session: Session | None = None
+        self._connected = False
+        self._v5 = True  # until a broker does not speak it
+        self._filters: tuple[str, ...] = ()
+        self._listener: Callable[[Message], None] = lambda message: None
+        self._retained: dict[str, bytes] = {}
+        self._owed: set[str] = set()  # retained topics that the connected broker does not have yet
+        self._unacknowledged: list[Receipt] = []  # neither retained nor in the outbox
+        self._farewell: Receipt | None = None
+        self._dropped = 0
+        self._last_error: str | None = None
+
+    @property
+    def connected(self) -> bool:
+        return self._connected
+
+    @property
+    def last_error(self) -> str | None:
+        """Why there is no connection; None while there is one, and before the first attempt."""
+        return self._last_error
+
+    @property
+    def dropped(self) -> int:
+        """Messages that were not, or not provably, published; state does not count."""
+        with self._state:
+            return self._dropped + (self._outbox.dropped if self._outbox else 0)
+
+    @property
+    def waiting(self) -> int:
+        """Reports that are kept for the broker."""
+        with self._state:
+            return self._outbox.waiting if self._outbox else 0
+
+    def hear(self, filters: Iterable[str], listener: Callable[[Message], None]) -> None:
+        """Subscribe to what others publish; to be called before the start, by one listener.
+
+        It is called in the broker's thread: it must neither block nor raise.
+        """
+        self._filters = tuple(filters)
+        self._listener = listener
+
+    def start(self) -> None:
+        """Connects in the background, and again whenever the connection is lost."""
+        self._thread.start()
+
+    def wait_connected(self, timeout: float) -> bool:
+        """Whether there is a connection, at the latest after so many seconds."""
+        with self._state:
+            return self._state.wait_for(lambda: self._connected, timeout)
+
+    def publish(
+        self, topic: str, payload: Mapping[str, Any], *, retain: bool = False, correlation: bytes | None = None
+    ) -> bool:
+        """Sends a JSON object; True if it is on its way, or kept until there is a connection.
+
+        `correlation` is the correlation data of MQTT 5; in 3.1.1 it is left out.
+        """
+        try:
+            message = as_json(payload)
+            if not is_topic(topic):
+                raise ValueError("this is no topic")
+        except (TypeError, ValueError) as error:
+            return self._refuse(topic, error)
+        with self._state:
+            if retain:
+                self._retained[topic] = message
+                self._owed.add(topic)
+                self._send_owed()
+                return True
+            return self._send_or_drop(topic, message, correlation)
+
+    def send(self, topic: str, payload: bytes) -> bool:
+        """Sends bytes as they are; True if they are on their way."""
+        with self._state:
+            return self._send_or_drop(topic, payload, None)
+
+    def report(self, name: str, payload: Mapping[str, Any]) -> bool:
+        """Sends a JSON object on a topic below the node, with its number as `seq`.
+
+        True if it is on its way, or kept until there is a connection. Numbers count from 1 for each topic.
+        """
+        try:
+            with self._state:
+                if self._outbox is not None:
+                    return self._outbox.put(name, payload, self._send_report if self._is_open() else None)
+                report = numbered(name, payload, self._sequence)
+                return self._send_or_drop(self.topics.below(name), report.payload)
+        except (TypeError, ValueError) as error:
+            return self._refuse(name, error)
+
+    def stop(self, timeout: float) -> None:
+        """Says OFFLINE and disconnects; returns within timeout seconds even if the broker is dead.
+
+        Reports that were not acknowledged are on flash then, if there is an outbox.
+        """
+        deadline = time.monotonic() + timeout
+        with self._state:
+            self._farewell = self._farewell or self._send(self.topics.availability, OFFLINE.encode(), retain=True)
+            self._stopping.set()
+        if self._thread.is_alive():
+            if self._farewell is not None:
+                self._thread.join(0.8 * timeout)
+            with self._state:
+                session = self._session
+            if session is not None:
+                session.hang_up()  # without a disconnect the broker publishes the last will, which says the same
+            self._thread.join(max(0.0, deadline - time.monotonic()))
+            if self._thread.is_alive():
+                logger.warning("gave up on the MQTT broker %s while connecting", self._endpoint.host)
+        if self._outbox is not None:
+            with self._state:
+                self._outbox.close()
+
+    def _refuse(self, topic: str, error: Exception) -> bool:
+        logger.error("cannot publish on %s: %s", topic, error)
+        with self._state:
+            self._dropped += 1
+        return False
+
+    def _is_open(self) -> bool:
+        return self._session is not None and self._connected and not self._stopping.is_set()
+
+    def _send(
+        self, topic: str, message: bytes, *, retain: bool = False, correlation: bytes | None = None
+    ) -> Receipt | None:
+        """None if it cannot be sent now. To be called with the state locked, as all below but _run and _converse."""
+        if self._session is None or not self._is_open():
+            return None
+        return self._session.publish(topic, message, retain=retain, correlation=correlation)
+
+    def _send_report(self, name: str, message: bytes) -> Receipt | None:
+        return self._send(self.topics.below(name), message)
+
+    def _send_or_drop(self, topic: str, message: bytes, correlation: bytes | None = None) -> bool:
+        receipt = self._send(topic, message, correlation=correlation)
+        if receipt is None:
+            self._dropped += 1
+            return False
+        self._unacknowledged = [r for r in self._unacknowledged if not r.is_published()] + [receipt]
+        return True
+
+    def _send_owed(self) -> None:
+        for topic in list(self._owed):
+            if self._send(topic, self._retained[topic], retain=True) is None:
+                return  # the queue is full: _converse comes back to it
+            self._owed.remove(topic)
+
+    def _run(self) -> None:
+        delay = FIRST_DELAY_S
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            session = self._new_session()
+            try:
+                end = self._converse(session)
+                if session.is_unanswered:
+                    self._v5 = not self._v5  # some brokers say nothing to a version that they do not know
+            except OSError as error:
+                end = f"cannot be reached: {error.strerror or error}"
+            except Exception as error:  # what paho raises at answers that are not MQTT
+                logger.debug("the MQTT broker confuses us", exc_info=True)
+                end = f"does not speak MQTT: {type(error).__name__}: {error}"
+            if session.refused_version and self._v5:
+                self._v5 = False
+                self._part(session, None)
+                continue
+            self._v5 = self._v5 or session.opened  # the broker may be another one, or a newer one, the next time
+            self._part(session, end)
+            # One that accepts and hangs up at once, as when two boards have one name, is not courted every moment.
+            if time.monotonic() - began > LONGEST_DELAY_S:
+                delay = FIRST_DELAY_S
+            self._sync()
+            self._stopping.wait(delay)
+            delay = min(2 * delay, LONGEST_DELAY_S)
+
+    def _new_session(self) -> Session:
+        session = Session(
+            self._endpoint,
+            self._filters,
+            self._on_open,
+            self._listener,
+            v5=self._v5,
+            max_message_bytes=self._max_message_bytes,
+        )
+        with self._state:
+            self._session = session
+        return session
+
+    def _converse(self, session: Session) -> str:
+        """Connects and stays until the connection ends; says why it did. Raises OSError if there is none to be had."""
+        session.connect()
+        deadline = time.monotonic() + LOGIN_S
+        while session.turn():
+            if session.is_unanswered and time.monotonic() > deadline:
+                return "does not answer"
+            with self._state:
+                self._send_owed()
+                if self._outbox is not None and self._is_open():
+                    self._outbox.advance(self._send_report)
+                farewell = self._farewell
+            self._sync()
+            if self._stopping.is_set():
+                if farewell is None:
+                    break
+                if farewell.is_published():
+                    session.disconnect()
+        return session.end
+
+    def _on_open(self) -> None:
+        logger.info("connected to the MQTT broker %s as %s", self._endpoint, self.topics.node)
+        with self._state:
+            self._connected = True
+            self._last_error = None
+            self._send(self.topics.availability, ONLINE.encode(), retain=True)
+            self._owed = set(self._retained)
+            self._send_owed()
+            if self._outbox is not None:
+                self._outbox.connected()
+            self._state.notify_all()
+
+    def _part(self, session: Session, end: str | None) -> None:
+        """Leaves a connection that has ended; logs why, unless that was wanted or is known."""
+        error = None if end is None else f"the MQTT broker {self._endpoint} {end}"
+        with self._state:
+            known = error is None or error == self._last_error or self._stopping.is_set()
+            self._session = None
+            self._connected = False
+            self._last_error = None if self._stopping.is_set() else error or self._last_error
+            self._dropped += sum(not receipt.is_published() for receipt in self._unacknowledged)
+            self._unacknowledged.clear()
+            if self._outbox is not None:
+                self._outbox.disconnected()
+        session.close()
+        if not known:
+            logger.warning("%s; trying again", error)
+
+    def _sync(self) -> None:
+        if self._outbox is not None:
+            with self._state:
+                paths = self._outbox.unsynced()
+            sync(paths)  # which may take its time, and nobody waits for it

@@ -1,0 +1,94 @@
+"""Where the broker is and how it is entered: address, login and TLS, from the configuration and the files it names."""
+
+import os
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.board.systemd import MQTT_PASSWORD, credential
+from agent.config import MqttConfig
+from agent.errors import ConfigError
+
+MAX_PASSWORD_BYTES = 65_535  # what MQTT can carry
+CREDENTIALS = "$CREDENTIALS_DIRECTORY"  # where systemd puts what LoadCredential= names, for this service alone
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    host: str
+    port: int
+    node: str
+    keepalive_s: int
+    username: str | None
+    password: str | None
+    tls: ssl.SSLContext | None
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    @classmethod
+    def of(cls, mqtt: MqttConfig) -> "Endpoint":
+        """Raises ConfigError if no broker is configured, or a file that is named cannot be used."""
+        if mqtt.host is None:
+            raise ConfigError("mqtt.host: is not set, so there is no broker to report to")
+        return cls(mqtt.host, mqtt.port, mqtt.node, mqtt.keepalive_s, mqtt.username, _password(mqtt), _tls(mqtt))
+
+
+def _password(mqtt: MqttConfig) -> str | None:
+    path = mqtt.password_file or (None if mqtt.username is None else credential(MQTT_PASSWORD))
+    if path is None:
+        return None
+    file = _resolved(path, "mqtt.password_file")
+    try:
+        password = file.read_bytes().removesuffix(b"\n").removesuffix(b"\r").decode()
+    except OSError as error:
+        raise ConfigError(f"mqtt.password_file: {file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"mqtt.password_file: {file} is not UTF-8 text") from error
+    if len(password.encode()) > MAX_PASSWORD_BYTES:
+        raise ConfigError(f"mqtt.password_file: {file} holds more than a password")
+    return password
+
+
+def _tls(mqtt: MqttConfig) -> ssl.SSLContext | None:
+    """The broker has to prove who it is, always."""
+    if not mqtt.tls:
+        return None
+    authority = None if mqtt.ca_file is None else _readable(_resolved(mqtt.ca_file, "mqtt.ca_file"), "mqtt.ca_file")
+    try:
+        context = ssl.create_default_context(cafile=authority)
+    except (ssl.SSLError, ValueError) as error:
+        raise ConfigError(f"mqtt.ca_file: {authority} holds no certificates in PEM: {error}") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if mqtt.certificate_file is not None:
+        certificate = _resolved(mqtt.certificate_file, "mqtt.certificate_file")
+        key = certificate if mqtt.key_file is None else _resolved(mqtt.key_file, "mqtt.key_file")
+        _readable(certificate, "mqtt.certificate_file")
+        _readable(key, "mqtt.key_file")
+        try:
+            # Without the function OpenSSL asks on the terminal for the password of an encrypted key.
+            context.load_cert_chain(certificate, key, password=lambda: "")
+        except (ssl.SSLError, ValueError) as error:
+            raise ConfigError(
+                f"mqtt.certificate_file: {certificate} and {key} are not a certificate and its key, in PEM and "
+                f"without a password: {error}"
+            ) from error
+    return context
+
+
+def _readable(file: Path, key: str) -> Path:
+    try:
+        with file.open("rb"):
+            return file
+    except OSError as error:
+        raise ConfigError(f"{key}: {file} cannot be read: {error.strerror}") from error
+
+
+def _resolved(path: Path, key: str) -> Path:
+    first, *rest = path.parts or ("",)
+    if first != CREDENTIALS:
+        return path
+    folder = os.environ.get(CREDENTIALS[1:])
+    if folder is None:
+        raise ConfigError(f"{key}: {path}: there is no {CREDENTIALS}: systemd sets it where a unit has LoadCredential=")
+    return Path(folder, *rest)

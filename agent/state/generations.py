@@ -1,0 +1,119 @@
+"""Generations of a state: one that gets a new backbone keeps the old one, with its examples and its heads.
+
+Bottlenecks of two backbones are never mixed, so a new backbone begins with an empty cache, and can be left again.
+
+    STATE/                     the first generation: backbone/, cache/, heads/
+    STATE/generations/NAME/    a later one, of the same form
+    STATE/generation           the generations in the order in which they came into use, one a line: the last one is
+                               in use (`first` is that); replaced by an atomic rename. Without it, the first is
+"""
+
+import logging
+import re
+from pathlib import Path
+
+from agent.board.files import write_atomically
+from agent.errors import BundleError, StateError, UnknownBackboneError
+from agent.vision.bundle import Bundle, load_bundle
+
+log = logging.getLogger(__name__)
+
+FIRST = "first"
+HISTORY = 100  # changes that are remembered
+
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,80}")
+
+
+def current(state: Path) -> Path:
+    """The folder of the generation in use. Raises StateError where it is gone."""
+    name = in_use(state)
+    folder = folder_of(state, name)
+    if name != FIRST and not (folder / "backbone").is_dir():
+        raise StateError(f"{state / 'generation'} names {name}, which is not there: `lastlayer models rollback`")
+    return folder
+
+
+def names(state: Path) -> list[str]:
+    """All generations."""
+    found = sorted(path.parent.name for path in (state / "generations").glob("*/backbone"))
+    return [*([FIRST] if (state / "backbone").is_dir() else []), *found]
+
+
+def bundle_of(state: Path, name: str) -> Bundle:
+    """The backbone of a generation. Raises UnknownBackboneError, and BundleError where it is damaged."""
+    if name not in names(state):
+        raise UnknownBackboneError(f"{state} has no backbone {name!r}; it has: {', '.join(names(state)) or 'none yet'}")
+    return load_bundle(folder_of(state, name) / "backbone")
+
+
+def new_name(bundle: Bundle) -> str:
+    """What a generation with this backbone is called."""
+    return f"{re.sub(r'[^A-Za-z0-9_-]', '-', bundle.name)[:60]}-{bundle.sha256[:8]}"
+
+
+def in_use(state: Path) -> str:
+    """The name of the generation in use."""
+    return _history(state)[-1]
+
+
+def use(state: Path, name: str) -> None:
+    """Let a generation be in use.
+
+    Raises UnknownBackboneError, BundleError where its backbone is damaged, StateError where flash fails.
+    """
+    bundle_of(state, name)
+    try:
+        history = _history(state)
+    except StateError as error:
+        log.warning("%s", error)
+        _write(state, [name])
+        return
+    if history[-1] != name:
+        _write(state, [*history, name])
+
+
+def rollback(state: Path) -> str:
+    """Return to the generation that was in use before; its name. Those that are gone or damaged are skipped.
+
+    Raises UnknownBackboneError where there is none.
+    """
+    history = _history(state)
+    left = history[-1]
+    while history:
+        before = history.pop()
+        if before == left:
+            continue
+        try:
+            bundle_of(state, before)
+        except (UnknownBackboneError, BundleError) as error:
+            log.warning("%s", error)
+            continue
+        _write(state, [*history, before])
+        return before
+    raise UnknownBackboneError(f"{left!r} is in use, and none that still exists was before it")
+
+
+def _history(state: Path) -> list[str]:
+    """The last is in use. Each line stands alone: what is no name is passed over."""
+    try:
+        lines = (state / "generation").read_bytes().decode("ascii", "replace").split()
+    except FileNotFoundError:
+        return [FIRST]
+    except OSError as error:
+        raise StateError(f"{state / 'generation'} cannot be read: {error.strerror}") from error
+    known = [line for line in lines if _NAME.fullmatch(line)]
+    if not known:
+        raise StateError(f"{state / 'generation'} is damaged: `lastlayer models use NAME` writes it anew")
+    return known if FIRST in known else [FIRST, *known]
+
+
+def _write(state: Path, history: list[str]) -> None:
+    try:
+        write_atomically(state / "generation", "".join(f"{name}\n" for name in history[-HISTORY:]).encode("ascii"))
+    except OSError as error:
+        raise StateError(f"{state / 'generation'} cannot be written: {error.strerror or error}") from error
+
+
+def folder_of(state: Path, name: str) -> Path:
+    """Where a generation lies, whether it is there or not."""
+    return state if name == FIRST else state / "generations" / name

@@ -1,0 +1,39 @@
+"""How commands speak: results on stdout, progress on stderr.
+
+tqdm is imported where it is needed: the service shows no bar, and would start later and carry 2 MB for it.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def show(arguments: argparse.Namespace, payload: Any, text: str) -> None:
+    """A result on stdout: JSON where --json was given, text for a person otherwise."""
+    shown = json.dumps(payload, ensure_ascii=False, indent=1) if arguments.json else text
+    sys.stdout.write(f"{shown}\n")
+
+
+def say(text: str) -> None:
+    """A word on stderr, above a progress bar if there is one."""
+    from tqdm import tqdm
+
+    tqdm.write(text, file=sys.stderr)
+
+
+def progress(items: Sequence[T], what: str) -> Iterable[T]:
+    """The items, with a bar on stderr if that is a terminal."""
+    from tqdm import tqdm
+
+    bar: Iterable[T] = tqdm(items, desc=what, unit=" pictures", file=sys.stderr, disable=not sys.stderr.isatty())
+    return bar
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text in aligned columns; the first row is the heading."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

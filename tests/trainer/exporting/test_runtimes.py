@@ -1,0 +1,53 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent.errors import BundleError, ConfigError
+from agent.vision.backbone import FAMILY, Backbone
+from agent.vision.bundle import load_bundle
+from trainer.exporting import runtimes
+
+SHIPPED = Path(__file__).resolve().parents[3] / "models" / "tinyresnet_96"
+OTHER = next(family for family in runtimes.REQUIREMENTS if family != FAMILY)
+
+
+def test_the_runtime_that_is_installed_answers_in_a_child_as_it_does_here() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), dtype=np.uint8)
+    answer = runtimes.ask(FAMILY, SHIPPED, images)
+    backbone = Backbone(load_bundle(SHIPPED))
+    stored = np.stack([backbone.bottleneck(image) for image in images])
+    np.testing.assert_array_equal(answer.stored, stored)
+    np.testing.assert_allclose(answer.bottlenecks, (stored.astype(np.float32) - backbone.zero_point) * backbone.scale)
+    assert answer.family == FAMILY
+    assert answer.invoke_ms > 0
+
+
+def test_a_bundle_that_cannot_be_used_is_an_error_of_the_bundle(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=f"{FAMILY} cannot use the model: .*no bundle"):
+        runtimes.ask(FAMILY, tmp_path, np.zeros((1, 96, 96, 3), np.uint8))
+
+
+def test_where_no_python_has_a_wheel_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(runtimes, "_WHEELS", {OTHER: ("3.7",)})
+    with pytest.raises(ConfigError, match=r"no Python 3\.7 was found"):
+        runtimes.python_with(OTHER)
+
+
+def test_an_environment_that_cannot_be_made_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(runtimes, "_interpreter", lambda _: (sys.executable, "3"))
+    monkeypatch.setattr("trainer.exporting.runtimes.subprocess.run", _failing)
+    with pytest.raises(ConfigError, match="failed: no network"):
+        runtimes.python_with(OTHER)
+    assert not list((tmp_path / "lastlayer" / "runtimes").iterdir())
+
+
+def _failing(command: list[str], **_: object) -> "subprocess.CompletedProcess[str]":
+    return subprocess.CompletedProcess(command, 1, "", "\nno network\n")

@@ -1,0 +1,130 @@
+"""The examples of many boards in one cache: bottlenecks and what is known of them, no pictures."""
+
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from agent.cache import Cache
+from agent.cache.layout import Layout
+from agent.errors import LastlayerError, MismatchError
+from agent.records import Example
+from agent.state.parcels import Page
+from trainer.fleet.boards import Board
+
+
+@dataclass
+class Collected:
+    """What came of it. `failed` maps boards that could not be read to the end to what was wrong."""
+
+    boards: dict[str, int] = field(default_factory=dict)  # address → examples that it sent
+    added: int = 0
+    relabelled: int = 0
+    known: int = 0
+    merged_labels: dict[str, str] = field(default_factory=dict)  # as a board spelt it → as it is kept
+    conflicts: list[str] = field(default_factory=list)  # frames of which boards say different things; the latest wins
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        return vars(self).copy()
+
+
+def collect(
+    boards: Iterable[Board], folder: Path, renamed: Mapping[str, str], on_page: Callable[[Board, Page], None]
+) -> Collected:
+    """Read the caches of `boards` into the cache in `folder`, which may hold some already; nothing comes twice.
+
+    Labels that differ in nothing but the case or width of letters become one, spelt as it came first; `renamed` maps
+    others. A board that goes away is named in `failed`, and what it sent until then stays. Raises MismatchError where
+    two boards have different backbones or runtimes, and what Cache raises.
+    """
+    found, merger = Collected(), _Merger(folder, renamed)
+    try:
+        for board in boards:
+            found.boards[board.address] = 0
+            try:
+                for page in _pages(board):
+                    merger.add(board, page, found)
+                    found.boards[board.address] += len(page.examples)
+                    on_page(board, page)
+            except MismatchError:
+                raise
+            except LastlayerError as error:
+                found.failed[board.address] = str(error)
+    finally:
+        merger.close()
+    return found
+
+
+def _pages(board: Board) -> Iterable[Page]:
+    start: str | None = "0" * 16
+    while start is not None:
+        page = board.page(start)
+        yield page
+        start = page.next if page.next is None or page.next > start else None  # never round in a circle
+
+
+class _Merger:
+    """Owns the cache that is filled; it is made when the first page says what is in it."""
+
+    def __init__(self, folder: Path, renamed: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._renamed = renamed
+        self._cache: Cache | None = None
+        self._spelling: dict[str, str] = {}  # folded → as it is kept
+        self._sent_by: dict[str, tuple[str, int]] = {}  # frame id → the board that sent it in this run, and its stamp
+
+    def add(self, board: Board, page: Page, found: Collected) -> None:
+        cache = self._opened(board, page.layout)
+        fresh = []
+        for sent in sorted(page.examples, key=lambda example: example.received_ms):  # frame ids are random
+            example = self._reconciled(page.node, sent, found)
+            label = cache.label_of(example.frame_id)
+            if label is None:
+                fresh.append(example)
+            elif label == example.label or self._is_outvoted(board, example, found):
+                found.known += 1
+            else:
+                cache.relabel(example.frame_id, example.label)
+                found.relabelled += 1
+            self._sent_by.setdefault(example.frame_id, (board.address, example.received_ms))
+        cache.append(fresh)
+        found.added += len(fresh)
+
+    def close(self) -> None:
+        if self._cache is not None:
+            self._cache.close()
+
+    def _opened(self, board: Board, layout: Layout) -> Cache:
+        if self._cache is None:
+            self._cache = Cache(self._folder, layout)
+            self._spelling = {_folded(label): label for label in self._cache.label_counts()}
+        elif self._cache.layout != layout:
+            raise MismatchError(
+                f"{board.address} has another backbone, preprocessing or TFLite runtime (id {layout.backbone_id[:8]}) "
+                f"than the boards before it (id {self._cache.layout.backbone_id[:8]}): "
+                "collect it into a folder of its own"
+            )
+        return self._cache
+
+    def _reconciled(self, node: str, example: Example, found: Collected) -> Example:
+        label = self._renamed.get(example.label, example.label)
+        label = self._spelling.setdefault(_folded(label), label)
+        if label != example.label:
+            found.merged_labels[example.label] = label
+        # Two boards may both have a camera `door`; a burst is of one of them.
+        camera = f"{node}/{example.camera}" if example.camera else node
+        return replace(example, label=label, camera=camera)
+
+    def _is_outvoted(self, board: Board, example: Example, found: Collected) -> bool:
+        """Whether another board, in this run, said something else of the same picture, and later."""
+        sender, stamp = self._sent_by.get(example.frame_id, (board.address, 0))
+        if sender == board.address:
+            return False
+        found.conflicts.append(example.frame_id)
+        return stamp >= example.received_ms
+
+
+def _folded(label: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", label).casefold().split())
