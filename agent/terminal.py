@@ -6,10 +6,38 @@ tqdm is imported where it is needed: the service shows no bar, and would start l
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+
+def command(
+    commands: Any,
+    name: str,
+    options: argparse.ArgumentParser,
+    execute: Callable[[argparse.Namespace], int],
+    *,
+    summary: str,
+    description: str,
+    epilog: str,
+    usage: str | None = None,
+) -> argparse.ArgumentParser:
+    """Register a command among `commands`; its parser, for what it takes beside the `options` that all commands take.
+
+    `execute` gives the exit code. `summary` stands in the list of commands, `epilog` is shown as it is written.
+    """
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        parents=[options],
+        usage=usage,
+        help=summary,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(execute=execute)
+    return parser
 
 
 def show(arguments: argparse.Namespace, payload: Any, text: str) -> None:

@@ -19,6 +19,7 @@ from agent.config import load_config
 from agent.daemon import running
 from agent.errors import BundleError
 from agent.state import generations
+from agent.terminal import command
 
 log = logging.getLogger(__name__)
 
@@ -31,16 +32,16 @@ It ends cleanly on SIGTERM and SIGINT. With --json it says its address on stdout
 
 
 def register(commands: Any, options: argparse.ArgumentParser) -> None:
-    command = commands.add_parser(
+    parser = command(
+        commands,
         "run",
-        parents=[options],
-        help=SUMMARIES["run"],
+        options,
+        execute,
+        summary=SUMMARIES["run"],
         description="Classifies the frames that cameras push over HTTP and reports over MQTT.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("--config", type=Path, metavar="FILE", help="YAML; systemd/lastlayer.yaml shows every key")
-    command.set_defaults(execute=execute)
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML; systemd/lastlayer.yaml shows every key")
 
 
 def execute(arguments: argparse.Namespace) -> int:
