@@ -1,16 +1,18 @@
 """Teaching: people say what frames show, and a head is made of it."""
 
-import contextlib
+import logging
 from collections.abc import Callable
 from typing import Any
 
-from agent.errors import BusyError, TrainingError
+from agent.errors import BusyError, LastlayerError, TrainingError
 from agent.learning.running.pausing import Conditions
 from agent.learning.running.retraining import Retraining
 from agent.records import Seen
 from agent.reporting.announcer import Announcer
 from agent.reporting.timing import Timings
 from agent.service.labelling import Labelling
+
+log = logging.getLogger(__name__)
 
 WORK = ("decode", "session_run", "result_processing")  # all that is done for a frame; `bottleneck` is in session_run
 
@@ -46,8 +48,12 @@ class Teaching:
         label = self._labelling.label(frame_id, text)
         unused = self._labelling.learnt - self._learnt_at_retrain
         if self._retrain_after and unused >= self._retrain_after:
-            with contextlib.suppress(BusyError, TrainingError):  # then the next label asks again
+            try:
                 self.retrain()
+            except (BusyError, TrainingError):  # then the next label asks again
+                pass
+            except LastlayerError as error:  # as it does now; this label is on flash, whatever becomes of the head
+                log.warning("no retraining begins by itself: %s", error)
         return label
 
     def forget(self, frame_id: str) -> bool:
@@ -69,7 +75,8 @@ class Teaching:
     def retrain(self) -> dict[str, Any]:
         """Begin a retraining; its status.
 
-        Raises BusyError while one is running, TrainingError with fewer than two labels.
+        Raises BusyError while one is running, TrainingError with fewer than two labels, and ChildError where it cannot
+        be started.
         """
         labels = self._labelling.label_counts()
         if len(labels) < 2:

@@ -15,14 +15,13 @@ Whoever makes one writes it by `write_bundle`, so that a network is never found 
 import hashlib
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from agent.board.children import environment
+from agent.board.child import Child
 from agent.board.files import sync_folder, write_atomically
 from agent.errors import BundleError, StateError
 
@@ -149,29 +148,23 @@ def import_model(source: str | Path, into: Path, input_range: tuple[float, float
 
 
 def describe(model: Path) -> dict[str, Any]:
-    """Load and run a model once in a child process; its input and output as a mapping (see backbone.describe)."""
+    """Load and run a model once in a child process; its input and output as a mapping (see backbone.describe).
+
+    Raises BundleError where it cannot be a backbone, ChildError where no process can be started.
+    """
     command = [sys.executable, "-m", "agent.vision.backbone", str(model)]
     try:
-        child = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_DESCRIBE_TIMEOUT_S,
-            env=environment(),
-        )
-    except subprocess.TimeoutExpired:
+        ended = Child(command).wait(_DESCRIBE_TIMEOUT_S)
+    except TimeoutError:
         raise BundleError(f"{model}: loading it took more than {_DESCRIBE_TIMEOUT_S:g} s") from None
-    if child.returncode < 0:
+    if ended.code < 0:
         raise BundleError(
-            f"{model}: the TFLite runtime crashed on it (signal {-child.returncode}): "
+            f"{model}: the TFLite runtime crashed on it (signal {-ended.code}): "
             "the file is torn or is no TFLite model; copy it again"
         )
-    if child.returncode != 0:
-        raise BundleError(
-            (child.stderr.strip().splitlines() or [f"{model}: cannot be loaded, no reason was given"])[-1]
-        )
-    described: dict[str, Any] = json.loads(child.stdout)
+    if ended.code != 0:
+        raise BundleError(ended.last_words or f"{model}: cannot be loaded, no reason was given")
+    described: dict[str, Any] = json.loads(ended.stdout)
     return described
 
 
