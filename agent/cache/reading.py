@@ -10,7 +10,7 @@ from agent.cache import segment_io
 from agent.cache.bookkeeping import SAID, Part
 from agent.cache.layout import Layout
 from agent.errors import StateError
-from agent.learning.training.examples import lent
+from agent.learning.training.splitting import lent
 
 log = logging.getLogger(__name__)
 
