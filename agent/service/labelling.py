@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from agent.cache import Cache
 from agent.errors import UnknownFrameError
-from agent.learning.pictures.bursts import split_of_group
-from agent.learning.pictures.dhash import dhash
+from agent.learning.pictures.bursts import dhash, split_of_group
 from agent.records import Example, Result, Seen, checked_label
 from agent.reporting.timing import Timings
 

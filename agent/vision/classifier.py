@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import MismatchError
-from agent.learning.pictures.dhash import dhash, thumbnail
+from agent.learning.pictures.bursts import dhash, thumbnail
 from agent.learning.solving.head import Head, predictions
 from agent.records import Frame, Result, Seen
 from agent.reporting.timing import Stopwatch, Timings
