@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from agent.cache.layout import Layout
+from agent.cache import Layout
 from agent.errors import ParcelError, StateError
 from agent.learning.solving.head import Head
 from agent.records import SPLITS, Example, checked_label

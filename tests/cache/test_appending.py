@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.cache import Cache, segment
+from agent.cache import Cache
 from agent.cache.checking import check
+from agent.cache.flash import segment
 from agent.config import CacheConfig
 from agent.errors import StateError
 from tests.cache.test_cache import LAYOUT, contents, example, expected

@@ -6,8 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from agent.learning.solving.head import Float32, Head, Targets, as_float32
-from agent.learning.solving.metrics import Evaluation, Tally, target_ranks
-from agent.learning.solving.temperature import cross_entropies, inverse_temperature
+from agent.learning.solving.metrics import Evaluation, Tally, cross_entropies, inverse_temperature, target_ranks
 from agent.learning.training.examples import Examples, Rows, blocks, read
 from agent.learning.training.progress import Progress, Watch
 
