@@ -38,6 +38,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Program:
+    """One that runs; what it says goes into files, which are shown where it fails."""
+
     name: str
     process: subprocess.Popen[bytes]
     stdout: Path

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from agent.errors import ChildError
 
@@ -81,28 +80,23 @@ class Child:
         `take` raises. It has ended then too: nothing of it is left, whatever happens.
         """
         deadline = time.monotonic() + timeout
-        try:
-            stdout, last_words = self._heard(deadline, take)
-            left = None if deadline == math.inf else max(deadline - time.monotonic(), 0)
-            return Ended(self._process.wait(left), stdout.decode("utf-8", "replace"), last_words)
-        except subprocess.TimeoutExpired:
-            raise TimeoutError from None
-        finally:
-            self.kill()
-            self._process.wait()
-            for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-                if pipe is not None:
-                    pipe.close()
+        with self._process as process:  # which closes its pipes and reaps it
+            try:
+                stdout, last_words = self._heard(deadline, take)
+                code = process.wait(max(deadline - time.monotonic(), 0))
+            except subprocess.TimeoutExpired:
+                raise TimeoutError from None
+            finally:
+                self.kill()
+        return Ended(code, stdout.decode("utf-8", "replace"), last_words)
 
     def _heard(self, deadline: float, take: Callable[[str], bool]) -> tuple[bytes, str]:
         """What it says until it closes its pipes, or has ended: stdout, and its last words."""
         stdout, stderr = bytearray(), _Lines(take)
-        hears: dict[IO[bytes] | None, Callable[[bytes], object]]
-        hears = {self._process.stdout: stdout.extend, self._process.stderr: stderr.extend}
+        assert self._process.stdout is not None and self._process.stderr is not None
         with selectors.PollSelector() as selector:
-            for pipe, hear in hears.items():
-                if pipe is not None:
-                    selector.register(pipe, selectors.EVENT_READ, hear)
+            selector.register(self._process.stdout, selectors.EVENT_READ, stdout.extend)
+            selector.register(self._process.stderr, selectors.EVENT_READ, stderr.extend)
             while selector.get_map():
                 has_ended = self._process.poll() is not None
                 now = time.monotonic()

@@ -59,7 +59,8 @@ def load_bundle(source: str | Path) -> Bundle:
 
     Raises BundleError for a missing or malformed manifest, and for a model that is not
     the one the manifest speaks of: a torn .tflite ends the process that loads it, so its
-    sha256 is compared before.
+    sha256 is compared before. Where a writing was ended between its two renames, the bundle
+    is the one that has stepped aside.
     """
     folder = _folder(source)
     path = folder / MANIFEST

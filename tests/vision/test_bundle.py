@@ -45,6 +45,14 @@ def test_a_copy_of_a_bundle_keeps_what_people_want_to_know(folder: Path, tmp_pat
     assert json.loads((tmp_path / "copy" / "manifest.json").read_text())["sources"] == [{"name": "photographs"}]
 
 
+def test_a_copy_has_one_name_for_its_network_and_keeps_the_rest(folder: Path, tmp_path: Path) -> None:
+    (folder / "model.tflite").rename(folder / "net.tflite")
+    change(folder, model="net.tflite", sources=["photographs"])
+    copy = import_model(folder, tmp_path / "copy")
+    assert (copy, copy.model.name) == (load_bundle(tmp_path / "copy"), "model.tflite")
+    assert json.loads((tmp_path / "copy" / "manifest.json").read_text())["sources"] == ["photographs"]
+
+
 def test_a_network_beside_its_manifest_is_the_bundle(folder: Path, tmp_path: Path) -> None:
     change(folder, name="mine")
     assert import_model(folder / "model.tflite", tmp_path / "copy").name == "mine"

@@ -23,6 +23,7 @@ from agent.reporting.host import lower_priority
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Listener = Callable[[dict[str, Any]], None]
 
 CANCEL_S = 10.0
 _KEPT = ("state", "started_ms", "pauses", "reason")  # of the status, while it makes progress
@@ -37,7 +38,7 @@ class Retraining:
         self._lock = threading.Lock()
         self._child: Child | None = None
         self._thread: threading.Thread | None = None
-        self._on_progress: Callable[[dict[str, Any]], None] = lambda status: None
+        self._on_progress: Listener = lambda status: None
         self._status: dict[str, Any] = {"state": "idle"}
         self._cancelled = False
 
@@ -54,8 +55,8 @@ class Retraining:
     def start(
         self,
         *,
-        on_progress: Callable[[dict[str, Any]], None],
-        on_phases: Callable[[dict[str, Any]], None],
+        on_progress: Listener,
+        on_phases: Listener,
         on_done: Callable[[int], None],
     ) -> None:
         """Begin one.
@@ -73,7 +74,7 @@ class Retraining:
             self._status = {"state": "running", "started_ms": int(time.time() * 1000), "pauses": 0}
             try:
                 self._begin(on_phases, on_done)
-            except (ChildError, RuntimeError) as error:  # a RuntimeError is that of a thread that cannot be started
+            except RuntimeError as error:  # a ChildError, or what a thread raises that cannot be started
                 reason = f"the retraining cannot be started: {error}"
                 self._end({"state": "failed", "error": reason})
                 raise ChildError(reason) from error
@@ -121,7 +122,7 @@ class Retraining:
         if thread is not None:
             thread.join(timeout)
 
-    def _begin(self, on_phases: Callable[[dict[str, Any]], None], on_done: Callable[[int], None]) -> None:
+    def _begin(self, on_phases: Listener, on_done: Callable[[int], None]) -> None:
         child = Child(self._command, environment(**ONE_THREAD), listens=True)
         lower_priority(child.pid)
         arguments = child, on_phases, on_done
@@ -138,12 +139,7 @@ class Retraining:
         if self._child is not None:
             self._child.tell(command)
 
-    def _watch(
-        self,
-        child: Child,
-        on_phases: Callable[[dict[str, Any]], None],
-        on_done: Callable[[int], None],
-    ) -> None:
+    def _watch(self, child: Child, on_phases: Listener, on_done: Callable[[int], None]) -> None:
         def take(line: str) -> bool:
             report = _parsed(line) or {}
             event = report.pop("event", None)
