@@ -14,7 +14,7 @@ from agent.config import CacheConfig
 from tests.cache.crashing import Killed, abandon, killed_at
 from tests.cache.test_cache import LAYOUT, contents, example, expected, flip
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(autouse=True)
