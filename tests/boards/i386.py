@@ -14,6 +14,7 @@ from tests.boards.debian import UnavailableError
 from tests.boards.machine import I386, ROOT, machine
 
 TESTS = (
+    "tests/cache",
     "tests/ingress",
     "tests/learning",
     "tests/reporting",
