@@ -12,14 +12,13 @@ import logging
 import re
 from pathlib import Path
 
-from agent.board.files import write_atomically
+from agent.board.history import History
 from agent.errors import BundleError, StateError, UnknownBackboneError
 from agent.vision.bundle import Bundle, load_bundle
 
 log = logging.getLogger(__name__)
 
 FIRST = "first"
-HISTORY = 100  # changes that are remembered
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,80}")
 
@@ -53,7 +52,7 @@ def new_name(bundle: Bundle) -> str:
 
 def in_use(state: Path) -> str:
     """The name of the generation in use."""
-    return _history(state)[-1]
+    return _history(state).names()[-1]
 
 
 def use(state: Path, name: str) -> None:
@@ -62,14 +61,7 @@ def use(state: Path, name: str) -> None:
     Raises UnknownBackboneError, BundleError where its backbone is damaged, StateError where flash fails.
     """
     bundle_of(state, name)
-    try:
-        history = _history(state)
-    except StateError as error:
-        log.warning("%s", error)
-        _write(state, [name])
-        return
-    if history[-1] != name:
-        _write(state, [*history, name])
+    _history(state).use(name)
 
 
 def rollback(state: Path) -> str:
@@ -77,43 +69,25 @@ def rollback(state: Path) -> str:
 
     Raises UnknownBackboneError where there is none.
     """
-    history = _history(state)
-    left = history[-1]
-    while history:
-        before = history.pop()
-        if before == left:
-            continue
+
+    def is_usable(name: str) -> bool:
         try:
-            bundle_of(state, before)
+            bundle_of(state, name)
         except (UnknownBackboneError, BundleError) as error:
             log.warning("%s", error)
-            continue
-        _write(state, [*history, before])
-        return before
-    raise UnknownBackboneError(f"{left!r} is in use, and none that still exists was before it")
+            return False
+        return True
 
-
-def _history(state: Path) -> list[str]:
-    """The last is in use. Each line stands alone: what is no name is passed over."""
-    try:
-        lines = (state / "generation").read_bytes().decode("ascii", "replace").split()
-    except FileNotFoundError:
-        return [FIRST]
-    except OSError as error:
-        raise StateError(f"{state / 'generation'} cannot be read: {error.strerror}") from error
-    known = [line for line in lines if _NAME.fullmatch(line)]
-    if not known:
-        raise StateError(f"{state / 'generation'} is damaged: `lastlayer models use NAME` writes it anew")
-    return known if FIRST in known else [FIRST, *known]
-
-
-def _write(state: Path, history: list[str]) -> None:
-    try:
-        write_atomically(state / "generation", "".join(f"{name}\n" for name in history[-HISTORY:]).encode("ascii"))
-    except OSError as error:
-        raise StateError(f"{state / 'generation'} cannot be written: {error.strerror or error}") from error
+    before = _history(state).rollback(is_usable)
+    if before is None:
+        raise UnknownBackboneError(f"{in_use(state)!r} is in use, and none that still exists was before it")
+    return before
 
 
 def folder_of(state: Path, name: str) -> Path:
     """Where a generation lies, whether it is there or not."""
     return state if name == FIRST else state / "generations" / name
+
+
+def _history(state: Path) -> History:
+    return History(state / "generation", _NAME, "`lastlayer models use NAME`", FIRST)

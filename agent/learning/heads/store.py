@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,14 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from agent.board.files import sync_folder, write_atomically
+from agent.board.history import History
 from agent.errors import RefusedHeadError, StateError, UnknownHeadError
 from agent.learning.solving.head import Head
 
 log = logging.getLogger(__name__)
 
 KEEP = 20
-HISTORY = 100  # activations that are remembered
 
+_VERSION = re.compile(r"[0-9]+")
 _SUMMARY = ("version", "created_ms", "labels", "examples", "solver", "top1", "top5", "backbone_id", "accepted")
 
 
@@ -44,6 +46,7 @@ class HeadStore:
         """Beyond `keep` heads, the oldest go; never the one in service, nor the one that a rollback would return to."""
         self._folder = folder
         self._keep = keep
+        self._history = History(folder / "active", _VERSION, "`lastlayer heads activate VERSION`")
 
     def versions(self) -> list[str]:
         """Oldest first."""
@@ -114,20 +117,8 @@ class HeadStore:
         return history[-1] if history else None
 
     def history(self) -> list[str]:
-        """The versions in the order in which they went into service, without those that a rollback took back.
-
-        The last one is in service. Each line stands alone: what is no version is passed over.
-        """
-        try:
-            lines = (self._folder / "active").read_bytes().decode("ascii", "replace").split()
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise StateError(f"{self._folder / 'active'} cannot be read: {error.strerror}") from error
-        history = [line for line in lines if line.isdecimal() and line.isascii()]
-        if lines and not history:
-            raise StateError(f"{self._folder / 'active'} is damaged: `lastlayer heads activate VERSION` writes it anew")
-        return history
+        """The versions in the order in which they went into service; the last one is in service."""
+        return self._history.names()
 
     def activate(self, version: str, *, force: bool = False) -> Head:
         """Put a head into service, if it loads; the head.
@@ -139,9 +130,7 @@ class HeadStore:
         if refusal is not None and not force:
             raise RefusedHeadError(f"head {version} was refused: {refusal}. To use it all the same, force it")
         with self._writing():
-            history = self._history_or_none()
-            if not history or history[-1] != version:
-                self._write_history([*history, version])
+            self._history.use(version)
         return head
 
     def rollback(self) -> str:
@@ -150,18 +139,14 @@ class HeadStore:
         Raises UnknownHeadError where there is none.
         """
         with self._writing():
-            history = self.history()
-            in_service = history[-1] if history else None
-            while history:
-                before = history.pop()
-                if before == in_service or not self._loads(before):
-                    continue
-                self._write_history([*history, before])
-                return before
-        raise UnknownHeadError(
-            f"there is no head to return to: {'none' if in_service is None else f'head {in_service}'} is in service, "
-            "and none that still exists was before it"
-        )
+            before = self._history.rollback(self._loads)
+            in_service = self.active()
+        if before is None:
+            raise UnknownHeadError(
+                f"there is no head to return to: {'none' if in_service is None else f'head {in_service}'} is in "
+                "service, and none that still exists was before it"
+            )
+        return before
 
     def refusal(self, version: str) -> str | None:
         """Why the gate refused a head; None if it did not, or that is not known any more."""
@@ -182,19 +167,8 @@ class HeadStore:
 
     def _in_order_of_service(self, versions: list[str]) -> list[str]:
         """Of those versions, each once, the one in service last."""
-        latest = dict.fromkeys(reversed(self._history_or_none()))
+        latest = dict.fromkeys(reversed(self._history.readable_names()))
         return [version for version in reversed(latest) if version in versions]
-
-    def _history_or_none(self) -> list[str]:
-        try:
-            return self.history()
-        except StateError as error:
-            log.warning("%s", error)
-            return []
-
-    def _write_history(self, history: list[str]) -> None:
-        lines = "".join(f"{version}\n" for version in history[-HISTORY:])
-        write_atomically(self._folder / "active", lines.encode("ascii"))
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from agent.errors import RefusedHeadError, StateError, UnknownHeadError
-from agent.learning.heads.store import HISTORY, HeadStore, summary
+from agent.learning.heads.store import HeadStore, summary
 from agent.learning.solving.head import Head
 
 
@@ -141,14 +141,6 @@ def test_a_damaged_head_in_service_is_left_by_a_rollback(tmp_path: Path) -> None
 def test_activating_what_is_in_service_is_no_step_to_return_from(tmp_path: Path) -> None:
     store = store_of(tmp_path, 2, "1", "2", "2")
     assert store.rollback() == "1"
-
-
-def test_the_history_is_bounded(tmp_path: Path) -> None:
-    store = store_of(tmp_path, 2)
-    for _ in range(HISTORY):
-        store.activate("1")
-        store.activate("2")
-    assert len(store.history()) == HISTORY
 
 
 def test_what_an_older_version_wrote_is_a_history_of_one(tmp_path: Path) -> None:
