@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from agent.cache import Cache
 from agent.config import Config, RetrainConfig
-from agent.learning.running.pausing import Conditions, Limits
+from agent.learning.running.pausing import Conditions, Limits, Pausing
 from agent.learning.running.retraining import Retraining
 from agent.reporting.announcer import Announcer
 from agent.reporting.debounce import Agreement, CameraStates
@@ -16,9 +16,7 @@ from agent.reporting.timing import Timings
 from agent.service import Service
 from agent.service.exchange import Exchange
 from agent.service.heads import Heads
-from agent.service.inbox import Inbox
-from agent.service.labelling import Labelling, RecentFrames
-from agent.service.seeing import Seeing
+from agent.service.seeing import Inbox, RecentFrames, Seeing
 from agent.service.teaching import Teaching
 from agent.state.state import State
 from agent.vision.backbone import FAMILY
@@ -77,23 +75,24 @@ def service(
     recent = RecentFrames(config.frames.remember)
     heads = Heads(state.heads, classifier, told.announcer)
     teaching = Teaching(
-        Labelling(cache, recent, told.timings),
+        cache,
+        recent,
         retraining,
-        Conditions(pause_limits(config.retrain)),
         told.timings,
         told.announcer,
         on_head=heads.follow_store,
         retrain_after=config.retrain.auto_after,
     )
+    pausing = Pausing(retraining, Conditions(pause_limits(config.retrain)))
     listeners = (
-        teaching.watch_frame,
+        pausing.watch_frame,
         lambda seen: told.announcer.result(seen.result),
         lambda seen: told.events.result(seen.result),
     )
     inbox = Inbox(config.frames.inbox)
     seeing = Seeing(classifier, inbox, recent, listeners, max_bytes=config.frames.max_bytes)
     exchange = Exchange(root, state.folder, cache, heads, node=config.mqtt.node, margin=config.retrain.margin)
-    return Service(seeing, teaching, heads, exchange, told.timings, told.announcer)
+    return Service(seeing, teaching, heads, exchange, pausing, told.timings, told.announcer)
 
 
 def retrain_options(retrain: RetrainConfig) -> list[str]:

@@ -61,7 +61,7 @@ class Daemon:
         next_report = time.monotonic() + self.window_s
         while not stop.wait(min(TICK_S, max(0.0, next_report - time.monotonic()))):
             self.service.heads.follow_store()
-            self.service.teaching.mind_retraining()
+            self.service.pausing.look()
             self.events.tell_changes(self.service.status)
             self.watchdog.look()
             if time.monotonic() >= next_report:

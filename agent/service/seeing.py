@@ -1,20 +1,91 @@
-"""Seeing: a frame that any source brought is classified, remembered for a while, and told of."""
+"""Seeing: a frame that any source brought is classified, remembered for a while, and told of.
+
+A bounded number of frames may be under way; the rest waits outside, or is dropped and counted.
+"""
 
 import secrets
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from agent.errors import ImageError
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.errors import BusyError, ImageError
 from agent.records import Frame, Result, Seen, Source, checked_label
-from agent.service.inbox import Inbox
-from agent.service.labelling import RecentFrames
 from agent.vision.classifier import TOP, Classifier
 
 FRESH_S = 10.0  # a frame that was classified so recently says that others can be
 BUSY_S = 5.0
+
+
+class Inbox:
+    """Room for `capacity` frames, whoever brings them. Thread-safe."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._dropped: Counter[Source] = Counter()
+        self._room = threading.BoundedSemaphore(capacity)
+        self._counting = threading.Lock()
+
+    @property
+    def dropped(self) -> dict[Source, int]:
+        """The frames of each source that found no room."""
+        with self._counting:
+            return dict(self._dropped)
+
+    def drop(self, source: Source) -> None:
+        """Count a frame that is given up."""
+        with self._counting:
+            self._dropped[source] += 1
+
+    @contextmanager
+    def room(self, source: Source, wait_s: float | None) -> Iterator[None]:
+        """Room for one frame while the block runs.
+
+        Raises BusyError, and counts the frame as dropped, where there is none within `wait_s` seconds; None waits.
+        """
+        if not self._room.acquire(timeout=wait_s):
+            self.drop(source)
+            raise BusyError(f"{self.capacity} frames are under way already: send fewer, or try again in a second")
+        try:
+            yield
+        finally:
+            self._room.release()
+
+
+class RecentFrames:
+    """The last frames that were classified, so that they can be labelled without being sent again. Thread-safe."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._frames: OrderedDict[str, tuple[Result, NDArray[Any], NDArray[np.uint8]]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def remember(self, seen: Seen) -> None:
+        with self._lock:
+            self._frames[seen.frame.frame_id] = seen.result, seen.bottleneck, seen.thumbnail
+            if len(self._frames) > self._capacity:
+                self._frames.popitem(last=False)
+
+    def results(self) -> list[Result]:
+        """Newest first."""
+        with self._lock:
+            return [result for result, _, _ in reversed(self._frames.values())]
+
+    def forget(self, frame_id: str) -> bool:
+        """Whether it was remembered."""
+        with self._lock:
+            return self._frames.pop(frame_id, None) is not None
+
+    def get(self, frame_id: str) -> tuple[Result, NDArray[Any], NDArray[np.uint8]] | None:
+        """Result, bottleneck [D] and thumbnail of a frame; None if it is not remembered."""
+        with self._lock:
+            return self._frames.get(frame_id)
 
 
 @dataclass(frozen=True, slots=True)

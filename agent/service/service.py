@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import agent
+from agent.learning.running.pausing import Pausing
 from agent.records import Result, Source, checked_label
 from agent.reporting.announcer import Announcer
 from agent.reporting.timing import Timings
@@ -23,6 +24,7 @@ class Service:
     teaching: Teaching
     heads: Heads
     exchange: Exchange
+    pausing: Pausing
     timings: Timings
     announcer: Announcer
     started: float = field(default_factory=time.monotonic)
