@@ -102,3 +102,7 @@ class ServiceError(LastlayerError, ConnectionError):
     """A socket that cannot be opened or a broker that cannot be reached."""
 
     exit_code = 7
+
+
+class ChildError(LastlayerError, RuntimeError):
+    """A process of our own that cannot be started, or says what nobody can use."""

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.cache import Cache, CachedExamples, segment
-from agent.cache.layout import Layout
+from agent.cache import Cache, CachedExamples, Layout
+from agent.cache.flash import segment
 from agent.learning.training.examples import Batch, Shuffled, blocks, in_memory
 from agent.learning.training.progress import Phases
 from agent.learning.training.settings import Settings

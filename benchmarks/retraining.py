@@ -26,7 +26,7 @@ import numpy as np
 
 from agent.learning.training.examples import VAL, ArrayExamples
 from agent.learning.training.settings import STUDY, Settings
-from agent.learning.training.training import Training, train
+from agent.learning.training.train import Training, train
 from agent.learning.training.validation import evaluate_head
 from agent.records import SPLITS
 from benchmarks.peers import peers

@@ -29,7 +29,7 @@ from agent.learning.training.examples import TRAIN, VAL, rows_of
 from agent.learning.training.progress import Watch
 from agent.learning.training.settings import STUDY
 from agent.learning.training.sums import Statistics
-from agent.learning.training.training import train
+from agent.learning.training.train import train
 from benchmarks.rows import at_most, beside, finish
 
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}

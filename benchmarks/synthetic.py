@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.cache import Cache
-from agent.cache.layout import Layout
+from agent.cache import Cache, Layout
 from agent.records import SPLITS, Example
 
 DIMENSIONS = 64  # that tell classes from each other, as in sets.synthetic

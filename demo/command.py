@@ -15,7 +15,7 @@ from agent.errors import ConfigError
 from agent.terminal import say
 from demo.clients import HttpClient, Subscriber
 from demo.pictures import open_pictures
-from demo.processes import BROKERS, HOST, NODE, Child, running_broker, running_daemon
+from demo.processes import BROKERS, HOST, NODE, Program, running_broker, running_daemon
 from demo.story import Script, Story
 
 SEED = 0
@@ -87,7 +87,7 @@ def _perform(arguments: argparse.Namespace, script: Script, stack: ExitStack) ->
         _keep(script, url, port, folder, daemon)
 
 
-def _keep(script: Script, url: str, port: int, folder: Path, daemon: Child) -> None:
+def _keep(script: Script, url: str, port: int, folder: Path, daemon: Program) -> None:
     """Until Ctrl-C. Raises LastlayerError if the daemon ends by itself."""
     script.chapter("Yours, until Ctrl-C")
     script.row("state", f"{folder / 'state'}, removed at the end")

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from agent.board.children import environment
+from agent.board.child import environment
 from agent.errors import LastlayerError, ServiceError
 
 HOST = "127.0.0.1"
@@ -37,7 +37,9 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Child:
+class Program:
+    """One that runs; what it says goes into files, which are shown where it fails."""
+
     name: str
     process: subprocess.Popen[bytes]
     stdout: Path
@@ -72,7 +74,7 @@ class Child:
 
 
 @contextmanager
-def running(name: str, command: list[str], folder: Path) -> Iterator[Child]:
+def running(name: str, command: list[str], folder: Path) -> Iterator[Program]:
     """A process that is stopped when the `with` ends, and with it what it has started itself."""
     stdout, log = folder / f"{name}.out", folder / f"{name}.log"
     process: subprocess.Popen[bytes] | None = None
@@ -82,7 +84,7 @@ def running(name: str, command: list[str], folder: Path) -> Iterator[Child]:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment(), start_new_session=True
             )
-        yield Child(name, process, stdout, log)
+        yield Program(name, process, stdout, log)
     finally:
         if process is not None:
             _stop(process)
@@ -141,7 +143,7 @@ def running_broker(kind: str | None, folder: Path) -> Iterator[tuple[str, int]]:
 @contextmanager
 def running_daemon(
     broker_port: int, backbone: str | None, input_range: tuple[float, float] | None, folder: Path
-) -> Iterator[tuple[Child, Callable[[], str]]]:
+) -> Iterator[tuple[Program, Callable[[], str]]]:
     """The daemon, on its way, and what waits until it listens and gives its URL.
 
     State, configuration and log are in `folder`. The URL's call raises LastlayerError if the daemon ends.

@@ -16,7 +16,7 @@ from agent.reporting.topics import Topics
 from agent.terminal import say
 from demo.clients import HttpClient, Message, Subscriber
 from demo.pictures import Pictures
-from demo.processes import NODE, Child
+from demo.processes import NODE, Program
 
 LATER = 6  # one picture in so many is labelled by the id of its frame…
 MAX_LATER = 100  # …and no more than are remembered in any case
@@ -52,7 +52,7 @@ class Story:
     """Chapter by chapter; each returns what it found, for --json."""
 
     def __init__(
-        self, http: HttpClient, daemon: Child, subscriber: Subscriber, pictures: Pictures, script: Script
+        self, http: HttpClient, daemon: Program, subscriber: Subscriber, pictures: Pictures, script: Script
     ) -> None:
         self._http = http
         self._daemon = daemon

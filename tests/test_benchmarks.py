@@ -7,7 +7,7 @@ import pytest
 import benchmarks
 from agent.cache import Cache
 from agent.learning.training.examples import VAL
-from agent.learning.training.training import train
+from agent.learning.training.train import train
 from benchmarks import __main__ as runner
 from benchmarks import synthetic
 from benchmarks.rows import ROWS_FILE, Row, at_least, at_most, finish

@@ -1,10 +1,10 @@
-"""What the operating system gives, and what lies on its flash.
+"""What the operating system gives, each alone, in no order.
 
-files.py      a file is replaced by the new one whole, or stays as it was
-history.py    which of several is in use, and which were before it
-children.py   what a child process needs
-systemd.py    what systemd gives a service, and what it wants to hear
-allocator.py  the C library's memory
+    files       writing to flash so that a power cut leaves the old or the new
+    history     which of several is in use, and which were before it
+    child       a child process: started, heard, given a deadline, ended
+    systemd     what systemd gives a service, and what it wants to hear
+    allocator   memory that goes back to the system when it is freed
 
-It may import errors.py alone.
+Stands on the ground: it imports agent.errors alone.
 """

@@ -1,19 +1,23 @@
-"""The cache: the examples on flash.
+"""The cache: the examples on flash. docs/cache.md describes its files. Begin with `cache`.
 
-cache.py                          what others call: append, relabel, delete, examples
-layout.py header.py               records, and the first page of a segment
-segment.py segment_io.py          segments: the files, and the records in them
-journal.py                        the other file
-bookkeeping.py names.py           what is known of them in memory
-contents.py opening.py            the same as a whole, and how it is found at the start
-appending.py changes.py           what is written: records with their syncs, and what is said about them later
-reading.py                        bottlenecks, as a training asks for them
-space.py quota.py                 room, and how much of it
-compaction.py reuse.py            segments made anew, and files that are used again
-upkeep.py wear.py checking.py     what looks after it all
+cache, asking       what others call: append, relabel, delete; and what can be asked of it
+appending, changes  what is written: records with their syncs, and what is said about them later
+reading             examples from flash, as a training asks for them and in pages
+contents            what is known of them in memory, as a whole
+bookkeeping         the same of each segment
+opening             how it is found at the start
+space, quota        room: segments, and who goes where there is none left
+compaction          segments made anew
+upkeep, wear        the thread that sees to it, and what was written to flash
+checking            whether all of it is intact
+splits              on which side of a split a picture fell when it was learnt
+flash               the files, byte by byte
+
+It may import agent.learning, whose Examples it gives and whose groups it keeps, agent.config and agent.board.
 """
 
 from agent.cache.cache import Cache
+from agent.cache.flash.layout import Layout
 from agent.cache.reading import CachedExamples
 
-__all__ = ["Cache", "CachedExamples"]
+__all__ = ["Cache", "CachedExamples", "Layout"]

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.cache import bookkeeping, segment_io
+from agent.cache import bookkeeping
 from agent.cache.bookkeeping import DROPPED, Part
+from agent.cache.flash import segment_io
 from agent.cache.wear import Wear
 from agent.errors import StateError
 

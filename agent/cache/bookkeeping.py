@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.cache import segment_io
-from agent.cache.journal import Entry
-from agent.cache.layout import ENTRY
-from agent.cache.segment import Segment
+from agent.cache.flash import segment_io
+from agent.cache.flash.journal import Entry
+from agent.cache.flash.layout import ENTRY
+from agent.cache.flash.segment import Segment
 
 _FEW = 16  # frames that are sooner looked up one by one
 

@@ -5,7 +5,6 @@ One process writes (a lock that dies with it sees to that), any number read.
 
 import fcntl
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,18 +14,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.cache import opening, segment_io
+from agent.cache import opening
 from agent.cache.appending import Appender
+from agent.cache.asking import Askable
 from agent.cache.bookkeeping import SAID
 from agent.cache.changes import Changes
-from agent.cache.layout import Layout
-from agent.cache.paging import page
-from agent.cache.reading import CachedExamples
+from agent.cache.flash import segment_io
+from agent.cache.flash.layout import Layout
 from agent.cache.space import Space
 from agent.cache.wear import Wear, years
 from agent.config import CacheConfig
 from agent.errors import BusyError, StateError, UnknownFrameError, UnknownLabelError
-from agent.learning.pictures.bursts import Bursts
 from agent.records import SPLITS, Example
 
 _STOP_S = 5.0
@@ -40,12 +38,11 @@ class _Writer(NamedTuple):
     appender: Appender
 
 
-class Cache:
+class Cache(Askable):
     """Examples in a folder: appended, never rewritten in place.
 
     What writes returns when it is on flash (but see CacheConfig.sync_records), and raises StateError, having changed
-    nothing, where it cannot be written. Attributes: `torn` and `rotten` count the records and lines that were cut off
-    or skipped when it was opened. Thread-safe.
+    nothing, where it cannot be written. Thread-safe.
     """
 
     def __init__(self, folder: Path, layout: Layout, config: CacheConfig | None = None) -> None:
@@ -72,22 +69,19 @@ class Cache:
         return cls(folder, opening.first_layout(folder), config)
 
     def _open(self, folder: Path, layout: Layout, config: CacheConfig, *, readonly: bool) -> None:
-        self.layout = layout
-        self._folder = folder
         self._config = config
-        self._lock = threading.RLock()  # guards the contents
         self._writer: _Writer | None = None
         self._held: int | None = None
         try:
             if not readonly:
                 folder.mkdir(parents=True, exist_ok=True)
                 self._held = _locked(folder / "lock")
-            self._contents = (opening.read_only if readonly else opening.for_writing)(folder, layout)
-            self.torn, self.rotten = self._contents.torn, self._contents.rotten
+            contents = (opening.read_only if readonly else opening.for_writing)(folder, layout)
+            super().__init__(folder, layout, contents)
             self.wear = Wear(folder / "wear.json")
             if not readonly:
-                changes = Changes(folder / "journal", self._contents, self.wear)
-                space = Space(folder, layout, config, self._contents, changes, self.wear, self._lock)
+                changes = Changes(folder / "journal", contents, self.wear)
+                space = Space(folder, layout, config, contents, changes, self.wear, self._lock)
                 appender = Appender(self._lock, self.wear, config.sync_records, config.sync_ms)
                 self._writer = _Writer(changes, space, appender)
         except BaseException as error:
@@ -101,75 +95,6 @@ class Cache:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
-
-    # Asking
-
-    def __len__(self) -> int:
-        with self._lock:
-            return self._contents.count
-
-    def __contains__(self, frame_id: str) -> bool:
-        return self.label_of(frame_id) is not None
-
-    def label_of(self, frame_id: str) -> str | None:
-        """The label of a frame; None where no example has that frame id."""
-        with self._lock:
-            return self._contents.label_of(frame_id)
-
-    def label_counts(self) -> dict[str, int]:
-        """Examples of each label, in the order in which the labels came."""
-        with self._lock:
-            return self._contents.label_counts()
-
-    def split_counts(self) -> dict[str, dict[str, int]]:
-        """Examples of each label in each split, as they were decided when they came."""
-        with self._lock:
-            return self._contents.split_counts()
-
-    def examples(self) -> CachedExamples:
-        """All examples as a training reads them; a view that later changes do not touch.
-
-        A label with few examples trains on those too that its hash put aside: see `lent`. Raises StateError where the
-        cache cannot be read.
-        """
-        try:
-            with self._lock:
-                return CachedExamples(self.layout, list(self._contents.parts), self._contents.names.by_label())
-        except OSError as error:
-            raise StateError(f"the cache {self._folder} cannot be read: {error.strerror or error}") from error
-
-    def page(self, start: int, most: int) -> tuple[list[Example], int | None]:
-        """The first `most` examples by their frame ids from `start` on; rotten ones are left out.
-
-        With them, the `start` of the next page; None behind the last. Who turns the pages gets each example once,
-        whatever is added or compacted meanwhile. Raises StateError where flash cannot be read.
-        """
-        try:
-            with self._lock:
-                return page(self._contents, self.layout, start, most)
-        except OSError as error:
-            raise StateError(f"the cache {self._folder} cannot be read: {error.strerror or error}") from error
-
-    def frame_ids(self, since_ms: int = 0) -> NDArray[np.uint64]:
-        """[n] those of all examples whose frames came then or later, in the order in which they are stored."""
-        with self._lock:
-            return self._contents.frame_ids(since_ms)
-
-    def latest_ms(self) -> int:
-        """When the last of its frames came; 0 where there is none."""
-        with self._lock:
-            stamps = (part.column("received_ms") for part in self._contents.parts)
-            return max((int(column.max(initial=0)) for column in stamps), default=0)
-
-    def groups(self) -> NDArray[np.uint64]:
-        """The groups [n] that its examples belong to, ascending."""
-        with self._lock:
-            return self._contents.groups()
-
-    def bursts(self) -> Bursts:
-        """The groups of its examples, as they are now."""
-        with self._lock:
-            return self._contents.bursts()
 
     def status(self) -> dict[str, Any]:
         """Figures that cost next to nothing to gather."""
@@ -189,8 +114,6 @@ class Cache:
         """Add what somebody else wrote to flash for it: heads, and what retrainings keep."""
         with self._lock:
             self.wear.wrote(size)
-
-    # Writing
 
     def append(self, examples: Sequence[Example]) -> None:
         """Add examples; one of a frame that is there already takes its place.

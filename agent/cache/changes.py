@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from agent.cache import bookkeeping, names, segment_io
+from agent.cache import bookkeeping
 from agent.cache.contents import Contents
-from agent.cache.header import PAGE_BYTES
-from agent.cache.journal import Entry, Journal, read
+from agent.cache.flash import segment_io
+from agent.cache.flash.journal import Entry, Journal, read
+from agent.cache.flash.layout import PAGE_BYTES
 from agent.cache.wear import Wear
 from agent.errors import StateError
 
@@ -46,11 +47,9 @@ class Changes:
         """The number of a label or camera; a new name is on flash before any record can carry its number."""
         known = self._contents.names.of_kind(kind)
         if name not in known:
-            if len(known) >= names.MOST:
-                raise StateError(f"{self._path}: the cache holds {names.MOST} {kind}s, and no more fit")
-            free = max(known.values(), default=-1) + 1
-            if free == names.MOST:
-                free = min(set(range(names.MOST)) - set(known.values()))
+            free = self._contents.names.free(kind)
+            if free is None:
+                raise StateError(f"{self._path}: the cache holds {len(known)} {kind}s, and no more fit")
             self.write({"op": kind, kind: free, "name": name})
         return self._contents.names.of_kind(kind)[name]
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from agent.cache import journal, segment, segment_io
 from agent.cache.bookkeeping import load_parts
-from agent.cache.layout import Layout
-from agent.cache.names import Names
-from agent.cache.segment import Segment
+from agent.cache.contents import Names
+from agent.cache.flash import journal, segment, segment_io
+from agent.cache.flash.layout import Layout
+from agent.cache.flash.segment import Segment
 from agent.errors import StateError
 
 

@@ -13,11 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.cache import segment, segment_io
 from agent.cache.bookkeeping import DROPPED, RELABELLED, ROTTEN, SAID, Part
-from agent.cache.header import MAX_REPLACED, Header
-from agent.cache.layout import Layout
-from agent.cache.segment import Segment
+from agent.cache.flash import segment, segment_io
+from agent.cache.flash.layout import MAX_REPLACED, Header, Layout
+from agent.cache.flash.segment import Segment
 
 log = logging.getLogger(__name__)
 

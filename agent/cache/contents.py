@@ -5,11 +5,55 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.cache import bookkeeping, names
+from agent.cache import bookkeeping
 from agent.cache.bookkeeping import Part
-from agent.cache.names import Names
+from agent.cache.flash.journal import Entry
 from agent.learning.pictures.bursts import Bursts
 from agent.records import SPLITS
+
+MOST_NAMES = 1 << 16  # of labels, and of cameras
+
+
+class Names:
+    """Labels and cameras, with the numbers that records carry; each in the order in which they came."""
+
+    def __init__(self) -> None:
+        self.labels: dict[str, int] = {}
+        self.cameras: dict[str, int] = {}
+
+    def apply(self, entry: Entry) -> None:
+        """Let an entry of the journal take effect; entries about other things are passed."""
+        if entry["op"] == "label":
+            self.labels[entry["name"]] = entry["label"]
+        elif entry["op"] == "camera":
+            self.cameras[entry["name"]] = entry["camera"]
+        elif entry["op"] == "rename":
+            self.labels = {
+                entry["name"] if index == entry["label"] else name: index for name, index in self.labels.items()
+            }
+
+    def of_kind(self, kind: str) -> dict[str, int]:
+        return self.labels if kind == "label" else self.cameras
+
+    def free(self, kind: str) -> int | None:
+        """The number of the next name; None where all are taken."""
+        taken = self.of_kind(kind).values()
+        following = max(taken, default=-1) + 1
+        return following if following < MOST_NAMES else min(set(range(MOST_NAMES)) - set(taken), default=None)
+
+    def by_label(self) -> dict[int, str]:
+        return {index: name for name, index in self.labels.items()}
+
+    def only(self, labels: set[int], cameras: set[int]) -> "Names":
+        """Those of these numbers."""
+        left = Names()
+        left.labels = {name: index for name, index in self.labels.items() if index in labels}
+        left.cameras = {name: index for name, index in self.cameras.items() if index in cameras}
+        return left
+
+    def as_entries(self) -> list[Entry]:
+        labels = [{"op": "label", "label": index, "name": name} for name, index in self.labels.items()]
+        return labels + [{"op": "camera", "camera": index, "name": name} for name, index in self.cameras.items()]
 
 
 @dataclass
@@ -49,8 +93,11 @@ class Contents:
         found = [part.column("frame_id")[rows] for part, rows in zip(self.parts, chosen, strict=True)]
         return np.concatenate([np.zeros(0, np.uint64), *found])
 
+    def latest_ms(self) -> int:
+        return max((int(part.column("received_ms").max(initial=0)) for part in self.parts), default=0)
+
     def label_counts(self) -> dict[str, int]:
-        counts = bookkeeping.label_counts(self.parts, names.MOST)
+        counts = bookkeeping.label_counts(self.parts, MOST_NAMES)
         return {label: int(counts[index]) for label, index in self.names.labels.items() if counts[index]}
 
     def groups(self) -> NDArray[np.uint64]:
@@ -74,7 +121,7 @@ class Contents:
         return Bursts(self.groups(), {seen: found for seen, found in last.items() if seen[0]})
 
     def split_counts(self) -> dict[str, dict[str, int]]:
-        counts = np.zeros((names.MOST, len(SPLITS)), np.int64)
+        counts = np.zeros((MOST_NAMES, len(SPLITS)), np.int64)
         for part in self.parts:
             usable = part.usable()
             np.add.at(counts, (part.column("label")[usable], part.column("split")[usable]), 1)

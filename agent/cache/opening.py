@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from agent.board.files import sync_folder
-from agent.cache import bookkeeping, journal, segment, segment_io
+from agent.cache import bookkeeping
 from agent.cache.bookkeeping import ROTTEN, Part
-from agent.cache.contents import Contents
-from agent.cache.layout import Layout, check_layout
-from agent.cache.names import Names
-from agent.cache.segment import Segment
+from agent.cache.contents import Contents, Names
+from agent.cache.flash import journal, segment, segment_io
+from agent.cache.flash.layout import Layout, check_layout
+from agent.cache.flash.segment import Segment
 from agent.errors import StateError
 
 log = logging.getLogger(__name__)

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent.board.files import sync_folder
-from agent.cache import bookkeeping, compaction, quota, reuse, segment
+from agent.cache import bookkeeping, compaction, quota
 from agent.cache.changes import Changes
 from agent.cache.contents import Contents
-from agent.cache.header import PAGE_BYTES, Header
-from agent.cache.layout import Layout
-from agent.cache.segment import Segment
+from agent.cache.flash import reuse, segment
+from agent.cache.flash.layout import PAGE_BYTES, Header, Layout
+from agent.cache.flash.segment import Segment
 from agent.cache.wear import Wear
 from agent.config import CacheConfig
 from agent.errors import StateError

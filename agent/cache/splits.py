@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from agent.cache import Cache
+from agent.learning.pictures.bursts import split_of
 from agent.learning.pictures.dataset import LabelledPicture
-from agent.learning.pictures.splits import split_of
 from agent.records import SPLITS, Split, picture_id
 
 

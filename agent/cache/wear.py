@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.board.files import write_atomically
-from agent.cache.header import PAGE_BYTES
+from agent.cache.flash.layout import PAGE_BYTES
 
 log = logging.getLogger(__name__)
 

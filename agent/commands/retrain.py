@@ -24,7 +24,7 @@ from agent.learning.training.examples import Examples
 from agent.learning.training.progress import Phases
 from agent.learning.training.settings import Settings
 from agent.learning.training.sums import Statistics
-from agent.learning.training.training import Training, train
+from agent.learning.training.train import Training, train
 from agent.reporting.host import written_bytes
 from agent.reporting.timing import Timings, table
 from agent.terminal import say, show

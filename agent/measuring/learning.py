@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.cache import Cache, CachedExamples
-from agent.cache.layout import Layout
+from agent.cache import Cache, CachedExamples, Layout
 from agent.errors import StateError, TrainingError
 from agent.learning.solving.head import Targets
 from agent.learning.solving.moments import Standardisation

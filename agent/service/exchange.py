@@ -1,7 +1,6 @@
 """What goes between this board and a desktop: its examples there, heads and backbones here."""
 
 import json
-import subprocess
 import sys
 import tempfile
 import threading
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from agent.board.children import environment
+from agent.board.child import ONE_THREAD, Child, environment
 from agent.cache import Cache
 from agent.errors import BusyError, LastlayerError, ParcelError, RefusedHeadError, StateError
 from agent.reporting.host import lower_priority
@@ -35,7 +34,7 @@ class Exchange:
         self._node = node
         self._margin = margin
         self._taking = threading.Lock()
-        self._child: subprocess.Popen[str] | None = None
+        self._child: Child | None = None
 
     def page(self, start: str = "0", most: int = PAGE_EXAMPLES) -> bytes:
         """A parcel of examples, from the frame id `start` (in hex) on. Raises ParcelError where that is none."""
@@ -53,7 +52,8 @@ class Exchange:
     def take_head(self, parcel: bytes) -> dict[str, Any]:
         """Take a packed head in, into service if it passes the gate: `version`, `accepted`, `reason`.
 
-        It is judged in a child process, as one that is trained here. Raises ParcelError, MismatchError, StateError.
+        It is judged in a child process, as one that is trained here. Raises ParcelError, MismatchError, StateError, and
+        ChildError where no process can be started.
         """
         with self._one_at_a_time(), self._stored(parcel) as file:
             command = [sys.executable, "-m", "agent", "--state", str(self._state), "heads", "take", str(file)]
@@ -124,27 +124,17 @@ class Exchange:
 
     def _answer(self, command: list[str]) -> dict[str, Any]:
         """What a command of ours says as JSON, in a child that lets everyone else go first."""
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1"),
-        )
-        self._child = child
+        child = self._child = Child(command, environment(**ONE_THREAD))
         lower_priority(child.pid)
         try:
-            said, complaint = child.communicate(timeout=JUDGING_S)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.communicate()
+            ended = child.wait(JUDGING_S)
+        except TimeoutError:
             raise StateError(f"judging the head took more than {JUDGING_S:g} s; it is not in service") from None
         finally:
             self._child = None
-        if child.returncode not in (0, RefusedHeadError.exit_code):
-            reason = (complaint.strip().splitlines() or [f"the child process ended with {child.returncode}"])[-1]
+        if ended.code not in (0, RefusedHeadError.exit_code):
             # What is wrong with a parcel is the sender's business, all else is ours.
-            raise (ParcelError if child.returncode == ParcelError.exit_code else StateError)(reason)
-        answer: dict[str, Any] = json.loads(said)
+            kind = ParcelError if ended.code == ParcelError.exit_code else StateError
+            raise kind(ended.last_words or f"the child process ended with {ended.code}")
+        answer: dict[str, Any] = json.loads(ended.stdout)
         return answer

@@ -10,8 +10,7 @@ from typing import Any
 
 from agent.cache import Cache
 from agent.errors import BusyError, LastlayerError, TrainingError, UnknownFrameError
-from agent.learning.pictures.bursts import split_of_group
-from agent.learning.pictures.dhash import dhash
+from agent.learning.pictures.bursts import dhash, split_of_group
 from agent.learning.running.retraining import Retraining
 from agent.records import Example, checked_label
 from agent.reporting.announcer import Announcer
@@ -101,7 +100,8 @@ class Teaching:
     def retrain(self) -> dict[str, Any]:
         """Begin a retraining; its status.
 
-        Raises BusyError while one is running, TrainingError with fewer than two labels.
+        Raises BusyError while one is running, TrainingError with fewer than two labels, and ChildError where it cannot
+        be started.
         """
         labels = self.label_counts()
         if len(labels) < 2:

@@ -9,8 +9,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.cache import Cache
-from agent.cache.layout import Layout
+from agent.cache import Cache, Layout
 from agent.config import CacheConfig
 from agent.errors import MismatchError, StateError
 from agent.learning.heads.store import HeadStore

@@ -8,17 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import MismatchError
-from agent.learning.pictures.dhash import dhash, thumbnail
+from agent.learning.pictures.bursts import dhash, thumbnail
 from agent.learning.solving.head import Head, predictions
 from agent.records import Frame, Result, Seen
 from agent.reporting.timing import Stopwatch, Timings
 from agent.vision.backbone import Backbone
-from agent.vision.image import MAX_PIXELS, decode
-from agent.vision.probe import Probe
+from agent.vision.image import MAX_PIXELS, Line, decode, drawn
 
 log = logging.getLogger(__name__)
 
 TOP = 5
+TOLERANCE = 1e-3  # of the largest value: threads that sum in another order stay far below
 
 
 class Classifier:
@@ -97,3 +97,31 @@ class Classifier:
         bundle = self.backbone.bundle
         with watch.phase("decode"):
             return decode(payload, bundle.width, bundle.height, max_pixels=self._max_pixels)
+
+
+class Probe:
+    """A picture of our own, by which one sees whether a frame would still get its bottleneck.
+
+    `picture` holds the bytes of a PNG. It must give the same bottleneck each time: so a model is noticed whose file
+    was overwritten while it was loaded, and memory that forgets.
+    """
+
+    def __init__(self) -> None:
+        stripes = [Line([(8 * at, 0), (64 - 8 * at, 64)], color, 4) for at, color in enumerate(("red", "lime", "blue"))]
+        self.picture = drawn(64, 64, stripes)
+        self._first: NDArray[np.float64] | None = None
+
+    def fault(self, bottleneck: NDArray[Any], scores: NDArray[Any]) -> str | None:
+        """What is wrong with a bottleneck [D] that the picture gave, or with what the head made of it."""
+        values = bottleneck.astype(np.float64)
+        if not (np.isfinite(values).all() and np.isfinite(scores).all()):
+            return "what comes out for a picture of our own is not finite"
+        if self._first is None:
+            self._first = values
+        allowed = TOLERANCE * float(np.abs(self._first).max(initial=0.0))
+        if np.allclose(values, self._first, rtol=0.0, atol=allowed):
+            return None
+        return (
+            "one and the same picture has another bottleneck than at the start: the model's file was overwritten, or "
+            "memory or flash are failing"
+        )

@@ -45,7 +45,12 @@ def test_what_was_freed_goes_back_when_it_is_asked_for() -> None:
     assert kept_mb("no")[1] < 8
 
 
-def test_a_library_without_the_call_is_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_without_the_call_is_no_trouble(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr("ctypes.CDLL", lambda name: object())
+    caplog.set_level("DEBUG")
     allocator.give_back_large_blocks()
     allocator.give_back_freed()
+    missing = [*["the C library has no mallopt"] * 2, "the C library has no malloc_trim"]
+    assert [record.getMessage() for record in caplog.records] == missing

@@ -89,8 +89,10 @@ def test_an_abstract_socket_is_reached() -> None:
         assert listener.recv(100).startswith(b"STOPPING=1")
 
 
-def test_a_manager_that_is_gone_is_no_error(tmp_path: Path) -> None:
+def test_a_manager_that_is_gone_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
     Notifier(str(tmp_path / "gone")).status("well")
+    assert "systemd cannot be told STATUS=well" in caplog.text
 
 
 class Service:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.cache import Cache, segment
+from agent.cache import Cache
 from agent.cache.checking import check
+from agent.cache.flash import segment
 from agent.config import CacheConfig
 from agent.errors import StateError
 from tests.cache.test_cache import LAYOUT, contents, example, expected
@@ -89,9 +90,12 @@ def test_a_group_is_synced_when_it_is_full(tmp_path: Path, syncs: Syncs) -> None
 def test_a_group_that_does_not_fill_is_synced_in_time(tmp_path: Path, syncs: Syncs) -> None:
     with Cache(tmp_path, LAYOUT, CacheConfig(sync_records=1000, sync_ms=10)) as cache:
         cache.append([example(0)])
+        cache.sync()
         before = syncs.count
         cache.append([example(1)])
         until(lambda: syncs.count > before, 30)
+        in_time = syncs.count
+    assert syncs.count == in_time  # nothing was left for the closing
 
 
 @pytest.mark.parametrize("group", [1, 2])

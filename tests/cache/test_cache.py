@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.cache import Cache, compaction, names, segment
+from agent.cache import Cache, Layout, compaction
 from agent.cache.checking import Fault, check
-from agent.cache.layout import Layout
+from agent.cache.flash import segment
 from agent.errors import BusyError, LastlayerError, MismatchError, StateError, UnknownFrameError
 from agent.records import SPLITS, Example
 
@@ -115,7 +115,7 @@ def test_ten_thousand_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_more_labels_than_a_record_can_name_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(names, "MOST", 3)
+    monkeypatch.setattr("agent.cache.contents.MOST_NAMES", 3)
     with Cache(tmp_path, LAYOUT) as cache:
         cache.append([example(number, f"label {number}") for number in range(3)])
         with pytest.raises(StateError, match="holds 3 labels, and no more fit"):

@@ -11,8 +11,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from agent.cache import Cache, compaction, segment
+from agent.cache import Cache, compaction
 from agent.cache.checking import check
+from agent.cache.flash import segment
 from agent.records import Example
 from tests.cache.crashing import Killed, abandon, killed_at
 from tests.cache.test_cache import LAYOUT, labels

@@ -4,8 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.cache import Cache, compaction, segment
+from agent.cache import Cache, compaction
 from agent.cache.checking import check
+from agent.cache.flash import segment
 from agent.cache.upkeep import Upkeep
 from agent.config import CacheConfig
 from agent.errors import StateError

@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.cache import Cache
+from agent.cache import Cache, Layout
 from agent.cache.checking import check
-from agent.cache.layout import Layout
 from agent.cache.quota import surpluses
 from agent.config import CacheConfig
 from agent.errors import StateError

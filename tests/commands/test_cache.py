@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from agent import cli
-from agent.cache import Cache, segment
-from agent.cache.header import PAGE_BYTES
-from agent.cache.layout import Layout
+from agent.cache import Cache, Layout
+from agent.cache.flash import segment
+from agent.cache.flash.layout import PAGE_BYTES
 from agent.records import Example
 
 LAYOUT = Layout.of("0" * 32, 24, "uint8", 1.0, 0)

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.cache import Cache
-from agent.cache.layout import Layout
+from agent.cache import Cache, Layout
 from agent.errors import UnknownFrameError
 from agent.learning.running.retraining import Retraining
 from agent.records import Frame, Result, Seen

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.cache import segment, segment_io
-from agent.cache.header import Header
-from agent.cache.journal import Journal
-from agent.cache.layout import Layout
+from agent.cache import Layout
+from agent.cache.flash import segment, segment_io
+from agent.cache.flash.journal import Journal
+from agent.cache.flash.layout import Header
 
 pytestmark = pytest.mark.slow
 

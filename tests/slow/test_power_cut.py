@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.cache import Cache, segment
+from agent.cache import Cache
 from agent.cache.checking import check
+from agent.cache.flash import segment
 from agent.errors import StateError
 from tests import loop_device
 from tests.cache.test_cache import LAYOUT, contents, example, expected
@@ -32,7 +33,8 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from agent.config import CacheConfig
-from agent.cache import segment, compaction
+from agent.cache import compaction
+from agent.cache.flash import segment
 segment.TARGET_BYTES = 0
 compaction.FRESH_SEGMENTS = 3
 from tests.cache.test_cache import LAYOUT, Cache, example

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.cache.layout import Layout
+from agent.cache import Layout
 from agent.errors import BundleError, LastlayerError, ParcelError
 from agent.learning.solving.head import Head
 from agent.records import SPLITS, Example, checked_label

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from agent.cache import Cache
-from agent.cache.layout import Layout
+from agent.cache import Cache, Layout
 from agent.errors import StateError
 from agent.learning.pictures.dataset import LabelledPicture
 from agent.reporting.timing import Stopwatch, Timings

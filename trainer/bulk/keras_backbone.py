@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import ConfigError, ImageError
-from agent.learning.pictures.dhash import dhash, thumbnail
+from agent.learning.pictures.bursts import dhash, thumbnail
 from agent.records import picture_id
 from agent.reporting.timing import Timings
 from agent.vision.bundle import sha256_of

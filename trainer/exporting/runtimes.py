@@ -6,7 +6,6 @@ and pip where there is a Python that has a wheel of it.
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -15,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.board.children import environment
-from agent.errors import BundleError, ConfigError
+from agent.board.child import Child
+from agent.errors import BundleError, ChildError, ConfigError
 from agent.vision.backbone import FAMILY
 
 # What pip installs. tflite-runtime allows NumPy 2, which breaks it.
@@ -24,6 +23,7 @@ REQUIREMENTS = {
     "ai_edge_litert": ("ai-edge-litert>=2.1,<3", "numpy>=1.24"),
     "tflite_runtime": ("tflite-runtime==2.14.0", "numpy<2"),
 }
+LOOK_TIMEOUT_S = 20.0
 INSTALL_TIMEOUT_S = 300.0
 INVOKE_TIMEOUT_S = 600.0
 _WHEELS = {"ai_edge_litert": ("3.13", "3.12", "3.11", "3.10"), "tflite_runtime": ("3.11", "3.10")}
@@ -62,15 +62,12 @@ def ask(family: str, bundle: Path, images: NDArray[np.uint8]) -> Answer:
         np.save(source, images)
         command = [str(python), "-m", "trainer.exporting.invoking", str(bundle), str(source), str(answer)]
         try:
-            child = subprocess.run(
-                command, capture_output=True, text=True, errors="replace", timeout=INVOKE_TIMEOUT_S, env=environment()
-            )
-        except subprocess.TimeoutExpired:
+            ended = Child(command).wait(INVOKE_TIMEOUT_S)
+        except TimeoutError:
             raise BundleError(f"{family} took more than {INVOKE_TIMEOUT_S:g} s for {len(images)} pictures") from None
-        if child.returncode:
-            last = (child.stderr.strip().splitlines() or ["no reason was given"])[-1]
-            crashed = f"crashed (signal {-child.returncode}): " if child.returncode < 0 else ""
-            raise BundleError(f"{family} cannot use the model: {crashed}{last}")
+        if ended.code:
+            crashed = f"crashed (signal {-ended.code}): " if ended.code < 0 else ""
+            raise BundleError(f"{family} cannot use the model: {crashed}{ended.last_words or 'no reason was given'}")
         with np.load(answer) as said:
             stored, scale, zero_point = said["bottlenecks"], float(said["scale"]), int(said["zero_point"])
             real = (stored.astype(np.float32) - zero_point) * np.float32(scale)
@@ -90,10 +87,9 @@ def _interpreter(family: str) -> tuple[str, str]:
 def _is_version(path: str, version: str) -> bool:
     program = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
     try:
-        child = subprocess.run([path, "-c", program], capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
+        return Child([path, "-c", program], os.environ).wait(LOOK_TIMEOUT_S).stdout.strip() == version
+    except (ChildError, TimeoutError):
         return False
-    return child.stdout.strip() == version
 
 
 def _cache() -> Path:
@@ -122,9 +118,8 @@ def _make_environment(interpreter: str, folder: Path, requirements: tuple[str, .
 
 def _run(command: list[str]) -> None:
     try:
-        child = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=INSTALL_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
+        ended = Child(command, os.environ).wait(INSTALL_TIMEOUT_S)
+    except TimeoutError:
         raise ConfigError(f"{' '.join(command[1:4])} took more than {INSTALL_TIMEOUT_S:g} s") from None
-    if child.returncode:
-        lines = [line for line in child.stderr.strip().splitlines() if line.strip()] or ["no reason was given"]
-        raise ConfigError(f"{' '.join(command[1:4])} failed: {lines[-1][:300]}")
+    if ended.code:
+        raise ConfigError(f"{' '.join(command[1:4])} failed: {ended.last_words[:300] or 'no reason was given'}")

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import DatasetError, ImageError
+from agent.learning.pictures.bursts import split_of
 from agent.learning.pictures.dataset import open_dataset
-from agent.learning.pictures.splits import split_of
 from agent.learning.training.examples import ArrayExamples
 from agent.learning.training.settings import Settings
-from agent.learning.training.training import train
+from agent.learning.training.train import train
 from agent.records import SPLITS, picture_id
 from agent.vision.backbone import Backbone
 from agent.vision.image import decode

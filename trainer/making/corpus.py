@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from agent.errors import DatasetError
+from agent.learning.pictures.bursts import split_of
 from agent.learning.pictures.dataset import open_dataset
-from agent.learning.pictures.splits import split_of
 from agent.records import picture_id
 from agent.reporting.host import free_bytes
 from agent.vision.image import FORMATS, MAX_PIXELS

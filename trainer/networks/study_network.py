@@ -6,7 +6,6 @@ one: python -m trainer.networks.study_network KIND FILE
 """
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from agent.board.children import environment
+from agent.board.child import Child, environment
 from agent.board.files import write_atomically
 from agent.errors import BundleError
 from trainer.quiet import quiet
@@ -27,24 +26,21 @@ _MAKE_S = 1800.0
 
 
 def study_network(kind: Kind) -> Path:
-    """A .tflite, or a .keras file, that is made the first time. Raises BundleError where that fails."""
+    """A .tflite, or a .keras file, that is made the first time. Raises BundleError where that fails, ChildError."""
     suffix = "keras" if kind == "keras" else "tflite"
     path = _folder() / f"inception_v3_{kind}.{suffix}"
     if path.is_file():
         return path
+    env = environment(KERAS_BACKEND=os.environ.get("KERAS_BACKEND", "tensorflow"), TF_CPP_MIN_LOG_LEVEL="3")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        child = subprocess.run(
-            [sys.executable, "-m", "trainer.networks.study_network", kind, str(path)],
-            capture_output=True,
-            text=True,
-            timeout=_MAKE_S,
-            env=environment(KERAS_BACKEND=os.environ.get("KERAS_BACKEND", "tensorflow"), TF_CPP_MIN_LOG_LEVEL="3"),
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        ended = Child([sys.executable, "-m", "trainer.networks.study_network", kind, str(path)], env).wait(_MAKE_S)
+    except TimeoutError:
+        raise BundleError(f"{path} cannot be made: it took more than {_MAKE_S:g} s") from None
+    except OSError as error:
         raise BundleError(f"{path} cannot be made: {error}") from error
-    if child.returncode != 0 or not path.is_file():
-        last = (child.stderr.strip().splitlines() or ["it gave no reason"])[-1]
+    if ended.code != 0 or not path.is_file():
+        last = ended.last_words or "it gave no reason"
         raise BundleError(f"{path} cannot be made: {last}; pip install 'lastlayer[trainer]' brings what it needs")
     return path
 

@@ -18,7 +18,7 @@ from agent.learning.solving.solvers import SGD, Adam, Solver
 from agent.learning.training.examples import TRAIN, VAL, Batch, Examples, Rows, in_memory, rows_of
 from agent.learning.training.progress import Watch
 from agent.learning.training.settings import STUDY
-from agent.learning.training.training import trained_classes
+from agent.learning.training.train import trained_classes
 from agent.learning.training.trainingset import TrainingSet
 from agent.learning.training.validation import Judge, Scores
 from agent.reporting.timing import Timer

@@ -6,20 +6,55 @@ belong to one group where the same camera saw the same label within BURST_MS, or
 their perceptual hashes differ in at most NEAR_BITS. A group is known by the hash of its first picture, and an example
 stays in the group that it joined, so splits do not move when the cache grows. Of pictures that come without the name
 of a camera nobody knows whether they are neighbours in time: only their looks count.
+
+The hash is the difference hash (Krawetz, "Kind of like that", 2013): the picture shrunk to 9 x 8 gray values, and one
+bit for each neighbour to the right that is brighter.
 """
 
+import hashlib
 from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.learning.pictures.dhash import distances
-from agent.learning.pictures.splits import split_of
 from agent.records import Split
 
 BURST_MS = 10_000
 # Of 2,491 photographs in three sets, 3 % share a group at 4 bits, and 15 % at 6, most of them wrongly.
 NEAR_BITS = 4
+
+_ROWS, _COLUMNS = 8, 9
+_THUMBNAIL = 24  # pixels, about
+_WEIGHTS = np.left_shift(np.uint64(1), np.arange(64, dtype=np.uint64))
+
+
+def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What a hash needs of RGB pixels [height, width, 3], in half a kB and at next to no cost: every frame gets one."""
+    step = max(1, min(image.shape[:2]) // _THUMBNAIL)
+    small: NDArray[np.uint8] = image[::step, ::step, 1].copy()  # green: most of what the eye takes for brightness
+    return small
+
+
+def dhash(small: NDArray[np.uint8]) -> int:
+    """The hash of a thumbnail; 64 bits."""
+    height, width = small.shape
+    rows = np.add.reduceat(small, np.arange(_ROWS) * height // _ROWS, axis=0, dtype=np.float32)
+    cells = np.add.reduceat(rows, np.arange(_COLUMNS) * width // _COLUMNS, axis=1)
+    # Where the width does not divide evenly, columns hold one pixel more or less: means, not sums.
+    cells /= np.maximum(np.diff(np.arange(_COLUMNS + 1) * width // _COLUMNS), 1)
+    brighter = cells[:, 1:] > cells[:, :-1]
+    return int(_WEIGHTS[brighter.ravel()].sum(dtype=np.uint64))
+
+
+def distances(hashes: NDArray[np.uint64], to: int) -> NDArray[np.uint8]:
+    """In how many bits each of `hashes` [n] differs from the one given."""
+    # The population count of Hacker's Delight, fig. 5-2: numpy has none of its own before 2.0.
+    bits = hashes ^ np.uint64(to)
+    bits -= (bits >> np.uint64(1)) & np.uint64(0x5555555555555555)
+    bits = (bits & np.uint64(0x3333333333333333)) + ((bits >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    bits = (bits + (bits >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    counts: NDArray[np.uint8] = ((bits * np.uint64(0x0101010101010101)) >> np.uint64(56)).astype(np.uint8)
+    return counts
 
 
 class Bursts:
@@ -64,6 +99,18 @@ class Bursts:
             self._groups = np.concatenate([self._groups, np.zeros_like(self._groups)])
         self._groups[self._count] = group
         self._count += 1
+
+
+def split_of(key: bytes) -> Split:
+    """80 % train, 10 % val, 10 % test, by a hash of `key`.
+
+    The key is what must stay on one side: the digest of a picture's bytes, or the name of the
+    burst that it is part of. The same key gives the same answer on every machine and however
+    many pictures are added.
+    """
+    digest = hashlib.blake2b(key, digest_size=8, person=b"lastlayer-split").digest()
+    tenth = int.from_bytes(digest, "big") * 10 >> 64
+    return "train" if tenth < 8 else "val" if tenth == 8 else "test"
 
 
 def split_of_group(group: int) -> Split:

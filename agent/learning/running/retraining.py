@@ -8,23 +8,24 @@ whole heads; it ends by itself when this process does.
 import contextlib
 import json
 import logging
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from agent.board.children import environment
-from agent.errors import BusyError, RefusedHeadError, TrainingError
+from agent.board.child import ONE_THREAD, Child, Ended, environment
+from agent.errors import BusyError, ChildError, RefusedHeadError, TrainingError
 from agent.learning.running.control import PAUSE, RESUME
 from agent.reporting.host import lower_priority
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+Listener = Callable[[dict[str, Any]], None]
+
 CANCEL_S = 10.0
-_STDERR_LINES = 20
 _KEPT = ("state", "started_ms", "pauses", "reason")  # of the status, while it makes progress
 
 
@@ -35,9 +36,9 @@ class Retraining:
         self._command = [sys.executable, "-m", "agent", "--state", str(state)]
         self._command += ["retrain", "--json", "--controlled", *options]
         self._lock = threading.Lock()
-        self._child: subprocess.Popen[str] | None = None
+        self._child: Child | None = None
         self._thread: threading.Thread | None = None
-        self._on_progress: Callable[[dict[str, Any]], None] = lambda status: None
+        self._on_progress: Listener = lambda status: None
         self._status: dict[str, Any] = {"state": "idle"}
         self._cancelled = False
 
@@ -54,35 +55,29 @@ class Retraining:
     def start(
         self,
         *,
-        on_progress: Callable[[dict[str, Any]], None],
-        on_phases: Callable[[dict[str, Any]], None],
+        on_progress: Listener,
+        on_phases: Listener,
         on_done: Callable[[int], None],
     ) -> None:
         """Begin one.
 
         `on_progress` is called with each change of its status, in their order, and must not call back. In the watching
         thread `on_phases` is called with what its Timings drained, and `on_done` when its head is in the store, with
-        the bytes that were written to flash for it.
-        Raises BusyError while one is under way.
+        the bytes that were written to flash for it. What these raise is logged and changes nothing.
+        Raises BusyError while one is under way, and ChildError where it cannot be started: then it has failed.
         """
         with self._lock:
             if self.is_under_way:
                 raise BusyError("a retraining is running already: wait for it, GET /v1/retrain tells how far it is")
-            self._status = {"state": "running", "started_ms": int(time.time() * 1000), "pauses": 0}
             self._cancelled = False
             self._on_progress = on_progress
-            self._child = subprocess.Popen(
-                self._command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                env=environment(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1"),
-            )
-            lower_priority(self._child.pid)
-            arguments = self._child, on_phases, on_done
-            self._thread = threading.Thread(target=self._watch, args=arguments, name="retraining", daemon=True)
-            self._thread.start()
+            self._status = {"state": "running", "started_ms": int(time.time() * 1000), "pauses": 0}
+            try:
+                self._begin(on_phases, on_done)
+            except RuntimeError as error:  # a ChildError, or what a thread raises that cannot be started
+                reason = f"the retraining cannot be started: {error}"
+                self._end({"state": "failed", "error": reason})
+                raise ChildError(reason) from error
 
     def status(self) -> dict[str, Any]:
         with self._lock:
@@ -95,7 +90,7 @@ class Retraining:
             if not (paused or self.is_running) or self._status.get("reason") == reason:
                 return
             if not paused:
-                self._say(PAUSE)
+                self._tell(PAUSE)
                 log.info("the retraining pauses: %s", reason)
             pauses = self._status["pauses"] + (not paused)
             self._become({**self._status, "state": "paused", "reason": reason, "pauses": pauses})
@@ -105,7 +100,7 @@ class Retraining:
         with self._lock:
             if self._status["state"] != "paused":
                 return
-            self._say(RESUME)
+            self._tell(RESUME)
             log.info("the retraining goes on")
             self._become({key: value for key, value in self._status.items() if key != "reason"} | {"state": "running"})
 
@@ -122,51 +117,60 @@ class Retraining:
         """Kill the child, if there is one. Nothing is lost by it but its time."""
         with self._lock:
             child, thread = self._child, self._thread
-        if child is not None and child.poll() is None:
+        if child is not None:
             child.kill()
         if thread is not None:
             thread.join(timeout)
 
-    def _say(self, command: str) -> None:
-        if self._child is not None and self._child.stdin is not None:
-            with contextlib.suppress(OSError, ValueError):  # it has just ended
-                self._child.stdin.write(f"{command}\n")
-                self._child.stdin.flush()
+    def _begin(self, on_phases: Listener, on_done: Callable[[int], None]) -> None:
+        child = Child(self._command, environment(**ONE_THREAD), listens=True)
+        lower_priority(child.pid)
+        arguments = child, on_phases, on_done
+        thread = threading.Thread(target=self._watch, args=arguments, name="retraining", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            child.kill()
+            child.wait()
+            raise
+        self._child, self._thread = child, thread
 
-    def _watch(
-        self,
-        child: subprocess.Popen[str],
-        on_phases: Callable[[dict[str, Any]], None],
-        on_done: Callable[[int], None],
-    ) -> None:
-        said: list[str] = []
-        assert child.stdin is not None and child.stderr is not None and child.stdout is not None
+    def _tell(self, command: str) -> None:
+        if self._child is not None:
+            self._child.tell(command)
+
+    def _watch(self, child: Child, on_phases: Listener, on_done: Callable[[int], None]) -> None:
+        def take(line: str) -> bool:
+            report = _parsed(line) or {}
+            event = report.pop("event", None)
+            if event == "progress":
+                self._update(report)
+            elif event == "phases":
+                _call(on_phases, report["phases"])
+            return event in ("progress", "phases")
+
         with self._lock:
             self._become(self._status)
-        with child.stderr, child.stdout:
-            for line in child.stderr:
-                report = _parsed(line) or {}
-                event = report.pop("event", None)
-                if event == "progress":
-                    self._update(report)
-                elif event == "phases":
-                    on_phases(report["phases"])
-                else:
-                    said = [*said, line.strip()][-_STDERR_LINES:]
-            result = _parsed(child.stdout.read())
-        code = child.wait()
-        with contextlib.suppress(OSError):
-            child.stdin.close()
-        if code in (0, RefusedHeadError.exit_code) and result is not None:
-            on_done(result["written_bytes"])  # before the status says so: who reads "done" finds the head in service
+        try:
+            outcome = self._outcome(child.wait(take=take), on_done)
+        except Exception as error:  # whatever it is, nobody waits for this retraining any longer
+            log.exception("the retraining cannot be followed")
+            outcome = {"state": "failed", "error": str(error)}
+        with self._lock:
+            self._end(outcome)
+
+    def _outcome(self, ended: Ended, on_done: Callable[[int], None]) -> dict[str, Any]:
+        """What the status says once it has ended."""
+        result = _parsed(ended.stdout)
+        if ended.code in (0, RefusedHeadError.exit_code) and result is not None:
+            _call(on_done, result["written_bytes"])  # before the status says so: the head is in service by then
             figures = {key: result[key] for key in ("top1", "solver", "accepted")}
-            self._end({"state": "done", "head": result["version"], **figures, "reason": result["gate"]["reason"]})
-        elif self._cancelled:
-            self._end({"state": "cancelled"})
-        else:
-            reason = said[-1] if said else f"it ended with {code}"
-            log.warning("the retraining failed: %s", reason)
-            self._end({"state": "failed", "error": reason})
+            return {"state": "done", "head": result["version"], **figures, "reason": result["gate"]["reason"]}
+        if self._cancelled:
+            return {"state": "cancelled"}
+        reason = ended.last_words or f"it ended with {ended.code}"
+        log.warning("the retraining failed: %s", reason)
+        return {"state": "failed", "error": reason}
 
     def _update(self, progress: dict[str, Any]) -> None:
         """A pause stays one: what the child says then, it said before it heard of it."""
@@ -175,12 +179,19 @@ class Retraining:
             self._become({**kept, **progress})
 
     def _end(self, outcome: dict[str, Any]) -> None:
-        with self._lock:
-            self._become({key: self._status[key] for key in ("started_ms", "pauses")} | outcome)
+        self._become({key: self._status[key] for key in ("started_ms", "pauses")} | outcome)
 
     def _become(self, status: dict[str, Any]) -> None:
         self._status = status
-        self._on_progress(dict(status))
+        _call(self._on_progress, dict(status))
+
+
+def _call(listener: Callable[[T], None], said: T) -> None:
+    """A listener that fails changes nothing of a retraining."""
+    try:
+        listener(said)
+    except Exception:
+        log.exception("what a retraining says could not be used")
 
 
 def _parsed(text: str) -> dict[str, Any] | None:

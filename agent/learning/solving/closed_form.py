@@ -19,9 +19,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.learning.solving.cholesky import Cholesky
 from agent.learning.solving.head import Float32, Targets
 from agent.learning.solving.moments import Float64, Moments, Standardisation
+
+BLOCK = 64
 
 
 class Scatter(Protocol):
@@ -37,11 +38,8 @@ class PrimalScatter:
     standardisation: Standardisation
     means: Float32  # M [D, K]
 
-    def factor(self, shrinkage: float) -> Cholesky:
-        return Cholesky.of(self.moments.scatter(self.standardisation), shrinkage)
-
     def solve(self, shrinkage: float) -> Float32:
-        return self.factor(shrinkage).solve(self.means)
+        return _solved(self.moments.scatter(self.standardisation), shrinkage, self.means)
 
 
 class DualScatter:
@@ -56,8 +54,34 @@ class DualScatter:
         self._shares[np.arange(len(x)), targets] = 1 / counts[targets]
 
     def solve(self, shrinkage: float) -> Float32:
-        solution: Float32 = self._x.T @ Cholesky.of(self._products.copy(), shrinkage).solve(self._shares)
+        solution: Float32 = self._x.T @ _solved(self._products.copy(), shrinkage, self._shares)
         return solution
+
+
+def _solved(matrix: Float32, shift: float, right: Float32) -> Float32:
+    """The inverse of matrix [D, D] + shift I times `right` [D, n], a new array. The matrix is overwritten.
+
+    It is symmetric without negative eigenvalues; standardised, with shifts of 0.1 and more, float32 keeps four digits
+    or more. By Cholesky's L L' in blocks, in a quarter of the time and the memory of numpy.linalg.solve, which works in
+    float64 and cannot know of the symmetry.
+    """
+    lower, solution = matrix, np.array(right, order="C")
+    lower.flat[:: len(lower) + 1] += np.float32(shift)
+    blocks = [slice(first, first + BLOCK) for first in range(0, len(lower), BLOCK)]
+    for block in blocks:
+        before, behind = slice(0, block.start), slice(block.stop, None)
+        if block.start:
+            lower[block.start :, block] -= lower[block.start :, before] @ lower[block, before].T
+        # With the blocks on the diagonal inverted, solving is matrix products and no more.
+        inverse = np.tril(np.linalg.inv(np.linalg.cholesky(lower[block, block])))
+        lower[behind, block] = lower[behind, block] @ inverse.T
+        lower[block, block] = inverse
+        solution[block] -= lower[block, before] @ solution[before]
+        solution[block] = inverse @ solution[block]
+    for block in reversed(blocks):
+        solution[block] -= lower[block.stop :, block].T @ solution[block.stop :]
+        solution[block] = lower[block, block].T @ solution[block]
+    return solution
 
 
 def ridge(solved: Float32, shares: Float64) -> tuple[Float32, Float32]:

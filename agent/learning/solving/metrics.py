@@ -1,4 +1,4 @@
-"""How good a head is: pure functions of probabilities and true labels."""
+"""How good a head is, and what makes its probabilities mean what they say: pure functions of these and true labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.learning.solving.head import Float32
+from agent.learning.solving.head import Float32, Targets, softmax
 
 ECE_BINS = 15
+_TEMPERATURE_BITS = (-16.0, 16.0)
 # A confusion matrix of more classes is too large to be looked at. Of 1,000 it would be 2 MB in every head's report, on
 # flash, and 8 MB in memory each time that such a report is read.
 MAX_CONFUSION = 256
@@ -88,6 +89,34 @@ def calibration_error(top: NDArray[Any], correct: NDArray[np.bool_], bins: int =
     place = np.clip(np.ceil(top * bins).astype(np.intp) - 1, 0, bins - 1)
     surplus = np.bincount(place, weights=top.astype(np.float64) - correct, minlength=bins)
     return float(np.abs(surplus).sum() / len(top)) if len(top) else 0.0
+
+
+def inverse_temperature(logits: Float32, targets: Targets) -> float:
+    """The b for which softmax(b * logits) has the least cross-entropy (Guo et al. 2017), by bisection.
+
+    Logits [B, K], class indices [B]. The targets are softened by one wrong answer among B + 2 (as
+    Platt 1999 does), so that a few examples that are all right do not make a head sure of everything.
+    """
+    soft = 1 / (len(logits) + 2)
+    wanted = (1 - soft) * logits[np.arange(len(logits)), targets] + soft * logits.mean(axis=1)
+    low, high = _TEMPERATURE_BITS
+    for _ in range(18):  # the cross-entropy is convex in b: look for the zero of its slope
+        middle = (low + high) / 2
+        expected = np.einsum("bk,bk->b", softmax(logits * np.float32(2**middle)), logits)
+        if float((expected - wanted).sum()) < 0:
+            low = middle
+        else:
+            high = middle
+    return float(2**low)
+
+
+def cross_entropies(logits: NDArray[Any], targets: NDArray[np.int32]) -> NDArray[Any]:
+    """[B]"""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    of_target = shifted[np.arange(len(logits)), targets]
+    sums: NDArray[Any] = np.exp(shifted, out=shifted).sum(axis=1)
+    losses: NDArray[Any] = np.log(sums) - of_target
+    return losses
 
 
 class Tally:

@@ -34,10 +34,6 @@ class Standardisation(NamedTuple):
         x *= self.factor
         return x
 
-    def around(self, mean: Float64) -> "Standardisation":
-        """With the same factors, for bottlenecks of another mean [D]."""
-        return Standardisation(mean.astype(np.float32), self.factor)
-
     def folded(self, weights: Float32, bias: Float32) -> tuple[Float32, Float32]:
         """The weights [D, K] and bias [K] that say of raw bottlenecks what the given ones say of standardised ones."""
         scaled, offset = weights * self.factor[:, None], bias.astype(np.float64)
@@ -102,25 +98,6 @@ class Moments:
             else:
                 self._add_products(x[rows], sign)
 
-    def merge(self, other: "Moments") -> None:
-        """Add the examples of other moments of the same classes and the same kind."""
-        if self.origin is None or other.origin is None:
-            self.origin = other.origin if self.origin is None else self.origin
-            distance = np.zeros(self.sums.shape[1], np.float32)
-        else:
-            distance = other.origin - self.origin
-        total, count = other.sums.sum(axis=0), np.float32(other.counts.sum())
-        # sum (x + d)(x + d)' = sum x x' + d s' + s d' + n d d', with s = sum x
-        half = total + distance * (count / 2)
-        if self.products is None or other.products is None:
-            self.squares += other.squares + 2 * distance * half
-        else:
-            self.products += other.products
-            self.products += np.outer(distance, half)
-            self.products += np.outer(half, distance)
-        self.sums += other.sums + other.counts[:, None].astype(np.float32) * distance
-        self.counts += other.counts
-
     def grow(self, classes: int) -> None:
         """Make room for classes that have no examples yet."""
         more = classes - len(self.counts)
@@ -137,18 +114,6 @@ class Moments:
         view.release()
         return view
 
-    def without_products(self) -> "Moments":
-        """A copy of the rest, which has no variances to standardise by."""
-        size = self.sums.shape[1]
-        copy = Moments(size, 0, products=False)
-        copy.counts, copy.sums, copy.origin = self.counts.copy(), self.sums.copy(), self.origin
-        return copy
-
-    @property
-    def mean(self) -> Float64:
-        """Of all examples, [D]."""
-        return self._offset() if self.origin is None else self.origin + self._offset()
-
     def standardisation(self) -> Standardisation:
         count = int(self.counts.sum())
         offset = self._offset()
@@ -156,7 +121,8 @@ class Moments:
         variance = np.maximum(squares / count - offset**2, 0)
         mean_variance = variance.mean() or 1.0
         shrunk = (count * variance + PRIOR_EXAMPLES * mean_variance) / (count + PRIOR_EXAMPLES)
-        return Standardisation(self.mean.astype(np.float32), (shrunk**-0.5).astype(np.float32))
+        mean = offset if self.origin is None else self.origin + offset
+        return Standardisation(mean.astype(np.float32), (shrunk**-0.5).astype(np.float32))
 
     def means(self, standardisation: Standardisation) -> Float32:
         """M [D, K]"""

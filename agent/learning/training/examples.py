@@ -78,7 +78,6 @@ class ArrayExamples:
         scale: float = 1.0,
         zero_point: int = 0,
         backbone_id: str = "",
-        frame_ids: NDArray[np.uint64] | None = None,  # [N]; counted through if they are left out
     ) -> None:
         self.count, self.size = bottlenecks.shape
         self.dtype = bottlenecks.dtype
@@ -88,7 +87,7 @@ class ArrayExamples:
         self.scale = scale
         self.zero_point = zero_point
         self.backbone_id = backbone_id
-        self.frame_ids = np.arange(self.count, dtype=np.uint64) if frame_ids is None else frame_ids
+        self.frame_ids = np.arange(self.count, dtype=np.uint64)  # [N] until somebody knows better
         self.departed = np.empty(0, np.uint64)
         self._bottlenecks = bottlenecks
         if self.targets.shape != (self.count,) or self.splits.shape != (self.count,):
@@ -132,16 +131,11 @@ def in_memory(source: Examples, memory_bytes: int, phases: Phases) -> Examples:
     if isinstance(source, ArrayExamples) or source.count * source.size * source.dtype.itemsize > memory_bytes:
         return source
     raw = read(source, np.arange(source.count, dtype=np.intp), phases)
-    return ArrayExamples(
-        raw,
-        source.targets,
-        source.labels,
-        source.splits,
-        source.scale,
-        source.zero_point,
-        source.backbone_id,
-        source.frame_ids if is_identified(source) else None,
-    )
+    quantization = source.scale, source.zero_point
+    loaded = ArrayExamples(raw, source.targets, source.labels, source.splits, *quantization, source.backbone_id)
+    if is_identified(source):
+        loaded.frame_ids = source.frame_ids
+    return loaded
 
 
 class Shuffled:
@@ -211,41 +205,3 @@ def class_counts(targets: Targets, rows: Rows, classes: int) -> NDArray[np.int64
     for first in range(0, len(rows), COUNTED_ROWS):
         counts += np.bincount(targets[rows[first : first + COUNTED_ROWS]], minlength=classes)
     return counts
-
-
-def cut_stratified(targets: Targets, rows: Rows, one_in: int, seed: int) -> tuple[Rows, Rows]:
-    """Split `rows` into (most, one in `one_in` of each class), both in their order; a class of fewer gives none."""
-    order, place, counts = _dealt(targets, rows, seed)
-    # In 64 bits: Debian 12's numpy for i386 divides 16 or more int32 wrongly (1 // 5 is 1).
-    aside = place < np.repeat(counts.astype(np.int64) // one_in, counts)
-    return np.sort(order[~aside]), np.sort(order[aside])
-
-
-def folds(targets: Targets, rows: Rows, count: int, seed: int) -> list[tuple[Rows, Rows]]:
-    """Split `rows` so many times into (most, some of each class): each is once among the latter.
-
-    But not those that are the only one of their class. What has no row to put aside is left out.
-    """
-    order, place, counts = _dealt(targets, rows, seed)
-    alone = np.repeat(counts == 1, counts)
-    splits = [(place % count == fold) & ~alone for fold in range(count)]
-    return [(np.sort(order[~aside]), np.sort(order[aside])) for aside in splits if aside.any()]
-
-
-def _dealt(targets: Targets, rows: Rows, seed: int) -> tuple[Rows, NDArray[np.intp], NDArray[np.intp]]:
-    """The rows class by class, at random within each; the place of each in its class; and the sizes of the classes."""
-    shuffled = np.random.default_rng(seed).permutation(rows)
-    order = shuffled[np.argsort(targets[shuffled], kind="stable")]
-    counts = np.bincount(targets[order])
-    place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return order, place, counts
-
-
-def lent(targets: Targets, splits: NDArray[np.uint8], fixed: NDArray[np.bool_], least: int = 5) -> NDArray[np.uint8]:
-    """`splits` [N], but classes with fewer than `least` train examples train on those of val and test too.
-
-    A split by a hash may well leave none of a few examples to train on. Those that are `fixed` [N], because
-    somebody said where they belong, stay.
-    """
-    counts = class_counts(targets, rows_of(splits, TRAIN), int(targets.max(initial=-1)) + 1)
-    return np.where((counts[targets] < least) & ~fixed, TRAIN, splits).astype(np.uint8)

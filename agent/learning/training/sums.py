@@ -1,10 +1,11 @@
-"""What is kept between retrainings: the sums of the closed forms, which examples are in them, and what was solved.
+"""What is kept between retrainings: the sums of the closed forms, and which examples are in them.
 
-A retraining reads the bottlenecks of the examples that came, went or changed their label since, and no others.
+A retraining reads the bottlenecks of the examples that came, went or changed their label since, and no others; then
+the sums are those of the examples exactly.
 
-Of symmetric and triangular matrices D x D one triangle is stored (see arrayfile.py), row by row: for both of them
-4 D^2 bytes, 16 MB at D = 2048. The file is written where solvers were compared, or all was solved anew because
-more than a quarter of D examples had changed.
+Of the products one triangle is stored (see arrayfile.py), row by row: 2 D^2 bytes, 8 MB at D = 2048. So the file is
+not written for every few examples, which are sooner followed once more, but only where solvers were compared, all was
+summed up anew, or many have changed since.
 """
 
 import logging
@@ -17,17 +18,15 @@ from typing import Any
 import numpy as np
 
 from agent.errors import StateError
-from agent.learning.solving.cholesky import Cholesky
 from agent.learning.solving.head import Float32, Targets
-from agent.learning.solving.moments import STRIP, Moments, Standardisation
+from agent.learning.solving.moments import STRIP, Moments
 from agent.learning.training import arrayfile
 from agent.learning.training.arrayfile import ArrayFile
 from agent.learning.training.difference import Change, Ids, difference
 from agent.learning.training.examples import BLOCK_ROWS, Examples, Identified, Rows, read
 from agent.learning.training.progress import Watch
-from agent.learning.training.recipe import Chosen, Recipe
+from agent.learning.training.settings import Chosen, Recipe
 from agent.learning.training.trainingset import sum_up
-from agent.learning.training.updating import Solved
 
 # Frame ids [N], ascending, and the classes [N] of those examples.
 Members = tuple[Ids, Targets]
@@ -36,12 +35,15 @@ log = logging.getLogger(__name__)
 
 # Beyond this share of changed examples reading all of them is no dearer, and rids the sums of rounding.
 MOST_CHANGED_ONE_IN = 2
+# When as many have changed as so many values of a bottleneck: to follow them once more takes a tenth of a second.
+STORE_AGAIN_ONE_IN = 4
 
 
 class Statistics:
     """The moments of the examples that a head is trained on. Class indices are into its own `labels`, which only grow.
 
-    For one thread. `chosen` and `solved` are None where nothing was chosen from these sums, or not solved from them.
+    For one thread. `chosen` is None where nothing was chosen from these sums. `is_worth_storing`: its file, if there is
+    one, is left behind.
     """
 
     def __init__(self, backbone_id: str, size: int) -> None:
@@ -51,7 +53,6 @@ class Statistics:
 
     def _clear(self) -> None:
         self.chosen: Chosen | None = None
-        self.solved: Solved | None = None
         self.labels: tuple[str, ...] = ()
         self.moments = Moments(self.size, 0, products=True)
         self.is_worth_storing = False
@@ -69,12 +70,6 @@ class Statistics:
     def chose(self, recipe: Recipe, inverse_temperature: float) -> None:
         """For the examples that are summed up now."""
         self.chosen = Chosen(recipe, inverse_temperature, len(self))
-        self.solved = None
-        self.is_worth_storing = True
-
-    def solve(self, solved: Solved) -> None:
-        """What was solved from the sums as they are now."""
-        self.solved = solved
         self.is_worth_storing = True
 
     def indices(self, labels: tuple[str, ...]) -> Targets:
@@ -106,14 +101,17 @@ class Statistics:
         """
         change = self.difference(source, rows, labels, targets)
         try:
-            if change is None or not self._applied(source, change, watch):
+            if change is not None and self._applied(source, change, watch):
+                self.is_worth_storing |= len(change) * STORE_AGAIN_ONE_IN > self.size
+            else:
+                self.is_worth_storing = True
                 self.labels, self.moments = (), Moments(self.size, 0, products=True)
                 self._count, self._list = 0, _no_members
                 sum_up(self.moments, source, rows, self.indices(labels)[targets], watch)
         except BaseException:  # half of a change is nothing to build on
             self._clear()
             raise
-        self._file = self.solved = None
+        self._file = None
         indices = self.indices(labels)
         if self.chosen is not None:
             changed = len(rows) if change is None else len(change)
@@ -146,23 +144,22 @@ class Statistics:
         """Raises StateError where it cannot be written; then the old file, if any, is still there."""
         header: dict[str, Any] = {"backbone_id": self.backbone_id, "size": self.size, "labels": self.labels}
         header["chosen"] = asdict(self.chosen) if self.chosen else None
-        moments, solved = self.moments, self.solved
+        moments = self.moments
         frame_ids, classes = self._list()
         arrays: arrayfile.Arrays = {"frame_ids": frame_ids, "classes": classes}
         arrays |= {"counts": moments.counts, "sums": moments.sums}
         if moments.origin is not None:
             products = _packed(moments.products) if self._file is None else self._file.read("products")
             arrays |= {"origin": moments.origin, "products": products}
-        if solved is not None:
-            header["solved_examples"] = solved.examples
-            arrays |= {"shift": solved.standardisation.shift, "factor": solved.standardisation.factor}
-            arrays |= {"solution": solved.solution, "bias": solved.bias, "lower": _packed(solved.factor.lower.T)}
         arrayfile.save(path, header, arrays)
         self.is_worth_storing = False
 
     @classmethod
     def load(cls, path: Path) -> "Statistics | None":
-        """None where there is no such file. Raises StateError for one that is damaged or cannot be read."""
+        """None where there is no such file. Raises StateError for one that is damaged or cannot be read.
+
+        A file of an earlier form also holds what was solved from the sums; that is passed over.
+        """
         try:
             stored = ArrayFile(path)
         except FileNotFoundError:
@@ -180,11 +177,6 @@ class Statistics:
         if header["chosen"]:
             recipe = Recipe(**header["chosen"].pop("recipe"))
             statistics.chosen = Chosen(recipe, **header["chosen"])
-        if "lower" in stored:
-            standardisation = Standardisation(stored.read("shift"), stored.read("factor"))
-            factor = Cholesky(_unpacked(stored.read("lower"), statistics.size).T)
-            solution, bias = stored.read("solution"), stored.read("bias")
-            statistics.solved = Solved(standardisation, factor, header["solved_examples"], solution, bias)
         return statistics
 
 

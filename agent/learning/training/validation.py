@@ -1,13 +1,12 @@
 """Judging heads while they are made, and making their probabilities honest."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from agent.learning.solving.head import Float32, Head, Targets, as_float32, softmax
-from agent.learning.solving.metrics import Evaluation, Tally, target_ranks
+from agent.learning.solving.head import Float32, Head, Targets, as_float32
+from agent.learning.solving.metrics import Evaluation, Tally, cross_entropies, inverse_temperature, target_ranks
 from agent.learning.training.examples import Examples, Rows, blocks, read
 from agent.learning.training.progress import Progress, Watch
 
@@ -15,7 +14,6 @@ MAX_ROWS = 5000  # more examples would hardly judge better, and every candidate 
 MAX_LOGITS = 1 << 23
 LOGITS_ROWS = 250  # at once
 TEMPERATURE_ROWS = 1000  # for a single number
-TEMPERATURE_BITS = (-16.0, 16.0)
 
 
 class Scores(NamedTuple):
@@ -52,7 +50,7 @@ class Judge:
                 right1 += int(np.count_nonzero(ranks < 1))
                 right5 += int(np.count_nonzero(ranks < min(5, len(bias))))
                 known = targets >= 0
-                loss += float(_cross_entropies(logits[known], targets[known]).sum())
+                loss += float(cross_entropies(logits[known], targets[known]).sum())
                 known_rows += int(np.count_nonzero(known))
         return Scores(right1 / len(self), right5 / len(self), loss / max(known_rows, 1))
 
@@ -65,31 +63,12 @@ class Judge:
         if not len(targets):
             return 1.0, 0.0
         inverse = inverse_temperature(logits, targets)
-        return inverse, float(_cross_entropies(logits * np.float32(inverse), targets).mean())
+        return inverse, float(cross_entropies(logits * np.float32(inverse), targets).mean())
 
     def _logits(self, weights: Float32, bias: Float32, rows: int) -> Iterator[tuple[Float32, Targets]]:
         for first in range(0, min(rows, len(self)), LOGITS_ROWS):
             block = slice(first, first + LOGITS_ROWS)
             yield as_float32(self._raw[block]) @ weights + bias, self._targets[block]
-
-
-def inverse_temperature(logits: Float32, targets: Targets) -> float:
-    """The b for which softmax(b * logits) has the least cross-entropy (Guo et al. 2017), by bisection.
-
-    Logits [B, K], class indices [B]. The targets are softened by one wrong answer among B + 2 (as
-    Platt 1999 does), so that a few examples that are all right do not make a head sure of everything.
-    """
-    soft = 1 / (len(logits) + 2)
-    wanted = (1 - soft) * logits[np.arange(len(logits)), targets] + soft * logits.mean(axis=1)
-    low, high = TEMPERATURE_BITS
-    for _ in range(18):  # the cross-entropy is convex in b: look for the zero of its slope
-        middle = (low + high) / 2
-        expected = np.einsum("bk,bk->b", softmax(logits * np.float32(2**middle)), logits)
-        if float((expected - wanted).sum()) < 0:
-            low = middle
-        else:
-            high = middle
-    return float(2**low)
 
 
 def evaluate_head(head: Head, source: Examples, rows: Rows, watch: Watch | None = None) -> Evaluation:
@@ -103,12 +82,3 @@ def evaluate_head(head: Head, source: Examples, rows: Rows, watch: Watch | None 
         seen += len(batch.rows)
         watch.progress(Progress("validation", seen, len(rows)))
     return tally.evaluation()
-
-
-def _cross_entropies(logits: NDArray[Any], targets: NDArray[np.int32]) -> NDArray[Any]:
-    """[B]"""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    of_target = shifted[np.arange(len(logits)), targets]
-    sums: NDArray[Any] = np.exp(shifted, out=shifted).sum(axis=1)
-    losses: NDArray[Any] = np.log(sums) - of_target
-    return losses

@@ -1,4 +1,5 @@
-"""A retraining that behaves: judged, cancelled, paused, and never left behind. The real daemon, as a process."""
+"""A retraining that behaves: judged, cancelled, paused, and never left behind. The real daemon, as a process; at the
+end its child alone, where it does what the real one does not do on demand."""
 
 import json
 import os
@@ -6,8 +7,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ import numpy as np
 import psutil
 import pytest
 
+from agent.errors import BusyError, ChildError
+from agent.learning.running.retraining import Retraining
 from tests.conftest import write_class_folders
 from tests.daemon import PATIENCE_S, ROOT, Daemon, lastlayer
 from tests.mosquitto import Listener, Mosquitto
@@ -304,3 +308,165 @@ def test_a_daemon_that_is_killed_leaves_no_retraining_behind(judged: Path, limit
         daemon.kill()
         until(lambda: not is_alive(child.pid), PATIENCE_S)
     assert as_json("--state", judged, "heads")["active"] == "1"
+
+
+# A child that cannot be started, and one that says much
+
+
+def limit_free_files(daemon: Daemon, free: int) -> tuple[int, int]:
+    """So many more files may be open there: a connection takes one, a child's pipes eight. The limit before."""
+    process = psutil.Process(daemon.process.pid)
+    before = process.rlimit(psutil.RLIMIT_NOFILE)
+    taken = {int(path.name) for path in Path(f"/proc/{process.pid}/fd").iterdir()}
+    limit = [number for number in range(len(taken) + free) if number not in taken][free - 1] + 1
+    process.rlimit(psutil.RLIMIT_NOFILE, (limit, before[1]))
+    return before
+
+
+def test_a_retraining_that_cannot_be_started_has_failed_and_another_may_begin(judged: Path) -> None:
+    with Daemon(judged) as daemon:
+        daemon.ask("GET", "/v1/status")
+        before = limit_free_files(daemon, 5)
+        for _ in range(2):
+            assert "cannot be started: Too many open files" in daemon.ask("POST", "/v1/retrain", expect=500)["error"]
+            ended = daemon.ask("GET", "/v1/retrain")
+            assert ended["state"] == "failed"
+            assert "Too many open files" in ended["error"]
+            assert "no retraining is running" in daemon.ask("DELETE", "/v1/retrain", expect=409)["error"]
+        psutil.Process(daemon.process.pid).rlimit(psutil.RLIMIT_NOFILE, before)
+        daemon.ask("POST", "/v1/retrain", expect=202)
+        assert daemon.wait_retrained()["state"] == "done"
+
+
+def test_a_label_is_acknowledged_although_no_retraining_can_begin(judged: Path, jpegs: list[bytes]) -> None:
+    with Daemon(judged, {"retrain": {"auto_after": 1}}) as daemon:
+        frame = daemon.ask("POST", "/v1/frames", jpegs[0])["frame_id"]
+        limit_free_files(daemon, 5)
+        assert daemon.ask("POST", f"/v1/frames/{frame}/label", {"label": "china"})["label"] == "china"
+        assert daemon.ask("GET", "/v1/status")["labels"]["china"] == 41
+        assert daemon.ask("GET", "/v1/retrain")["state"] == "failed"
+        assert "no retraining begins by itself" in daemon.log
+
+
+RESULT = {"version": "2", "top1": 1.0, "solver": "lda", "accepted": True, "written_bytes": 7, "gate": {"reason": "ok"}}
+PROGRESS, PHASES = {"event": "progress", "step": 1}, {"event": "phases", "phases": {"train": 1}}
+
+
+def saying(result: dict[str, Any], *events: dict[str, Any]) -> str:
+    """A program that says events on stderr, and a result on stdout."""
+    return f"""
+import json, sys
+for event in {events!r}:
+    print(json.dumps(event), file=sys.stderr, flush=True)
+print(json.dumps({result!r}))
+"""
+
+
+class Listening:
+    """Hears what a retraining says of itself; where it fails, it does so each time."""
+
+    def __init__(self, fails: bool = False) -> None:
+        self._fails = fails
+        self.statuses: list[dict[str, Any]] = []
+        self.phases: list[dict[str, Any]] = []
+        self.written_bytes: list[int] = []
+
+    def follow(self, retraining: Retraining) -> dict[str, Any]:
+        """Begin one; its status once it has ended."""
+        retraining.start(
+            on_progress=lambda status: self._hear(self.statuses, status),
+            on_phases=lambda phases: self._hear(self.phases, phases),
+            on_done=lambda written: self._hear(self.written_bytes, written),
+        )
+        until(lambda: not retraining.is_under_way, PATIENCE_S)
+        return retraining.status()
+
+    def _hear(self, heard: list[Any], said: Any) -> None:
+        heard.append(said)
+        if self._fails:
+            raise ValueError("no ears")
+
+
+@pytest.fixture
+def playing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Retraining]:
+    """A retraining whose child is another program."""
+
+    def play(program: str) -> Retraining:
+        python, played = tmp_path / "python", tmp_path / "program.py"
+        played.write_text(program)
+        python.write_text(f"#!/bin/sh\nexec {sys.executable} {played}\n")
+        python.chmod(0o755)
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "executable", str(python))
+            return Retraining(tmp_path, [])
+
+    return play
+
+
+def test_a_result_of_thousands_of_labels_is_heard(playing: Callable[[str], Retraining]) -> None:
+    """A pipe holds 64 kB: it is said on stdout before stderr ends."""
+    gate = {"reason": "ok", "new_labels": {f"label {number}": {"recall": 0.5} for number in range(4000)}}
+    listening = Listening()
+    ended = listening.follow(playing(saying({**RESULT, "gate": gate}, PROGRESS, PHASES, PROGRESS)))
+    assert (ended["state"], ended["head"], ended["reason"]) == ("done", "2", "ok")
+    assert [status["state"] for status in listening.statuses] == ["running"] * 3 + ["done"]
+    assert (listening.phases, listening.written_bytes) == ([{"train": 1}], [7])
+
+
+def test_listeners_that_fail_change_nothing_of_it(
+    playing: Callable[[str], Retraining], caplog: pytest.LogCaptureFixture
+) -> None:
+    listening = Listening(fails=True)
+    assert listening.follow(playing(saying(RESULT, PROGRESS, PHASES)))["state"] == "done"
+    assert (len(listening.statuses), listening.phases, listening.written_bytes) == (3, [{"train": 1}], [7])
+    assert len(caplog.records) == 5
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        (saying({}), "'written_bytes'"),
+        (saying(RESULT, {"event": "phases"}), "'phases'"),
+        ("import sys; sys.exit('no examples')", "no examples"),
+        (
+            "import json, os, sys; print(json.dumps({'event': 'progress'}), file=sys.stderr); os._exit(4)",
+            "ended with 4",
+        ),
+    ],
+)
+def test_whatever_goes_wrong_it_has_failed_and_says_why(
+    playing: Callable[[str], Retraining], program: str, reason: str
+) -> None:
+    ended = Listening().follow(playing(program))
+    assert ended["state"] == "failed"
+    assert reason in ended["error"]
+
+
+def test_where_no_thread_can_be_started_it_has_failed_and_no_child_is_left(
+    playing: Callable[[str], Retraining], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retraining, listening = playing("import time; time.sleep(1000)"), Listening()
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        for _ in range(2):
+            with pytest.raises(ChildError, match="cannot be started: can't start new thread"):
+                listening.follow(retraining)
+    assert psutil.Process().children() == []
+    assert [status["state"] for status in listening.statuses] == ["failed", "failed"]
+    assert "can't start new thread" in retraining.status()["error"]
+
+
+def test_another_is_refused_while_one_runs_and_it_can_be_cancelled(playing: Callable[[str], Retraining]) -> None:
+    retraining, said = playing("import time; time.sleep(1000)"), Listening()
+    follower = threading.Thread(target=said.follow, args=(retraining,))
+    follower.start()
+    until(lambda: said.statuses, PATIENCE_S)
+    with pytest.raises(BusyError, match="running already"):
+        Listening().follow(retraining)
+    assert retraining.cancel()["state"] == "cancelled"
+    follower.join(PATIENCE_S)
+    assert [status["state"] for status in said.statuses] == ["running", "cancelled"]

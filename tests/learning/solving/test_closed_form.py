@@ -5,7 +5,7 @@ import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import Ridge
 
-from agent.learning.solving import cholesky
+from agent.learning.solving import closed_form
 from agent.learning.solving.closed_form import DualScatter, PrimalScatter, discriminant, ridge
 from agent.learning.solving.moments import FEW_CLASSES, STRIP, Moments, Standardisation
 
@@ -92,7 +92,7 @@ def test_moments_without_products_standardise_the_same() -> None:
         moments.scatter(moments.standardisation())
 
 
-@pytest.mark.parametrize("size", [1, cholesky.BLOCK, STRIP + cholesky.BLOCK + 3])
+@pytest.mark.parametrize("size", [1, closed_form.BLOCK, STRIP + closed_form.BLOCK + 3])
 def test_sizes_beside_those_of_the_blocks_are_solved_as_numpy_does(size: int) -> None:
     rng = np.random.default_rng(3)
     raw, targets = rng.standard_normal((2 * size + 9, size)), rng.integers(0, 2, 2 * size + 9).astype(np.int32)

@@ -93,7 +93,7 @@ def reference_adam(p: Any, g: Any, t: int, state: dict[str, Any], rate: float, e
 @pytest.mark.parametrize("decay", [0.0, 0.3])
 @pytest.mark.parametrize("rows", [4, BLOCK // 3])  # less than a block, and several with a rest
 def test_sgd_agrees_with_its_formula(decay: float, rows: int) -> None:
-    compare(SGD(0.05, decay), partial(reference_sgd, rate=0.05, decay=decay), rows)
+    assert_agrees(SGD(0.05, decay), partial(reference_sgd, rate=0.05, decay=decay), rows)
 
 
 @pytest.mark.parametrize("epsilon", [1e-8, 0.1])
@@ -101,10 +101,10 @@ def test_sgd_agrees_with_its_formula(decay: float, rows: int) -> None:
 @pytest.mark.parametrize("rows", [4, BLOCK // 3])
 def test_adam_agrees_with_its_formula(epsilon: float, decay: float, rows: int) -> None:
     reference = partial(reference_adam, rate=0.05, epsilon=epsilon, decay=decay)
-    compare(Adam(0.05, 0.8, 0.95, epsilon, decay), reference, rows)
+    assert_agrees(Adam(0.05, 0.8, 0.95, epsilon, decay), reference, rows)
 
 
-def compare(solver: Solver, reference: Any, rows: int) -> None:
+def assert_agrees(solver: Solver, reference: Any, rows: int) -> None:
     rng = np.random.default_rng(4)
     parameters = rng.standard_normal((rows, 5)).astype(np.float32)
     expected, state = parameters.astype(np.float64), dict[str, Any]()

@@ -11,8 +11,8 @@ from agent.learning.training.checkpoint import Checkpoint
 from agent.learning.training.examples import ArrayExamples
 from agent.learning.training.progress import Progress
 from agent.learning.training.settings import Settings
-from agent.learning.training.training import train
-from tests.learning.training.test_training import OnFlash, blobs
+from agent.learning.training.train import train
+from tests.learning.training.test_train import OnFlash, blobs
 
 ADAM = Settings(solver="adam", steps=300, validate_every=100)
 
@@ -48,6 +48,8 @@ def test_other_examples_and_other_settings_begin_anew(tmp_path: Path) -> None:
     source, _ = blobs()
     x = source.read(np.arange(source.count), np.empty((source.count, source.size), np.float32))
     relabelled = np.where(np.arange(source.count) == 700, (source.targets + 1) % 5, source.targets)
+    of_other_frames = ArrayExamples(x, source.targets, source.labels, source.splits, backbone_id="b")
+    of_other_frames.frame_ids = source.frame_ids + np.uint64(1)
     others: list[tuple[Any, Settings]] = [
         (source, replace(ADAM, seed=1)),
         (source, replace(ADAM, learning_rate=0.02)),
@@ -55,12 +57,7 @@ def test_other_examples_and_other_settings_begin_anew(tmp_path: Path) -> None:
         (source, replace(ADAM, standardise=True)),
         (ArrayExamples(x, relabelled, source.labels, source.splits, backbone_id="b"), ADAM),
         (ArrayExamples(x, source.targets, source.labels, source.splits, backbone_id="c"), ADAM),
-        (
-            ArrayExamples(
-                x, source.targets, source.labels, source.splits, 1.0, 0, "b", source.frame_ids + np.uint64(1)
-            ),
-            ADAM,
-        ),
+        (of_other_frames, ADAM),
     ]
     for other, settings in others:
         Checkpoint(tmp_path / "training").clear()

@@ -15,7 +15,8 @@ def test_it_is_what_turns_the_one_into_the_other(
     rng = np.random.default_rng(seed)
     ids = rng.permutation(np.array(list(after), np.uint64))
     targets = np.array([after[int(frame)] for frame in ids], np.int32)
-    source = ArrayExamples(np.zeros((len(ids), 1), np.uint8), targets, ("a", "b", "c", "d"), frame_ids=ids)
+    source = ArrayExamples(np.zeros((len(ids), 1), np.uint8), targets, ("a", "b", "c", "d"))
+    source.frame_ids = ids
     source.departed = np.array(sorted(departed), np.uint64)
     readable = [*ids.tolist(), *source.departed.tolist()]
     kept = np.array(sorted(before), np.uint64)
@@ -35,5 +36,6 @@ def test_it_is_what_turns_the_one_into_the_other(
 
 def test_examples_that_cannot_be_told_apart_have_no_difference() -> None:
     ids = np.array([1, 1], np.uint64)
-    source = ArrayExamples(np.zeros((2, 1), np.uint8), np.zeros(2), ("a",), frame_ids=ids)
+    source = ArrayExamples(np.zeros((2, 1), np.uint8), np.zeros(2), ("a",))
+    source.frame_ids = ids
     assert difference(ids[:1], np.zeros(1, np.int32), source, np.arange(2), source.targets) is None

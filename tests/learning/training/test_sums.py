@@ -13,10 +13,9 @@ from agent.errors import StateError, TrainingError
 from agent.learning.solving.moments import Moments
 from agent.learning.training.examples import TRAIN, VAL, ArrayExamples
 from agent.learning.training.progress import Watch
-from agent.learning.training.recipe import Recipe
-from agent.learning.training.settings import Settings
+from agent.learning.training.settings import Recipe, Settings
 from agent.learning.training.sums import Statistics
-from agent.learning.training.training import train
+from agent.learning.training.train import train
 
 ATOL = 1e-5 if sys.maxsize > 1 << 32 else 3e-5
 D = 24
@@ -40,7 +39,8 @@ class Pictures:
         used, targets = np.unique(self.labels[rows], return_inverse=True)
         names = tuple(LABELS[k] for k in used)
         ids = np.asarray(rows, np.uint64) + np.uint64(1000)
-        found = Counting(self.raw[rows], targets, names, self.splits[rows], backbone_id="b", frame_ids=ids)
+        found = Counting(self.raw[rows], targets, names, self.splits[rows], backbone_id="b")
+        found.frame_ids = ids
         found.depart(self.raw[list(departed)], np.asarray(departed, np.uint64) + np.uint64(1000))
         return found
 
@@ -170,23 +170,6 @@ def test_what_was_interrupted_is_not_built_on() -> None:
     with pytest.raises(TrainingError, match="stopped"):
         statistics.follow(source, rows, source.labels, source.targets, Watch(should_stop=lambda: True))
     assert_same(followed(statistics, source), fresh(source))
-
-
-def test_merged_moments_are_those_of_all_examples() -> None:
-    pictures = Pictures()
-    targets = pictures.labels.astype(np.int32)
-    for products in (True, False):
-        whole, parts = Moments(D, 3, products=products), [Moments(D, 3, products=products) for _ in range(2)]
-        whole.add(pictures.raw, targets)
-        for part, rows in zip(parts, (slice(None, 700), slice(700, None)), strict=True):
-            part.add(pictures.raw[rows], targets[rows])
-        empty = Moments(D, 3, products=products)
-        for part in (*parts, Moments(D, 3, products=products)):
-            empty.merge(part)
-        for ours, its in zip(empty.standardisation(), whole.standardisation(), strict=True):
-            np.testing.assert_allclose(ours, its, rtol=1e-5)
-        if products:
-            assert_same(empty, whole)
 
 
 def test_a_file_gives_back_what_was_saved(tmp_path: Path) -> None:

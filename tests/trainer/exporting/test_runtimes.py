@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -42,12 +40,10 @@ def test_an_environment_that_cannot_be_made_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(runtimes, "_interpreter", lambda _: (sys.executable, "3"))
-    monkeypatch.setattr("trainer.exporting.runtimes.subprocess.run", _failing)
+    failing = tmp_path / "python"
+    failing.write_text("#!/bin/sh\nprintf '\\nno network\\n' >&2\nexit 1\n")
+    failing.chmod(0o755)
+    monkeypatch.setattr(runtimes, "_interpreter", lambda _: (str(failing), "3"))
     with pytest.raises(ConfigError, match="failed: no network"):
         runtimes.python_with(OTHER)
     assert not list((tmp_path / "lastlayer" / "runtimes").iterdir())
-
-
-def _failing(command: list[str], **_: object) -> "subprocess.CompletedProcess[str]":
-    return subprocess.CompletedProcess(command, 1, "", "\nno network\n")

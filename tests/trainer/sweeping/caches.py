@@ -4,8 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.cache import Cache
-from agent.cache.layout import Layout
+from agent.cache import Cache, Layout
 from agent.records import SPLITS, Example
 
 LAYOUT = Layout.of("ab" * 16, 24, "uint8", 0.01, 3)

@@ -12,7 +12,7 @@ pytest.importorskip("matplotlib", reason="the trainer extra is not installed")
 from agent.cache import Cache, CachedExamples
 from agent.errors import ConfigError, StateError, TrainingError
 from agent.learning.training.settings import Settings
-from agent.learning.training.training import train
+from agent.learning.training.train import train
 from agent.reporting.timing import Stopwatch
 from tests.trainer.sweeping.caches import write_cache
 from trainer.cli import main

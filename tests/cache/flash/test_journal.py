@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.cache.journal import Journal, read
+from agent.cache.flash.journal import Journal, read
 
 ENTRIES = st.lists(
     st.dictionaries(st.text(max_size=8), st.one_of(st.text(max_size=20), st.integers(), st.none()), max_size=4),

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.cache import Cache, segment
+from agent.cache import Cache
+from agent.cache.flash import segment
 from agent.records import Example
 from tests.cache.test_cache import LAYOUT, example
 

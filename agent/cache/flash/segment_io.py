@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.cache.header import PAGE_BYTES
-from agent.cache.layout import STORED_ENTRY
-from agent.cache.segment import FILL_BYTES, Segment, pwrite
+from agent.cache.flash.layout import PAGE_BYTES, STORED_ENTRY
+from agent.cache.flash.segment import FILL_BYTES, Segment, pwrite
 
 _SKIP_BYTES = 16 << 10  # reading so much that nobody wants costs less than another call
 _MOST_BUFFERS = 512  # of one call; Linux takes 1024

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from agent.errors import ConfigError, TrainingError
-from agent.learning.training.automatic import ADAM_MARGIN
+from agent.learning.training.choosing import ADAM_MARGIN
 from agent.learning.training.examples import TRAIN, VAL, ArrayExamples
 from agent.learning.training.progress import Progress
 from agent.learning.training.settings import STUDY, Settings
-from agent.learning.training.training import train
+from agent.learning.training.train import train
 from agent.learning.training.validation import evaluate_head
 from agent.records import SPLITS
 from agent.reporting.timing import Timer

@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.cache import Cache, compaction, segment
+from agent.cache import Cache, compaction
 from agent.cache.checking import check
-from agent.cache.header import PAGE_BYTES, Header
-from agent.cache.layout import STORED_ENTRY
+from agent.cache.flash import segment
+from agent.cache.flash.layout import PAGE_BYTES, STORED_ENTRY, Header
 from agent.config import CacheConfig
 from tests.cache.crashing import Killed, abandon, killed_at
 from tests.cache.test_cache import LAYOUT, contents, example, expected, flip
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(autouse=True)

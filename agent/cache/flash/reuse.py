@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from agent.board.files import sync_folder
-from agent.cache.header import PAGE_BYTES
-from agent.cache.segment import Segment, pwrite
+from agent.cache.flash.layout import PAGE_BYTES
+from agent.cache.flash.segment import Segment, pwrite
 
 
 def emptied(superfluous: Iterable[Segment], folder: Path, oldest: int) -> list[Segment]:

@@ -11,8 +11,7 @@ import weakref
 from pathlib import Path
 
 from agent.board.files import sync_folder
-from agent.cache.header import PAGE_BYTES, Header
-from agent.cache.layout import Layout
+from agent.cache.flash.layout import PAGE_BYTES, Header, Layout
 
 TARGET_BYTES = 8 << 20
 INTERLEAVED_BYTES = 1 << 20  # opening a cache reads all of it

@@ -11,10 +11,11 @@ import numpy as np
 from agent.errors import TrainingError
 from agent.learning.solving.head import Head, Targets
 from agent.learning.solving.metrics import Evaluation
-from agent.learning.training import fitting, renewal
-from agent.learning.training.automatic import Candidate
+from agent.learning.training import fitting
 from agent.learning.training.checkpoint import Checkpoint
+from agent.learning.training.choosing import Candidate
 from agent.learning.training.examples import TRAIN, VAL, Examples, Rows, class_counts, in_memory, is_identified, rows_of
+from agent.learning.training.fitting import Fitted
 from agent.learning.training.progress import CurvePoint, Progress, Watch
 from agent.learning.training.settings import AUTO, Settings
 from agent.learning.training.sums import Statistics
@@ -90,22 +91,17 @@ def train(
         return TrainingSet(source, train_rows, targets, len(labels), settings.memory_bytes, watch, kept)
 
     examples = training_set(source)
-    renewed = renewal.renewed(examples, labels, statistics) if statistics is not None else None
-    if renewed is not None:
-        val_rows = _some(val_rows, JUDGED_UPDATE, settings.seed)
-        return _training(examples, labels, val_rows, settings, fitting.of_choice(renewed))
+    fitted = fitting.as_before(examples, labels, statistics) if statistics is not None else None
+    if fitted is not None:
+        return _training(examples, labels, _some(val_rows, JUDGED_UPDATE, settings.seed), settings, fitted)
     if is_identified(source):
         source.forget_frame_ids()
     examples = training_set(in_memory(source, settings.memory_bytes, watch.phases))
-    if settings.solver == "auto":
-        fitted = fitting.automatically(examples, labels, val_rows, settings, statistics)
-    else:
-        fitted = fitting.iteratively(examples, val_rows, settings)
-    return _training(examples, labels, val_rows, settings, fitted)
+    return _training(examples, labels, val_rows, settings, fitting.fit(examples, val_rows, settings, statistics))
 
 
 def _training(
-    examples: TrainingSet, labels: tuple[str, ...], val_rows: Rows, settings: Settings, fitted: fitting.Fitted
+    examples: TrainingSet, labels: tuple[str, ...], val_rows: Rows, settings: Settings, fitted: Fitted
 ) -> Training:
     """The head is judged on `val_rows`, as the last thing: its phases are in the report too."""
     source, watch = examples.source, examples.watch
