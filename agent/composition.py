@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from agent.ingress.http.routes import Api
 from agent.ingress.http.server import Server
 from agent.learning.running.pausing import Conditions, Limits, Pausing
 from agent.learning.running.retraining import Retraining
+from agent.records import Frame
 from agent.reporting.announcer import Announcer
 from agent.reporting.debounce import Agreement, CameraStates
 from agent.reporting.feed import Feed
@@ -90,7 +90,10 @@ def _commands(config: Config, service: Service, told: Reporting) -> "MqttSource 
 def _watched(config: Config, service: Service, told: Reporting) -> WatchedFolder | None:
     if config.folder.path is None:
         return None
-    classify = partial(service.classify, source="folder")
+
+    def classify(payload: bytes, *, camera: str, received_ms: int) -> object:
+        return service.classify(Frame.pushed(payload, camera, received_ms=received_ms), "folder")
+
     return WatchedFolder(config.folder, classify, told.timings, max_bytes=config.frames.max_bytes)
 
 

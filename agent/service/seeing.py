@@ -3,7 +3,6 @@
 A bounded number of frames may be under way; the rest waits outside, or is dropped and counted.
 """
 
-import secrets
 import threading
 import time
 from collections import Counter, OrderedDict
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import BusyError, ImageError
-from agent.records import Frame, Result, Seen, Source, checked_label
+from agent.records import Frame, Result, Seen, Source
 from agent.vision.classifier import TOP, Classifier
 
 FRESH_S = 10.0  # a frame that was classified so recently says that others can be
@@ -122,28 +121,13 @@ class Seeing:
         self._bad_frames: Counter[Source] = Counter()
         self._classified = -FRESH_S  # when the last frame was, monotonic
 
-    def classify(
-        self,
-        payload: bytes,
-        source: Source,
-        *,
-        camera: str = "",
-        ref: str = "",
-        top: int = TOP,
-        received_ms: int | None = None,
-        wait_s: float | None = None,
-    ) -> Result:
-        """Say what a picture shows. It waits for room in the inbox, at most `wait_s` seconds if they are given.
+    def classify(self, frame: Frame, source: Source, *, top: int = TOP, wait_s: float | None = None) -> Result:
+        """Say what a frame shows. It waits for room in the inbox, at most `wait_s` seconds if they are given.
 
-        `received_ms` (unix ms) is when it came, if that was not just now; `ref` is what its sender calls it.
-        Raises ImageError for what is no good picture, LabelError for a camera's name or a `ref` that is none, and
-        BusyError where there was no room in time.
+        Raises ImageError for what is no good picture, and BusyError where there was no room in time.
         """
-        camera = checked_label(camera, "camera name") if camera else ""
-        ref = checked_label(ref, "frame's name") if ref else ""
-        frame = Frame(secrets.token_hex(8), received_ms or int(time.time() * 1000), payload, camera, ref)
         try:
-            self._check_size(payload)
+            self._check_size(frame.payload)
             with self.inbox.room(source, wait_s):
                 seen = self.classifier.classify(frame, top)
         except ImageError:
@@ -170,10 +154,6 @@ class Seeing:
         with self._counting:
             return sum(self._frames.values())
 
-    def _check_size(self, payload: bytes) -> None:
-        if len(payload) > self._max_bytes:
-            raise ImageError(f"the picture has more than {self._max_bytes} bytes, the limit (frames.max_bytes)")
-
     def recent(self) -> list[Result]:
         """The frames that can still be labelled, newest first."""
         return self._recent.results()
@@ -192,3 +172,7 @@ class Seeing:
         counts = self.counts()
         sums = {name: sum(getattr(count, name) for count in counts.values()) for name in SourceCounts.__slots__}
         return {**sums, "sources": {source: asdict(count) for source, count in counts.items()}}
+
+    def _check_size(self, payload: bytes) -> None:
+        if len(payload) > self._max_bytes:
+            raise ImageError(f"the picture has more than {self._max_bytes} bytes, the limit (frames.max_bytes)")
