@@ -1,13 +1,21 @@
 """From the configuration to the parts of the daemon: each room is handed what it needs, and nobody the whole."""
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.cache import Cache
+from agent.cache.upkeep import Upkeep
 from agent.config import Config, RetrainConfig
-from agent.learning.running.pausing import Conditions, Limits
+from agent.ingress.folder.watching import WatchedFolder
+from agent.ingress.http.opening import http_server
+from agent.ingress.http.routes import Api
+from agent.ingress.http.server import Server
+from agent.learning.running.pausing import Conditions, Limits, Pausing
 from agent.learning.running.retraining import Retraining
+from agent.records import Frame
 from agent.reporting.announcer import Announcer
 from agent.reporting.debounce import Agreement, CameraStates
 from agent.reporting.feed import Feed
@@ -16,15 +24,15 @@ from agent.reporting.timing import Timings
 from agent.service import Service
 from agent.service.exchange import Exchange
 from agent.service.heads import Heads
-from agent.service.inbox import Inbox
-from agent.service.labelling import Labelling, RecentFrames
-from agent.service.seeing import Seeing
+from agent.service.seeing import Inbox, RecentFrames, Seeing
 from agent.service.teaching import Teaching
-from agent.state.state import State
+from agent.state import generations
+from agent.state.state import State, open_state
 from agent.vision.backbone import FAMILY
 from agent.vision.classifier import Classifier
 
 if TYPE_CHECKING:
+    from agent.ingress.mqtt.source import MqttSource
     from agent.reporting.mqtt.broker import Broker
 
 
@@ -36,6 +44,57 @@ class Reporting:
     broker: "Broker | None"
     events: Feed
     announcer: Announcer
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All that the daemon is made of, not started yet."""
+
+    folder: Path  # the generation that is in use
+    told: Reporting
+    service: Service
+    retraining: Retraining
+    upkeep: Upkeep
+    server: Server
+    commands: "MqttSource | None"  # and frames, where there is a broker
+    watched: WatchedFolder | None
+
+
+@contextmanager
+def built(config: Config, root: Path, input_range: tuple[float, float] | None = None) -> Iterator[Parts]:
+    """The parts, for the generation of the state `root` that is in use; what they hold is given back at the end.
+
+    Raises what is wrong with the state, the backbone, the configuration or the address.
+    """
+    folder = generations.current(root)
+    state = open_state(root, config.backbone, input_range) if folder == root else open_state(folder)
+    told = reporting(config, root)
+    backbone = state.backbone(threads=config.threads)
+    classifier = Classifier(backbone, told.timings, max_pixels=config.frames.max_pixels)
+    retraining = Retraining(folder, retrain_options(config.retrain))
+    with state.cache(backbone, config.cache) as cache:
+        answering = service(config, root, state, cache, classifier, retraining, told)
+        with closing(http_server(config.http, Api(answering, told.events), config.frames.max_bytes)) as server:
+            commands, watched = _commands(config, answering, told), _watched(config, answering, told)
+            yield Parts(folder, told, answering, retraining, Upkeep(cache), server, commands, watched)
+
+
+def _commands(config: Config, service: Service, told: Reporting) -> "MqttSource | None":
+    if told.broker is None:
+        return None
+    from agent.ingress.mqtt.source import MqttSource  # not before, as in _broker
+
+    return MqttSource(service, told.broker, config.frames.max_bytes, discovery_prefix(config))
+
+
+def _watched(config: Config, service: Service, told: Reporting) -> WatchedFolder | None:
+    if config.folder.path is None:
+        return None
+
+    def classify(payload: bytes, *, camera: str, received_ms: int) -> object:
+        return service.classify(Frame.pushed(payload, camera, received_ms=received_ms), "folder")
+
+    return WatchedFolder(config.folder, classify, told.timings, max_bytes=config.frames.max_bytes)
 
 
 def reporting(config: Config, root: Path) -> Reporting:
@@ -77,23 +136,24 @@ def service(
     recent = RecentFrames(config.frames.remember)
     heads = Heads(state.heads, classifier, told.announcer)
     teaching = Teaching(
-        Labelling(cache, recent, told.timings),
+        cache,
+        recent,
         retraining,
-        Conditions(pause_limits(config.retrain)),
         told.timings,
         told.announcer,
         on_head=heads.follow_store,
         retrain_after=config.retrain.auto_after,
     )
+    pausing = Pausing(retraining, Conditions(pause_limits(config.retrain)))
     listeners = (
-        teaching.watch_frame,
+        pausing.watch_frame,
         lambda seen: told.announcer.result(seen.result),
         lambda seen: told.events.result(seen.result),
     )
     inbox = Inbox(config.frames.inbox)
     seeing = Seeing(classifier, inbox, recent, listeners, max_bytes=config.frames.max_bytes)
     exchange = Exchange(root, state.folder, cache, heads, node=config.mqtt.node, margin=config.retrain.margin)
-    return Service(seeing, teaching, heads, exchange, told.timings, told.announcer)
+    return Service(seeing, teaching, heads, exchange, pausing, told.timings, told.announcer)
 
 
 def retrain_options(retrain: RetrainConfig) -> list[str]:

@@ -3,30 +3,21 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from agent import composition
 from agent.board.systemd import Notifier, Watchdog
-from agent.cache.upkeep import Upkeep
-from agent.composition import discovery_prefix, reporting, retrain_options
+from agent.composition import Parts, built
 from agent.config import Config
 from agent.errors import BundleError
-from agent.ingress.folder.watching import WatchedFolder
-from agent.ingress.http.opening import http_server
-from agent.ingress.http.routes import Api
 from agent.ingress.http.server import Server
-from agent.learning.running.retraining import Retraining
+from agent.reporting.faults import Faults
 from agent.reporting.feed import Feed
 from agent.reporting.host import Host
 from agent.service import Service
-from agent.state import generations
-from agent.state.state import open_state
-from agent.vision.classifier import Classifier
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +25,7 @@ TICK_S = 1.0  # how soon a head that somebody else activated is in service
 STOP_S = 1.0  # for each part; all of them well within 5 s
 
 
-class Part(Protocol):
+class Runnable(Protocol):
     """What has threads or processes of its own."""
 
     def start(self) -> None: ...
@@ -51,31 +42,41 @@ class Daemon:
     server: Server
     watchdog: Watchdog
     host: Host
+    faults: Faults
     window_s: float
 
     def watch(self, stop: threading.Event) -> None:
         """Report every window, follow the head store, mind the retraining and feed the watchdog.
 
-        Until `stop` is set, or another backbone is to be in use.
+        Until `stop` is set, or another backbone is to be in use. Nothing that fails ends it.
         """
+        chores: dict[str, Callable[[], object]] = {
+            "following the head store": self.service.heads.follow_store,
+            "minding the retraining": self.service.pausing.look,
+            "telling a changed status": lambda: self.events.tell_changes(self.service.status),
+            "feeding the watchdog": self.watchdog.look,
+        }
         next_report = time.monotonic() + self.window_s
         while not stop.wait(min(TICK_S, max(0.0, next_report - time.monotonic()))):
-            self.service.heads.follow_store()
-            self.service.teaching.mind_retraining()
-            self.events.tell_changes(self.service.status)
-            self.watchdog.look()
+            for chore, do in chores.items():
+                self.faults.attempt(chore, do)
             if time.monotonic() >= next_report:
                 self.report()
                 next_report += self.window_s
-            if self.service.exchange.is_outdated:
+            if self.faults.attempt("looking for another backbone", lambda: self.service.exchange.is_outdated):
                 log.info("another backbone is to be in use: beginning anew")
                 return
 
     def report(self) -> None:
+        """Tell the timings, the health and the counters of the window that ends now; each even if another fails."""
         announcer = self.service.announcer
-        announcer.timings(self.service.timings.reports())
-        announcer.host(self.host.figures())
-        announcer.counters(self.service.counters())
+        chores: dict[str, Callable[[], object]] = {
+            "telling the timings": lambda: announcer.timings(self.service.timings.reports()),
+            "telling the health": lambda: announcer.host(self.host.figures()),
+            "telling the counters": lambda: announcer.counters(self.service.counters()),
+        }
+        for chore, do in chores.items():
+            self.faults.attempt(chore, do)
 
 
 @contextmanager
@@ -93,46 +94,40 @@ def running(
     Raises what is wrong with the state, the backbone, the configuration or the address;
     a broker that is not there is no error.
     """
-    with ExitStack() as stack:
-
-        def started(part: Part) -> None:
-            part.start()
-            stack.callback(part.stop, STOP_S)
-
-        folder = generations.current(root)
-        state = open_state(root, config.backbone, input_range) if folder == root else open_state(folder)
-        told = reporting(config, root)
-        backbone = state.backbone(threads=config.threads)
-        classifier = Classifier(backbone, told.timings, max_pixels=config.frames.max_pixels)
-        cache = stack.enter_context(state.cache(backbone, config.cache))
-        retraining = Retraining(state.folder, retrain_options(config.retrain))
-        service = composition.service(config, root, state, cache, classifier, retraining, told)
-        server = http_server(config.http, Api(service, told.events), config.frames.max_bytes)
-        stack.callback(server.close)
-        notifier = notifier or Notifier()
-        watchdog = Watchdog(notifier, service.trouble, service.summary)
-        daemon = Daemon(service, told.events, server, watchdog, Host(state.folder), config.report.window_s)
-
+    notifier = notifier or Notifier()
+    with built(config, root, input_range) as parts, ExitStack() as stack:
+        service, faults = parts.service, Faults()
+        # It is fed wherever frames can be classified, whatever else fails.
+        watchdog = Watchdog(notifier, service.trouble, lambda: faults.attempt("summing up", service.summary) or "")
+        host, window_s = Host(parts.folder), config.report.window_s
+        daemon = Daemon(service, parts.told.events, parts.server, watchdog, host, faults, window_s)
         service.heads.follow_store()
         if (trouble := service.trouble()) is not None:
             raise BundleError(f"no frame can be classified: {trouble}")
-        if told.broker is not None:
-            from agent.ingress.mqtt.source import MqttSource  # see composition.py
-
-            source = MqttSource(service, told.broker, config.frames.max_bytes, discovery_prefix(config))
-            service.announcer.discover()
-            started(told.broker)
-            stack.callback(daemon.report)  # what the last window held
-            started(source)
-        stack.callback(retraining.stop, STOP_S)
-        stack.callback(service.exchange.stop)
-        started(Upkeep(cache))
-        started(server)
-        if config.folder.path is not None:
-            classify = partial(service.classify, source="folder")
-            started(WatchedFolder(config.folder, classify, told.timings, max_bytes=config.frames.max_bytes))
-        stack.callback(told.events.close)  # before the server waits for those who listen
-        log.info("listening on %s, state in %s", " and ".join(server.addresses), state.folder)
-        notifier.ready(f"listening on {' and '.join(server.addresses)}")
+        _start(parts, daemon, stack)
+        addresses = " and ".join(parts.server.addresses)
+        log.info("listening on %s, state in %s", addresses, parts.folder)
+        notifier.ready(f"listening on {addresses}")
         yield daemon
         log.info("stopping")
+
+
+def _start(parts: Parts, daemon: Daemon, stack: ExitStack) -> None:
+    """Start the parts one after another; the stack stops them in reverse."""
+
+    def started(part: Runnable) -> None:
+        part.start()
+        stack.callback(part.stop, STOP_S)
+
+    if parts.told.broker is not None and parts.commands is not None:
+        parts.service.announcer.discover()
+        started(parts.told.broker)
+        stack.callback(daemon.report)  # what the last window held
+        started(parts.commands)
+    stack.callback(parts.retraining.stop, STOP_S)
+    stack.callback(parts.service.exchange.stop)
+    started(parts.upkeep)
+    started(parts.server)
+    if parts.watched is not None:
+        started(parts.watched)
+    stack.callback(parts.told.events.close)  # before the server waits for those who listen

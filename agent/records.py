@@ -1,6 +1,8 @@
 """The words that every room of the house shares."""
 
 import hashlib
+import secrets
+import time
 import unicodedata
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -52,6 +54,16 @@ class Frame:
     payload: bytes  # as received: JPEG or PNG
     camera: str = ""
     ref: str = ""  # what its sender calls it
+
+    @classmethod
+    def pushed(cls, payload: bytes, camera: str = "", ref: str = "", received_ms: int | None = None) -> "Frame":
+        """One that comes just now, or came at `received_ms`, with an id of its own.
+
+        Raises LabelError for a camera's name or a `ref` that is none.
+        """
+        camera = checked_label(camera, "camera name") if camera else ""
+        ref = checked_label(ref, "frame's name") if ref else ""
+        return cls(secrets.token_hex(8), received_ms or int(time.time() * 1000), payload, camera, ref)
 
 
 @dataclass(frozen=True, slots=True)

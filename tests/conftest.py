@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from tests.daemon import lastlayer
-from tests.mosquitto import Mosquitto, installed
+from tests.mosquitto import Mosquitto
 
 # Tests run beside others on small machines: how long an example takes says nothing.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -83,7 +83,5 @@ def state(learnt_once: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
     """A broker that runs, and lets everyone in."""
-    if not installed():
-        pytest.skip("mosquitto is not installed (apt-get install mosquitto)")
     with Mosquitto(tmp_path) as broker:
         yield broker

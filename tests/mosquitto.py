@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 import paho.mqtt.client as paho
+import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -25,12 +26,17 @@ PATH = os.pathsep.join(
 PATIENCE_S = 20.0  # generous: the machine may be busy; nothing waits longer than it must
 
 
-def installed() -> bool:
-    return shutil.which("mosquitto", path=PATH) is not None
+def program(name: str) -> str:
+    """Its path. Where it is not installed, the test that wants it is skipped."""
+    found = shutil.which(name, path=PATH)
+    if found is None:
+        pytest.skip(f"{name} is not installed (apt-get install mosquitto)")
+    return found
 
 
 class Mosquitto:
-    """A broker on 127.0.0.1; as a context manager it runs within the block.
+    """A broker on 127.0.0.1; as a context manager it runs within the block. Where it is not installed, the test is
+    skipped.
 
     Keeps its port when it is stopped and started again. Anonymous, unless users maps
     names to passwords; settings are further lines of its configuration. Persists nothing.
@@ -117,7 +123,7 @@ class Mosquitto:
             lines += ["allow_anonymous false", f"password_file {self._password_file(self._users)}"]
         config.write_text("\n".join([*lines, *self._settings]) + "\n")
         self._lines.clear()
-        command = [shutil.which("mosquitto", path=PATH) or "mosquitto", "-c", str(config)]
+        command = [program("mosquitto"), "-c", str(config)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
@@ -128,8 +134,8 @@ class Mosquitto:
         file = self._folder / "passwords"
         file.touch(mode=0o600)
         for name, password in users.items():
-            tool = shutil.which("mosquitto_passwd", path=PATH) or "mosquitto_passwd"
-            subprocess.run([tool, "-b", str(file), name, password], check=True, capture_output=True)
+            command = [program("mosquitto_passwd"), "-b", str(file), name, password]
+            subprocess.run(command, check=True, capture_output=True)
         return file
 
     def _read(self, process: "subprocess.Popen[str]") -> None:

@@ -10,8 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
+from agent.board.systemd import Notifier
+from agent.config import Config, HttpConfig, ReportConfig
+from agent.daemon import running
+from agent.service.heads import Heads
+from agent.service.seeing import Seeing
 from tests.conftest import crops, encoded
 from tests.daemon import PATIENCE_S, Daemon, lastlayer
 from tests.mosquitto import Listener, Mosquitto
@@ -134,8 +140,23 @@ def test_a_head_that_a_person_makes_is_in_service_without_a_restart(state: Path)
 def test_it_retrains_by_itself_after_so_many_examples(state: Path, photographs: list[np.ndarray]) -> None:
     with Daemon(state, {"retrain": {"auto_after": 3}}) as daemon:
         for payload in crops(photographs[0], 3, seed=7):
+            assert daemon.ask("GET", "/v1/retrain") == {"state": "idle"}
             daemon.ask("POST", "/v1/frames?label=china", payload)
         until(lambda: daemon.ask("GET", "/v1/status")["head"] == "2", PATIENCE_S)
+        assert daemon.ask("GET", "/v1/status")["examples"] == 83
+
+
+def test_a_label_said_again_wears_no_flash_and_sets_off_no_retraining(state: Path, jpegs: list[bytes]) -> None:
+    with Daemon(state, {"retrain": {"auto_after": 2}}) as daemon:
+        frame_id = daemon.ask("POST", "/v1/frames?label=china", jpegs[0])["frame_id"]
+        before = daemon.ask("GET", "/v1/status")["cache"]["written_bytes"]
+        for _ in range(3):  # as a client does that did not hear the answer
+            answer = daemon.ask("POST", f"/v1/frames/{frame_id}/label", {"label": "china"})
+            assert answer == {"frame_id": frame_id, "label": "china"}
+        assert daemon.ask("GET", "/v1/status")["cache"]["written_bytes"] == before
+        assert daemon.ask("GET", "/v1/retrain") == {"state": "idle"}
+        daemon.ask("POST", f"/v1/frames/{frame_id}/label", {"label": "flower"})
+        assert daemon.wait_retrained()["state"] == "done"
 
 
 def test_sigterm_ends_it_within_five_seconds_with_a_retraining_under_way(state: Path, jpegs: list[bytes]) -> None:
@@ -166,6 +187,8 @@ def test_the_broker_says_offline_when_the_daemon_is_killed(state: Path, mosquitt
         listener.wait_for("lastlayer/board/availability", lambda payload: payload == "online")
         daemon.kill()
         listener.wait_for("lastlayer/board/availability", lambda payload: payload == "offline")
+        said = [payload for topic, payload in listener.heard if topic == "lastlayer/board/availability"]
+        assert said == ["online", "offline"]
 
 
 def test_a_refused_password_is_told_and_seeing_goes_on(state: Path, tmp_path: Path, jpegs: list[bytes]) -> None:
@@ -277,8 +300,6 @@ def test_a_second_retraining_is_refused_while_one_runs(state: Path) -> None:
 
 
 def test_a_retraining_that_is_killed_says_so_and_the_head_stays(state: Path, jpegs: list[bytes]) -> None:
-    import psutil
-
     with Daemon(state, {"retrain": {"solver": "adam", "steps": 10_000_000}}) as daemon:
         daemon.ask("POST", "/v1/retrain", expect=202)
         for child in psutil.Process(daemon.process.pid).children():
@@ -308,3 +329,65 @@ def test_a_damaged_head_is_not_put_into_service(state: Path, jpegs: list[bytes])
         assert "damaged" in daemon.ask("POST", "/v1/heads/2/activate", expect=500)["error"]
         daemon.ask("POST", "/v1/heads/1/activate")
         assert daemon.ask("POST", "/v1/frames", jpegs[0])["head"] == "1"
+
+
+class Systemd(Notifier):
+    """In the place of systemd: counts how often its watchdog is fed."""
+
+    fed = 0
+
+    def alive(self, status: str) -> None:
+        self.fed += 1
+
+
+IN_THIS_PROCESS = Config(http=HttpConfig(port=0), report=ReportConfig(window_s=0.05))
+
+
+def test_a_figure_that_psutil_refuses_does_not_end_the_service(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop, asked = threading.Event(), []
+
+    def refuse() -> None:
+        asked.append(True)
+        if len(asked) > 4:
+            stop.set()
+        raise psutil.AccessDenied(msg="the sandbox forbids it")
+
+    with running(IN_THIS_PROCESS, state) as daemon:
+        monkeypatch.setattr(psutil, "virtual_memory", refuse)
+        daemon.watch(stop)
+        assert daemon.host.figures()["memory_total_bytes"] is None
+    assert len(asked) > 4
+
+
+def test_what_fails_in_its_loop_is_said_once_and_the_watchdog_is_fed_on(
+    state: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stop, systemd = threading.Event(), Systemd("@nobody", watchdog_s=0.001)
+
+    def fail(heads: Heads) -> None:
+        if systemd.fed > 2:
+            stop.set()
+        raise ValueError("what nobody thought of")
+
+    with running(IN_THIS_PROCESS, state, notifier=systemd) as daemon:
+        monkeypatch.setattr(Heads, "follow_store", fail)
+        daemon.watch(stop)
+    said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert said == ["following the head store: ValueError: what nobody thought of"]
+
+
+def test_the_watchdog_is_not_fed_where_nobody_can_say_whether_frames_are_classified(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop, systemd, asked = threading.Event(), Systemd("@nobody", watchdog_s=0.001), []
+
+    def fail(seeing: Seeing) -> None:
+        asked.append(True)
+        if len(asked) > 2:
+            stop.set()
+        raise ValueError("what nobody thought of")
+
+    with running(IN_THIS_PROCESS, state, notifier=systemd) as daemon:
+        monkeypatch.setattr(Seeing, "trouble", fail)
+        daemon.watch(stop)
+    assert (systemd.fed, len(asked)) == (0, 3)

@@ -73,6 +73,11 @@ class Appender:
         part.entries[part.used : part.used + len(records)] = records["stored"]["entry"]
         part.used += len(records)
 
+    def pending(self) -> int | None:
+        """A ticket for the records that are not on flash yet; None where all are."""
+        with self._lock:
+            return self._written if self._written > self._synced else None
+
     def commit(self, ticket: int) -> None:
         """Returns when the records up to a ticket are on flash, or may wait. Raises StateError; then they are gone."""
         if self._thread is not None and self._written - self._synced < self._sync_records:

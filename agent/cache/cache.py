@@ -129,13 +129,24 @@ class Cache(Askable):
                 ticket = writer.appender.write(self._contents.parts, records)
             writer.appender.commit(ticket)
 
-    def relabel(self, frame_id: str, label: str) -> None:
-        """Say another label of an example. Raises UnknownFrameError where no example has that frame id."""
-        with self._writing() as writer, self._lock:
-            if frame_id not in self:
-                raise UnknownFrameError(f"no example has the frame id {frame_id}")
-            index = writer.changes.index(label, "label")
-            writer.changes.say({"op": "relabel", "frame_ids": [frame_id], "label": index})
+    def relabel(self, frame_id: str, label: str) -> bool:
+        """Say another label of an example; whether it was another: the one that it has is not written again.
+
+        Raises UnknownFrameError where no example has that frame id.
+        """
+        with self._writing() as writer:
+            with self._lock:
+                known = self.label_of(frame_id)
+                if known is None:
+                    raise UnknownFrameError(f"no example has the frame id {frame_id}")
+                if known != label:
+                    index = writer.changes.index(label, "label")
+                    writer.changes.say({"op": "relabel", "frame_ids": [frame_id], "label": index})
+                    return True
+                ticket = writer.appender.pending()
+            if ticket is not None:  # it may have come a moment ago
+                writer.appender.commit(ticket)
+            return False
 
     def delete(self, frame_ids: Sequence[str]) -> int:
         """Remove the examples of these frames; how many there were."""

@@ -70,15 +70,17 @@ class Announcer:
     def timings(self, reports: Iterable[TimingReport]) -> None:
         if self._broker is None:
             return
-        new = False
+        phases = []
         for report in reports:
-            new = new or report.phase not in self._phases
-            self._phases[report.phase] = None
+            phases.append(report.phase)
             payload = report.as_dict()
             del payload["seq"]  # that of this process; the broker's goes on after a restart
             self._broker.report(f"timing/{report.phase}", payload)
-        if new:
-            self.discover()
+        with self._lock:
+            known = len(self._phases)
+            self._phases.update(dict.fromkeys(phases))
+            if len(self._phases) != known:
+                self.discover()
 
     def host(self, figures: Mapping[str, Any]) -> None:
         """How the board is."""
@@ -93,7 +95,7 @@ class Announcer:
     def discover(self) -> None:
         """Tell Home Assistant, if it is configured, which entities there are; retained."""
         if self._broker is not None and self._discovery_prefix is not None:
-            with self._lock:
+            with self._lock:  # what is iterated stays as it is meanwhile
                 payload = discovery_payload(self._broker.topics, self._cameras.cameras, self._phases)
                 topic = discovery_topic(self._discovery_prefix, self._broker.topics.node)
                 self._broker.publish(topic, payload, retain=True)

@@ -3,10 +3,13 @@
 import contextlib
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from agent.reporting.faults import Faults
 
 NICENESS = 10
 EXPENDABLE = 500  # of 1000: as if it took half of the memory more than it does
@@ -17,25 +20,32 @@ _SYS = Path("/sys")
 _RASPBERRY = Path("devices/platform/soc/soc:firmware/get_throttled")
 _RASPBERRY_NOW = 0b1111  # under-voltage, frequency capped, throttled, near the limit of heat; higher bits: once
 _SECTOR_BYTES = 512  # of the kernel's statistics, whatever the medium's are
+# What psutil raises where a kernel or a sandbox does not tell, or tells something else than psutil expects.
+_UNTOLD = (AttributeError, LookupError, OSError, RuntimeError, ValueError, psutil.Error)
 
 
 def temperature_c() -> float | None:
     """That of the hottest sensor in degrees Celsius; None where there is none."""
-    try:
-        sensors = psutil.sensors_temperatures()
-    except (AttributeError, OSError, ValueError):
-        return None
-    # 0 and 127 are what sensors say that are not connected.
-    readings = [sensor.current for group in sensors.values() for sensor in group if 0 < sensor.current < 127]
-    return max(readings, default=None)
+    with contextlib.suppress(*_UNTOLD):
+        return _hottest_c()
+    return None
 
 
 def free_bytes() -> int | None:
     """Memory that can be had without swapping; None where the kernel does not tell."""
-    try:
-        return int(psutil.virtual_memory().available)
-    except (OSError, ValueError, KeyError):
-        return None
+    with contextlib.suppress(*_UNTOLD):
+        return _available_bytes()
+    return None
+
+
+def _hottest_c() -> float | None:
+    # 0 and 127 are what sensors say that are not connected.
+    sensors = psutil.sensors_temperatures().values()
+    return max((sensor.current for group in sensors for sensor in group if 0 < sensor.current < 127), default=None)
+
+
+def _available_bytes() -> int:
+    return int(psutil.virtual_memory().available)
 
 
 class Host:
@@ -47,25 +57,25 @@ class Host:
     def __init__(self, folder: Path, sys: Path = _SYS) -> None:
         self._folder = folder
         self._sys = sys
-        self._process = psutil.Process()
         self._started = time.monotonic()
-        psutil.cpu_percent()
+        self._faults = Faults()
+        self._figures: dict[str, Callable[[], Any]] = {
+            "cpu_percent": lambda: float(psutil.cpu_percent()),
+            "cpu_mhz": self._frequency_mhz,
+            "memory_total_bytes": lambda: int(psutil.virtual_memory().total),
+            "memory_free_bytes": _available_bytes,
+            "rss_bytes": lambda: int(psutil.Process().memory_info().rss),
+            "temperature_c": _hottest_c,
+            "throttled": self.throttled,
+            "flash_free_bytes": self._flash_free_bytes,
+            "flash_written_bytes": self._flash_written_bytes,
+            "uptime_s": lambda: round(time.monotonic() - self._started, 3),
+        }
+        self._faults.attempt("cpu_percent", psutil.cpu_percent)
 
     def figures(self) -> dict[str, Any]:
-        """What a board does not tell is null."""
-        memory = psutil.virtual_memory()
-        return {
-            "cpu_percent": float(psutil.cpu_percent()),
-            "cpu_mhz": self._frequency_mhz(),
-            "memory_total_bytes": int(memory.total),
-            "memory_free_bytes": free_bytes(),
-            "rss_bytes": int(self._process.memory_info().rss),
-            "temperature_c": temperature_c(),
-            "throttled": self.throttled(),
-            "flash_free_bytes": self._flash_free_bytes(),
-            "flash_written_bytes": self._flash_written_bytes(),
-            "uptime_s": round(time.monotonic() - self._started, 3),
-        }
+        """What a board does not tell is null, and so is what cannot be read; the latter is logged."""
+        return {name: self._faults.attempt(name, read) for name, read in self._figures.items()}
 
     def throttled(self) -> bool | None:
         """Whether the processor is slowed down just now, for heat or for want of current."""
@@ -120,7 +130,7 @@ def written_bytes() -> int:
     """What this process has made the kernel write to a device; 0 where the kernel does not say."""
     try:
         return int(psutil.Process().io_counters().write_bytes)
-    except (AttributeError, OSError, RuntimeError, psutil.Error):  # of kernels that do not count
+    except _UNTOLD:  # of kernels that do not count
         return 0
 
 

@@ -1,9 +1,15 @@
-"""What the daemon does for those who ask, in plain calls. The faces (HTTP, MQTT, folders) only translate.
+"""What the daemon does for those who ask, in plain calls. The faces (ingress/: HTTP, MQTT, folders) only translate.
 
-seeing.py    a frame comes in and is classified
-teaching.py  people say what frames show, and a head is retrained
+Read on from where a frame comes in:
+
+seeing.py    a frame is classified, if there is room in the inbox, and remembered for a while
+teaching.py  people say what frames show, the cache keeps it, and a head is retrained
 heads.py     which head is in service
-service.py   the three together
+exchange.py  what goes between this board and a desktop
+service.py   all of these together: what a face is given
+metrics.py   its figures for Prometheus
+
+It may import state, cache, vision, learning, reporting and what lies below them; nothing of ingress.
 """
 
 from agent.service.service import Service

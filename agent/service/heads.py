@@ -1,6 +1,7 @@
 """Which head is in service: the store says it, the classifier follows."""
 
 import logging
+import threading
 from typing import Any
 
 from agent.errors import LastlayerError
@@ -21,6 +22,7 @@ class Heads:
         self._store = store
         self._classifier = classifier
         self._announcer = announcer
+        self._following = threading.Lock()
 
     @property
     def in_service(self) -> str | None:
@@ -51,16 +53,17 @@ class Heads:
 
     def follow_store(self) -> None:
         """Put the store's active head into service, whoever made it so; without it, go on with the one before."""
-        try:
-            version = self._store.active()
-            if version is None or version == self.in_service:
-                return
-            self._classifier.put_into_service(version, self._store.load(version))
-            self.error = None
-            log.info("head %s is in service", version)
-            self.summary = self._store.summary(version)
-            self._announcer.head(self.summary)
-        except LastlayerError as error:
-            if str(error) != self.error:  # said once, not at every look
-                log.error("the active head cannot be put into service: %s", error)
-            self.error = str(error)
+        with self._following:  # so that no head overtakes the one that was activated after it, nor what is told of it
+            try:
+                version = self._store.active()
+                if version is None or version == self.in_service:
+                    return
+                self._classifier.put_into_service(version, self._store.load(version))
+                self.error = None
+                log.info("head %s is in service", version)
+                self.summary = self._store.summary(version)
+                self._announcer.head(self.summary)
+            except LastlayerError as error:
+                if str(error) != self.error:  # said once, not at every look
+                    log.error("the active head cannot be put into service: %s", error)
+                self.error = str(error)

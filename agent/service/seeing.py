@@ -1,20 +1,90 @@
-"""Seeing: a frame that any source brought is classified, remembered for a while, and told of."""
+"""Seeing: a frame that any source brought is classified, remembered for a while, and told of.
 
-import secrets
+A bounded number of frames may be under way; the rest waits outside, or is dropped and counted.
+"""
+
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from agent.errors import ImageError
-from agent.records import Frame, Result, Seen, Source, checked_label
-from agent.service.inbox import Inbox
-from agent.service.labelling import RecentFrames
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.errors import BusyError, ImageError
+from agent.records import Frame, Result, Seen, Source
 from agent.vision.classifier import TOP, Classifier
 
 FRESH_S = 10.0  # a frame that was classified so recently says that others can be
 BUSY_S = 5.0
+
+
+class Inbox:
+    """Room for `capacity` frames, whoever brings them. Thread-safe."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._dropped: Counter[Source] = Counter()
+        self._room = threading.BoundedSemaphore(capacity)
+        self._counting = threading.Lock()
+
+    @property
+    def dropped(self) -> dict[Source, int]:
+        """The frames of each source that found no room."""
+        with self._counting:
+            return dict(self._dropped)
+
+    def drop(self, source: Source) -> None:
+        """Count a frame that is given up."""
+        with self._counting:
+            self._dropped[source] += 1
+
+    @contextmanager
+    def room(self, source: Source, wait_s: float | None) -> Iterator[None]:
+        """Room for one frame while the block runs.
+
+        Raises BusyError, and counts the frame as dropped, where there is none within `wait_s` seconds; None waits.
+        """
+        if not self._room.acquire(timeout=wait_s):
+            self.drop(source)
+            raise BusyError(f"{self.capacity} frames are under way already: send fewer, or try again in a second")
+        try:
+            yield
+        finally:
+            self._room.release()
+
+
+class RecentFrames:
+    """The last frames that were classified, so that they can be labelled without being sent again. Thread-safe."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._frames: OrderedDict[str, tuple[Result, NDArray[Any], NDArray[np.uint8]]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def remember(self, seen: Seen) -> None:
+        with self._lock:
+            self._frames[seen.frame.frame_id] = seen.result, seen.bottleneck, seen.thumbnail
+            if len(self._frames) > self._capacity:
+                self._frames.popitem(last=False)
+
+    def results(self) -> list[Result]:
+        """Newest first."""
+        with self._lock:
+            return [result for result, _, _ in reversed(self._frames.values())]
+
+    def forget(self, frame_id: str) -> bool:
+        """Whether it was remembered."""
+        with self._lock:
+            return self._frames.pop(frame_id, None) is not None
+
+    def get(self, frame_id: str) -> tuple[Result, NDArray[Any], NDArray[np.uint8]] | None:
+        """Result, bottleneck [D] and thumbnail of a frame; None if it is not remembered."""
+        with self._lock:
+            return self._frames.get(frame_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,28 +121,13 @@ class Seeing:
         self._bad_frames: Counter[Source] = Counter()
         self._classified = -FRESH_S  # when the last frame was, monotonic
 
-    def classify(
-        self,
-        payload: bytes,
-        source: Source,
-        *,
-        camera: str = "",
-        ref: str = "",
-        top: int = TOP,
-        received_ms: int | None = None,
-        wait_s: float | None = None,
-    ) -> Result:
-        """Say what a picture shows. It waits for room in the inbox, at most `wait_s` seconds if they are given.
+    def classify(self, frame: Frame, source: Source, *, top: int = TOP, wait_s: float | None = None) -> Result:
+        """Say what a frame shows. It waits for room in the inbox, at most `wait_s` seconds if they are given.
 
-        `received_ms` (unix ms) is when it came, if that was not just now; `ref` is what its sender calls it.
-        Raises ImageError for what is no good picture, LabelError for a camera's name or a `ref` that is none, and
-        BusyError where there was no room in time.
+        Raises ImageError for what is no good picture, and BusyError where there was no room in time.
         """
-        camera = checked_label(camera, "camera name") if camera else ""
-        ref = checked_label(ref, "frame's name") if ref else ""
-        frame = Frame(secrets.token_hex(8), received_ms or int(time.time() * 1000), payload, camera, ref)
         try:
-            self._check_size(payload)
+            self._check_size(frame.payload)
             with self.inbox.room(source, wait_s):
                 seen = self.classifier.classify(frame, top)
         except ImageError:
@@ -99,10 +154,6 @@ class Seeing:
         with self._counting:
             return sum(self._frames.values())
 
-    def _check_size(self, payload: bytes) -> None:
-        if len(payload) > self._max_bytes:
-            raise ImageError(f"the picture has more than {self._max_bytes} bytes, the limit (frames.max_bytes)")
-
     def recent(self) -> list[Result]:
         """The frames that can still be labelled, newest first."""
         return self._recent.results()
@@ -121,3 +172,7 @@ class Seeing:
         counts = self.counts()
         sums = {name: sum(getattr(count, name) for count in counts.values()) for name in SourceCounts.__slots__}
         return {**sums, "sources": {source: asdict(count) for source, count in counts.items()}}
+
+    def _check_size(self, payload: bytes) -> None:
+        if len(payload) > self._max_bytes:
+            raise ImageError(f"the picture has more than {self._max_bytes} bytes, the limit (frames.max_bytes)")

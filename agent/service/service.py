@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import agent
-from agent.records import Result, Source, checked_label
+from agent.learning.running.pausing import Pausing
+from agent.records import Frame, Result, Source, checked_label
 from agent.reporting.announcer import Announcer
 from agent.reporting.timing import Timings
 from agent.service.exchange import Exchange
@@ -23,30 +24,20 @@ class Service:
     teaching: Teaching
     heads: Heads
     exchange: Exchange
+    pausing: Pausing
     timings: Timings
     announcer: Announcer
     started: float = field(default_factory=time.monotonic)
 
     def classify(
-        self,
-        payload: bytes,
-        source: Source,
-        *,
-        camera: str = "",
-        ref: str = "",
-        label: str | None = None,
-        top: int = TOP,
-        received_ms: int | None = None,
-        wait_s: float | None = None,
+        self, frame: Frame, source: Source, *, label: str | None = None, top: int = TOP, wait_s: float | None = None
     ) -> Result:
-        """Say what a picture shows and, where it comes with a label, remember it.
+        """Say what a frame shows and, where it comes with a label, remember it.
 
         Raises what Seeing.classify raises, LabelError, and StateError where a label cannot be written to flash.
         """
         label = checked_label(label) if label is not None else None
-        result = self.seeing.classify(
-            payload, source, camera=camera, ref=ref, top=top, received_ms=received_ms, wait_s=wait_s
-        )
+        result = self.seeing.classify(frame, source, top=top, wait_s=wait_s)
         if label is not None:
             self.teaching.label(result.frame_id, label)
         return result

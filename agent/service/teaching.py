@@ -1,76 +1,101 @@
-"""Teaching: people say what frames show, and a head is made of it."""
+"""Teaching: people say what frames show, the cache keeps it, and a head is made of it.
+
+Learning begins here: labelled frame → bottleneck → cache. A frame is labelled when it comes, or later by its id.
+"""
 
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any
 
-from agent.errors import BusyError, LastlayerError, TrainingError
-from agent.learning.running.pausing import Conditions
+from agent.cache import Cache
+from agent.errors import BusyError, LastlayerError, TrainingError, UnknownFrameError
+from agent.learning.pictures.bursts import dhash, split_of_group
 from agent.learning.running.retraining import Retraining
-from agent.records import Seen
+from agent.records import Example, checked_label
 from agent.reporting.announcer import Announcer
-from agent.reporting.timing import Timings
-from agent.service.labelling import Labelling
+from agent.reporting.timing import Stopwatch, Timings
+from agent.service.seeing import RecentFrames
 
 log = logging.getLogger(__name__)
-
-WORK = ("decode", "session_run", "result_processing")  # all that is done for a frame; `bottleneck` is in session_run
 
 OUTCOMES = ("accepted", "refused", "cancelled", "failed")  # of a retraining
 
 
 class Teaching:
-    """Thread-safe. The phases of a retraining are added to `timings`; `on_head` is called when its head is stored."""
+    """Thread-safe. The phases of a retraining are added to `timings`; `on_head` is called when its head is stored.
+
+    With `retrain_after`, one begins by itself after so many labels that were new or changed.
+    """
 
     def __init__(
         self,
-        labelling: Labelling,
+        cache: Cache,
+        recent: RecentFrames,
         retraining: Retraining,
-        conditions: Conditions,
         timings: Timings,
         announcer: Announcer,
         *,
         on_head: Callable[[], None],
         retrain_after: int,
     ) -> None:
-        self._labelling = labelling
+        self._cache = cache
+        self._recent = recent
         self._retraining = retraining
-        self._conditions = conditions
         self._timings = timings
         self._announcer = announcer
         self._on_head = on_head
         self._retrain_after = retrain_after
+        self._bursts = cache.bursts()
+        self._lock = threading.Lock()  # guards the bursts and the count
+        self._learnt = 0  # labels that were new or changed since the start
         self._learnt_at_retrain = 0
         self._outcomes = dict.fromkeys(OUTCOMES, 0)
 
     def label(self, frame_id: str, text: object) -> str:
-        """Remember a frame's label; the label as stored. Raises what Labelling.label raises."""
-        label = self._labelling.label(frame_id, text)
-        unused = self._labelling.learnt - self._learnt_at_retrain
-        if self._retrain_after and unused >= self._retrain_after:
-            try:
-                self.retrain()
-            except (BusyError, TrainingError):  # then the next label asks again
-                pass
-            except LastlayerError as error:  # as it does now; this label is on flash, whatever becomes of the head
-                log.warning("no retraining begins by itself: %s", error)
+        """Remember a frame's label; the label as stored. On flash when this returns.
+
+        The label that it has already is neither written again nor counted. Raises LabelError, UnknownFrameError for a
+        frame that is gone, and StateError where flash cannot be written.
+        """
+        label = checked_label(text)
+        watch = Stopwatch()
+        with watch.phase("cache_append"):
+            is_news = self._keep(frame_id, label)
+        if is_news:
+            self._timings.record(watch)
+            with self._lock:
+                self._learnt += 1
+            self._retrain_if_due()
         return label
 
     def forget(self, frame_id: str) -> bool:
-        """Raises what Labelling.forget raises."""
-        return self._labelling.forget(frame_id)
+        """Remove what is known of a frame, its example too; whether it had one. On flash when this returns.
+
+        Raises UnknownFrameError where nothing is known, and StateError where flash cannot be written.
+        """
+        remembered = self._recent.forget(frame_id)
+        deleted = _is_frame_id(frame_id) and self._cache.delete([frame_id]) > 0
+        if not (remembered or deleted):
+            raise UnknownFrameError(f"the frame {frame_id[:32]!r} is not known: no example is of it")
+        return deleted
 
     def delete_label(self, label: str) -> int:
-        return self._labelling.delete_label(label)
+        """Remove all examples of a label; how many there were. Raises UnknownLabelError and StateError."""
+        return self._cache.delete_label(checked_label(label))
 
     def rename_label(self, label: str, new: object) -> tuple[str, int]:
-        return self._labelling.rename_label(label, new)
+        """Call a label something else, or merge it with the one of that name; the new one as stored, and how many
+        examples it had. Raises LabelError, UnknownLabelError and StateError."""
+        name = checked_label(new)
+        return name, self._cache.rename_label(checked_label(label), name)
 
     def label_counts(self) -> dict[str, int]:
-        return self._labelling.label_counts()
+        return self._cache.label_counts()
 
     def cache_status(self) -> dict[str, Any]:
-        return self._labelling.cache_status()
+        """What Cache.status says."""
+        return self._cache.status()
 
     def retrain(self) -> dict[str, Any]:
         """Begin a retraining; its status.
@@ -78,11 +103,11 @@ class Teaching:
         Raises BusyError while one is running, TrainingError with fewer than two labels, and ChildError where it cannot
         be started.
         """
-        labels = self._labelling.label_counts()
+        labels = self.label_counts()
         if len(labels) < 2:
             raise TrainingError(f"there must be examples of two labels at least, there are {len(labels)}: label frames")
         self._retraining.start(on_progress=self._tell, on_phases=self._timings.merge, on_done=self._retrained)
-        self._learnt_at_retrain = self._labelling.learnt
+        self._learnt_at_retrain = self._learnt
         return self.retraining()
 
     def retraining(self) -> dict[str, Any]:
@@ -96,8 +121,47 @@ class Teaching:
         """How the retrainings since the start ended."""
         return dict(self._outcomes)
 
+    def status(self) -> dict[str, Any]:
+        labels = self.label_counts()
+        return {
+            "examples": sum(labels.values()),
+            "labels": labels,
+            "retrain": self.retraining()["state"],
+            "cache": self.cache_status(),
+        }
+
+    def _keep(self, frame_id: str, label: str) -> bool:
+        """On flash when this returns; whether that is news."""
+        if _is_frame_id(frame_id) and frame_id in self._cache:
+            return self._cache.relabel(frame_id, label)
+        self._cache.append([self._example(frame_id, label)])
+        return True
+
+    def _example(self, frame_id: str, label: str) -> Example:
+        remembered = self._recent.get(frame_id)
+        if remembered is None:
+            raise UnknownFrameError(
+                f"the frame {frame_id[:32]!r} is not remembered: it was never here, or too many came since; "
+                "send the picture again with its label"
+            )
+        result, bottleneck, small = remembered
+        with self._lock:
+            group = self._bursts.join(result.camera, label, result.received_ms, dhash(small))
+        split = split_of_group(group)
+        return Example(frame_id, label, bottleneck, result.received_ms, result.camera, split, group=group)
+
+    def _retrain_if_due(self) -> None:
+        if not self._retrain_after or self._learnt - self._learnt_at_retrain < self._retrain_after:
+            return
+        try:
+            self.retrain()
+        except (BusyError, TrainingError):  # then the next label asks again
+            pass
+        except LastlayerError as error:  # as it does now; this label is on flash, whatever becomes of the head
+            log.warning("no retraining begins by itself: %s", error)
+
     def _retrained(self, written_bytes: int) -> None:
-        self._labelling.count_written(written_bytes)
+        self._cache.count_written(written_bytes)
         self._on_head()
 
     def _tell(self, status: dict[str, Any]) -> None:
@@ -108,27 +172,6 @@ class Teaching:
             self._outcomes[state] += 1
         self._announcer.retrain(status)
 
-    def watch_frame(self, seen: Seen) -> None:
-        """Note how long the work on a frame took, and whether a retraining ran beside it."""
-        work_ms = sum(seen.result.timings_ms.get(phase, 0.0) for phase in WORK)
-        self._conditions.latency.add(work_ms, disturbed=self._retraining.is_running)
 
-    def mind_retraining(self) -> None:
-        """Let it pause where the board has something better to do, and go on afterwards. To be called every second."""
-        if not self._retraining.is_under_way:
-            self._conditions.latency.forget_disturbed()
-            return
-        reason = self._conditions.reason_to_pause()
-        if reason is None:
-            self._retraining.resume()
-        else:
-            self._retraining.pause(reason)
-
-    def status(self) -> dict[str, Any]:
-        labels = self._labelling.label_counts()
-        return {
-            "examples": sum(labels.values()),
-            "labels": labels,
-            "retrain": self.retraining()["state"],
-            "cache": self._labelling.cache_status(),
-        }
+def _is_frame_id(text: str) -> bool:
+    return len(text) == 16 and all(c in "0123456789abcdef" for c in text)

@@ -1,6 +1,7 @@
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,30 @@ def test_a_frame_that_comes_again_takes_the_place_of_the_first(tmp_path: Path) -
         assert cache.label_counts() == {"glass": 1, "newest": 1}
     with Cache(tmp_path, LAYOUT) as cache:
         assert contents(cache) == expected([example(1), example(0, "newest")])
+
+
+def test_the_label_that_an_example_has_is_not_written_again(tmp_path: Path, syncs: Syncs) -> None:
+    with Cache(tmp_path, LAYOUT) as cache:
+        cache.append([example(0, "glass")])
+        before = syncs.count, cache.status()["written_bytes"], (tmp_path / "journal").read_bytes()
+        assert cache.relabel(example(0).frame_id, "glass") is False
+        assert (syncs.count, cache.status()["written_bytes"], (tmp_path / "journal").read_bytes()) == before
+        assert cache.relabel(example(0).frame_id, "paper") is True
+        assert (tmp_path / "journal").read_bytes() != before[2]
+
+
+def test_the_same_label_is_said_to_be_there_only_once_its_example_is_on_flash(tmp_path: Path, syncs: Syncs) -> None:
+    with Cache(tmp_path, LAYOUT) as cache, ThreadPoolExecutor(2) as pool:
+        cache.append([example(0)])
+        syncs.go_on.clear()
+        append = pool.submit(cache.append, [example(1)])
+        until(lambda: example(1).frame_id in cache, 30)
+        again = pool.submit(cache.relabel, example(1).frame_id, "glass")  # as by a client that lost its patience
+        assert not wait([again], 0.2).done
+        syncs.error = OSError(5, "Input/output error")
+        syncs.go_on.set()
+        for said in (append, again):
+            with pytest.raises(StateError):
+                said.result(30)
+        syncs.error = None
+        assert cache.relabel(example(0).frame_id, "glass") is False

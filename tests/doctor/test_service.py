@@ -11,7 +11,7 @@ from agent.config import HttpConfig, MqttConfig
 from agent.doctor import service
 from agent.doctor.broker import broker
 from tests.daemon import ROOT, Daemon
-from tests.mosquitto import Mosquitto, installed
+from tests.mosquitto import Mosquitto
 
 
 @pytest.mark.parametrize(("free", "outcome"), [(10 << 20, "fail"), (100 << 20, "warn"), (1 << 30, "ok")])
@@ -130,7 +130,6 @@ def test_a_broker_that_accepts_and_never_answers_fails(monkeypatch: pytest.Monke
     assert (check.outcome, "does not answer" in check.found) == ("fail", True)
 
 
-@pytest.mark.skipif(not installed(), reason="mosquitto is not installed (apt-get install mosquitto)")
 def test_the_login_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Mosquitto(tmp_path, users={"board": "sesame"}) as guarded:
         mqtt = MqttConfig(host=guarded.host, port=guarded.port, username="board")

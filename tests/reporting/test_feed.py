@@ -43,14 +43,19 @@ def test_a_status_is_told_when_more_has_changed_than_counts_of_frames() -> None:
 
 
 def test_nobody_is_asked_for_a_status_where_nobody_listens() -> None:
-    feed = Feed()
+    feed, asked = Feed(), []
 
-    def never() -> dict[str, Any]:
-        raise AssertionError
+    def status() -> dict[str, Any]:
+        asked.append(True)
+        return STATUS
 
-    feed.tell_changes(never)
-    feed.listen(STATUS).close()
-    feed.tell_changes(never)
+    feed.tell_changes(status)
+    listener = feed.listen(STATUS)
+    feed.tell_changes(status)
+    assert len(asked) == 1
+    listener.close()
+    feed.tell_changes(status)
+    assert len(asked) == 1
 
 
 def test_a_slow_listener_loses_the_oldest_and_is_told_how_many() -> None:

@@ -28,7 +28,11 @@ def test_a_process_goes_after_everyone_else() -> None:
 def test_a_process_that_has_ended_is_none_to_lower() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
         child.wait()
-        host.lower_priority(child.pid)
+    with pytest.raises(ProcessLookupError):
+        os.getpriority(os.PRIO_PROCESS, child.pid)
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    host.lower_priority(child.pid)
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before, "nobody else is lowered in its place"
 
 
 def test_the_figures_are_those_of_this_machine(tmp_path: Path) -> None:
@@ -40,6 +44,42 @@ def test_the_figures_are_those_of_this_machine(tmp_path: Path) -> None:
     for key, value in figures.items():  # one type for each key, whatever a board tells
         kind = bool if key == "throttled" else int if key.endswith("_bytes") else float
         assert value is None or type(value) is kind, key
+
+
+def refuse() -> None:
+    raise psutil.AccessDenied(msg="the sandbox forbids it")
+
+
+def test_a_figure_that_fails_is_null_and_said_once_until_it_works_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    board = host.Host(tmp_path)
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(psutil, "virtual_memory", refuse)
+            for _ in range(2):
+                figures = board.figures()
+                assert (figures["memory_total_bytes"], figures["memory_free_bytes"]) == (None, None)
+                assert figures["rss_bytes"] > 1 << 20
+        assert board.figures()["memory_total_bytes"] > 1 << 20
+    said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert (
+        said
+        == [f"{name}: AccessDenied: the sandbox forbids it" for name in ("memory_total_bytes", "memory_free_bytes")] * 2
+    )
+
+
+@pytest.mark.parametrize("name", ["sensors_temperatures", "virtual_memory"])
+def test_what_a_retraining_asks_the_board_is_not_known_where_psutil_fails(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(psutil, name, refuse)
+    assert (host.temperature_c if name == "sensors_temperatures" else host.free_bytes)() is None
+
+
+def test_a_load_that_cannot_be_told_ends_no_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "cpu_percent", refuse)
+    assert host.Host(tmp_path).figures()["cpu_percent"] is None
 
 
 def test_bytes_to_flash_are_those_of_the_device_below_the_folder(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from agent.config import default_node
 from agent.errors import ConfigError
 from agent.reporting.timing import TimingReport
-from tests.mosquitto import Listener, Mosquitto, installed
+from tests.mosquitto import Listener, Mosquitto
 from trainer.reporting import add_options, mqtt_config, reporting
 
 
@@ -71,7 +71,6 @@ def test_an_error_of_the_work_gets_out(mosquitto: Mosquitto) -> None:
         _ = 1 / 0
 
 
-@pytest.mark.skipif(not installed(), reason="mosquitto is not installed (apt-get install mosquitto)")
 def test_a_login_is_used(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("secret\n")
     with Mosquitto(tmp_path, users={"desk": "secret"}) as broker, Listener(broker, login=("desk", "secret")) as heard:

@@ -7,6 +7,7 @@ from agent.errors import BusyError, TrainingError
 from agent.ingress.http.forms import BadRequest, check_query, number, only_key, picture
 from agent.ingress.http.message import Reply, Request, Stream, error_reply
 from agent.ingress.http.routing import Router
+from agent.records import Frame
 from agent.reporting import feed, prometheus
 from agent.reporting.feed import Feed
 from agent.service import Service
@@ -60,9 +61,8 @@ class Api(Router):
         check_query(request, "camera", "label", "top")
         payload, fields = picture(request)
         result = self._service.classify(
-            payload,
+            Frame.pushed(payload, fields.get("camera", "")),
             "http",
-            camera=fields.get("camera", ""),
             label=fields.get("label"),
             top=number(fields, "top", TOP, MAX_TOP),
             wait_s=WAIT_FOR_ROOM_S,

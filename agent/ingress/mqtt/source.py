@@ -17,7 +17,7 @@ from agent.errors import LastlayerError
 from agent.ingress.mqtt import exchanging
 from agent.ingress.mqtt.commands import Commands
 from agent.ingress.mqtt.stream import Newest
-from agent.records import MAX_LABEL_BYTES
+from agent.records import MAX_LABEL_BYTES, Frame
 from agent.reporting.announcer import now_ms
 from agent.reporting.discovery import status_topic
 from agent.reporting.mqtt.broker import Broker
@@ -131,9 +131,8 @@ class MqttSource:
         while (arrival := self._frames.take()) is not None:
             message, camera, ref = arrival.message, arrival.camera, arrival.ref
             try:
-                result = self._service.classify(
-                    message.payload, "mqtt", camera=camera, ref=ref, received_ms=arrival.received_ms
-                )
+                frame = Frame.pushed(message.payload, camera, ref, arrival.received_ms)
+                result = self._service.classify(frame, "mqtt")
             except LastlayerError as error:
                 self._answer_frame(message, camera, ref, str(error))
             except Exception:

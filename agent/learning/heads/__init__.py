@@ -1,1 +1,8 @@
-"""Heads on flash."""
+"""Heads on flash, and which of them may go into service.
+
+store.py      every head in a folder of its own, and the one in service
+gate.py       whether a new head is good enough
+admission.py  a new head on its way: stored, judged, activated
+
+It may import solving, training and what lies below them.
+"""

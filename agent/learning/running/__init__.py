@@ -2,8 +2,8 @@
 
     retraining   the daemon's end: at most one child, its status, its pauses, its end
     control      the child's end of the pipe by which it is told to pause
-    pausing      when it should: heat, memory, frames that take too long
+    pausing      when it should, and that it does: heat, memory, frames that take too long
 
 Read retraining first. What the child does is the command's own (agent/commands/retrain.py) and learning.training's.
-Imports agent.board, agent.reporting and agent.errors, and nothing else of learning.
+Imports agent.board, agent.records, agent.reporting and agent.errors, and nothing else of learning.
 """

@@ -9,8 +9,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from agent.learning.running.retraining import Retraining
+from agent.records import Seen
 from agent.reporting import host
 
+WORK = ("decode", "session_run", "result_processing")  # all that is done for a frame; `bottleneck` is in session_run
 COOLER_C = 5.0
 MORE_BYTES = 1.25  # times the limit
 # Nothing can be said of how fast frames would be with the retraining while it pauses: after so long it is tried again.
@@ -105,6 +108,30 @@ class Conditions:
         if now >= self._slow_until:
             return None
         return f"frames took more than {limit:g} times as long as without it"
+
+
+class Pausing:
+    """Lets a retraining pause where the board has something better to do, and go on afterwards."""
+
+    def __init__(self, retraining: Retraining, conditions: Conditions) -> None:
+        self._retraining = retraining
+        self._conditions = conditions
+
+    def watch_frame(self, seen: Seen) -> None:
+        """Note how long the work on a frame took, and whether the retraining ran beside it. Thread-safe."""
+        work_ms = sum(seen.result.timings_ms.get(phase, 0.0) for phase in WORK)
+        self._conditions.latency.add(work_ms, disturbed=self._retraining.is_running)
+
+    def look(self) -> None:
+        """To be called every second, by one thread."""
+        if not self._retraining.is_under_way:
+            self._conditions.latency.forget_disturbed()
+            return
+        reason = self._conditions.reason_to_pause()
+        if reason is None:
+            self._retraining.resume()
+        else:
+            self._retraining.pause(reason)
 
 
 def _p95(ascending: list[float]) -> float:

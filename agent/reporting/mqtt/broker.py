@@ -12,10 +12,10 @@ from typing import Any
 
 from agent.config import MqttConfig
 from agent.reporting.mqtt.endpoint import Endpoint
-from agent.reporting.mqtt.outbox import Outbox, Receipt, as_json, numbered, sync
-from agent.reporting.mqtt.sequence import Sequence
+from agent.reporting.mqtt.outbox import Outbox, Receipt, as_json, sync
+from agent.reporting.mqtt.sending import Sending
 from agent.reporting.mqtt.session import Message, Session
-from agent.reporting.topics import OFFLINE, ONLINE, Topics, is_topic
+from agent.reporting.topics import Topics, is_topic
 
 logger = logging.getLogger(__name__)
 
@@ -26,12 +26,7 @@ MAX_MESSAGE_BYTES = 1 << 20  # that are taken from others, if the broker speaks 
 
 
 class Broker:
-    """Publishes as one node, from any thread, without ever waiting for the network.
-
-    Retained messages are state: the latest of each topic is published again on every connect. Reports are numbered, and
-    kept in the outbox, where there is one, until the broker has them. All others are dropped, and counted, while there
-    is no broker or it is slower than they come.
-    """
+    """Publishes as one node, from any thread, without ever waiting for the network. sending.py says what is kept."""
 
     def __init__(
         self, mqtt: MqttConfig, outbox: Outbox | None = None, *, max_message_bytes: int = MAX_MESSAGE_BYTES
@@ -40,22 +35,17 @@ class Broker:
         self.topics = Topics(mqtt.node)
         self._endpoint = Endpoint.of(mqtt)
         self._max_message_bytes = max_message_bytes
-        self._outbox = outbox
-        self._sequence = Sequence()  # where there is no outbox
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
         self._stopping = threading.Event()
         # Taken before paho's locks, never within them; on_connect holds none that publishing needs.
         self._state = threading.Condition()
+        self._sending = Sending(self.topics, outbox)
         self._session: Session | None = None
         self._connected = False
         self._v5 = True  # until a broker does not speak it
         self._filters: tuple[str, ...] = ()
         self._listener: Callable[[Message], None] = lambda message: None
-        self._retained: dict[str, bytes] = {}
-        self._owed: set[str] = set()  # retained topics that the connected broker does not have yet
-        self._unacknowledged: list[Receipt] = []  # neither retained nor in the outbox
         self._farewell: Receipt | None = None
-        self._dropped = 0
         self._last_error: str | None = None
 
     @property
@@ -71,13 +61,13 @@ class Broker:
     def dropped(self) -> int:
         """Messages that were not, or not provably, published; state does not count."""
         with self._state:
-            return self._dropped + (self._outbox.dropped if self._outbox else 0)
+            return self._sending.dropped
 
     @property
     def waiting(self) -> int:
         """Reports that are kept for the broker."""
         with self._state:
-            return self._outbox.waiting if self._outbox else 0
+            return self._sending.waiting
 
     def hear(self, filters: Iterable[str], listener: Callable[[Message], None]) -> None:
         """Subscribe to what others publish; to be called before the start, by one listener.
@@ -111,16 +101,14 @@ class Broker:
             return self._refuse(topic, error)
         with self._state:
             if retain:
-                self._retained[topic] = message
-                self._owed.add(topic)
-                self._send_owed()
+                self._sending.keep(topic, message)
                 return True
-            return self._send_or_drop(topic, message, correlation)
+            return self._sending.send_or_drop(topic, message, correlation)
 
     def send(self, topic: str, payload: bytes) -> bool:
         """Sends bytes as they are; True if they are on their way."""
         with self._state:
-            return self._send_or_drop(topic, payload, None)
+            return self._sending.send_or_drop(topic, payload)
 
     def report(self, name: str, payload: Mapping[str, Any]) -> bool:
         """Sends a JSON object on a topic below the node, with its number as `seq`.
@@ -129,10 +117,7 @@ class Broker:
         """
         try:
             with self._state:
-                if self._outbox is not None:
-                    return self._outbox.put(name, payload, self._send_report if self._is_open() else None)
-                report = numbered(name, payload, self._sequence)
-                return self._send_or_drop(self.topics.below(name), report.payload)
+                return self._sending.report(name, payload)
         except (TypeError, ValueError) as error:
             return self._refuse(name, error)
 
@@ -143,7 +128,7 @@ class Broker:
         """
         deadline = time.monotonic() + timeout
         with self._state:
-            self._farewell = self._farewell or self._send(self.topics.availability, OFFLINE.encode(), retain=True)
+            self._farewell = self._sending.take_leave()
             self._stopping.set()
         if self._thread.is_alive():
             if self._farewell is not None:
@@ -155,43 +140,14 @@ class Broker:
             self._thread.join(max(0.0, deadline - time.monotonic()))
             if self._thread.is_alive():
                 logger.warning("gave up on the MQTT broker %s while connecting", self._endpoint.host)
-        if self._outbox is not None:
-            with self._state:
-                self._outbox.close()
+        with self._state:
+            self._sending.close()
 
     def _refuse(self, topic: str, error: Exception) -> bool:
         logger.error("cannot publish on %s: %s", topic, error)
         with self._state:
-            self._dropped += 1
+            self._sending.drop()
         return False
-
-    def _is_open(self) -> bool:
-        return self._session is not None and self._connected and not self._stopping.is_set()
-
-    def _send(
-        self, topic: str, message: bytes, *, retain: bool = False, correlation: bytes | None = None
-    ) -> Receipt | None:
-        """None if it cannot be sent now. To be called with the state locked, as all below but _run and _converse."""
-        if self._session is None or not self._is_open():
-            return None
-        return self._session.publish(topic, message, retain=retain, correlation=correlation)
-
-    def _send_report(self, name: str, message: bytes) -> Receipt | None:
-        return self._send(self.topics.below(name), message)
-
-    def _send_or_drop(self, topic: str, message: bytes, correlation: bytes | None = None) -> bool:
-        receipt = self._send(topic, message, correlation=correlation)
-        if receipt is None:
-            self._dropped += 1
-            return False
-        self._unacknowledged = [r for r in self._unacknowledged if not r.is_published()] + [receipt]
-        return True
-
-    def _send_owed(self) -> None:
-        for topic in list(self._owed):
-            if self._send(topic, self._retained[topic], retain=True) is None:
-                return  # the queue is full: _converse comes back to it
-            self._owed.remove(topic)
 
     def _run(self) -> None:
         delay = FIRST_DELAY_S
@@ -241,9 +197,7 @@ class Broker:
             if session.is_unanswered and time.monotonic() > deadline:
                 return "does not answer"
             with self._state:
-                self._send_owed()
-                if self._outbox is not None and self._is_open():
-                    self._outbox.advance(self._send_report)
+                self._sending.advance()
                 farewell = self._farewell
             self._sync()
             if self._stopping.is_set():
@@ -258,11 +212,8 @@ class Broker:
         with self._state:
             self._connected = True
             self._last_error = None
-            self._send(self.topics.availability, ONLINE.encode(), retain=True)
-            self._owed = set(self._retained)
-            self._send_owed()
-            if self._outbox is not None:
-                self._outbox.connected()
+            if self._session is not None:
+                self._sending.opened(self._session)
             self._state.notify_all()
 
     def _part(self, session: Session, end: str | None) -> None:
@@ -273,16 +224,12 @@ class Broker:
             self._session = None
             self._connected = False
             self._last_error = None if self._stopping.is_set() else error or self._last_error
-            self._dropped += sum(not receipt.is_published() for receipt in self._unacknowledged)
-            self._unacknowledged.clear()
-            if self._outbox is not None:
-                self._outbox.disconnected()
+            self._sending.parted()
         session.close()
         if not known:
             logger.warning("%s; trying again", error)
 
     def _sync(self) -> None:
-        if self._outbox is not None:
-            with self._state:
-                paths = self._outbox.unsynced()
-            sync(paths)  # which may take its time, and nobody waits for it
+        with self._state:
+            paths = self._sending.unsynced()
+        sync(paths)  # which may take its time, and nobody waits for it

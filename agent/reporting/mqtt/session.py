@@ -1,4 +1,4 @@
-"""One connection to the MQTT broker, with a paho client of its own. The only place that imports paho.
+"""One connection to the MQTT broker, with a paho client of its own. Nothing else in the agent imports paho.
 
 What one connection left unacknowledged cannot turn up, stale, in the next. The caller drives paho's network loop with
 `turn`, in one thread; all callbacks come from within it. `publish` is for any thread and writes nothing to the socket.

@@ -133,10 +133,6 @@ def test_what_cannot_be_done_is_answered_and_ends_nothing(
 def one_board(learnt_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     import shutil
 
-    from tests.mosquitto import installed
-
-    if not installed():
-        pytest.skip("mosquitto is not installed (apt-get install mosquitto)")
     folder = tmp_path_factory.mktemp("board")
     shutil.copytree(learnt_once, folder / "state")
     with Mosquitto(folder) as broker:

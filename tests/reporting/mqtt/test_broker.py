@@ -23,7 +23,7 @@ from agent.reporting.mqtt.broker import Broker
 from agent.reporting.mqtt.outbox import Outbox, open_outbox
 from agent.reporting.mqtt.session import MAX_QUEUED, Message
 from agent.reporting.timing import Timings
-from tests.mosquitto import PATIENCE_S, Listener, Mosquitto, installed, retained
+from tests.mosquitto import PATIENCE_S, Listener, Mosquitto, retained
 
 AVAILABILITY = "lastlayer/porch/availability"
 
@@ -213,8 +213,6 @@ def test_a_killed_process_is_declared_offline_by_its_last_will(mosquitto: Mosqui
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[Mosquitto]:
     """A broker that lets in only board, with the password "sesame "."""
-    if not installed():
-        pytest.skip("mosquitto is not installed (apt-get install mosquitto)")
     with Mosquitto(tmp_path, users={"board": "sesame "}) as broker:
         yield broker
 

@@ -12,7 +12,7 @@ from agent.config import MqttConfig
 from agent.errors import ConfigError
 from agent.reporting.mqtt.broker import Broker
 from agent.reporting.mqtt.endpoint import Endpoint
-from tests.mosquitto import PATIENCE_S, Listener, Mosquitto, installed
+from tests.mosquitto import PATIENCE_S, Listener, Mosquitto
 from tests.waiting import until
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "mosquitto"
@@ -41,8 +41,6 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def encrypted(tmp_path: Path, certificates: Path) -> Iterator[Mosquitto]:
     """A broker that wants a certificate, and takes the name in it for the user."""
-    if not installed():
-        pytest.skip("mosquitto is not installed (apt-get install mosquitto)")
     settings = [
         f"cafile {certificates}/ca.crt",
         f"certfile {certificates}/broker.crt",
@@ -151,8 +149,6 @@ def test_what_is_for_tls_needs_tls() -> None:
 @pytest.fixture
 def of_the_example(tmp_path: Path, certificates: Path) -> Iterator[Mosquitto]:
     """A broker with the example's configuration, its files, its port and its certificates replaced."""
-    if not installed():
-        pytest.skip("mosquitto is not installed (apt-get install mosquitto)")
     (tmp_path / "state").mkdir(mode=0o700)
     settings = []
     for line in (EXAMPLE / "mosquitto.conf").read_text().splitlines():

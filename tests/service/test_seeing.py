@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from agent.errors import BusyError
-from agent.service.inbox import Inbox
+from agent.service.seeing import Inbox
 
 PATIENCE_S = 20.0
 
