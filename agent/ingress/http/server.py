@@ -16,9 +16,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from agent.ingress.http.connection import Connection, shut
+from agent.ingress.http.connection import Connection, Terms
 from agent.ingress.http.crowd import Crowd, Guest
-from agent.ingress.http.doors import Door
+from agent.ingress.http.doors import Door, shut
 from agent.ingress.http.guard import Guard
 from agent.ingress.http.message import Reply, Request, Stream
 from agent.ingress.http.reading import BodyRoom
@@ -44,14 +44,11 @@ class Server:
         max_body_bytes: int,
         request_timeout_s: float,
     ) -> None:
-        self.answer = answer
-        self.guard = guard
-        self.max_body_bytes = max_body_bytes
-        self.bodies = BodyRoom(BODIES_AT_ONCE * max_body_bytes)
-        self.request_timeout_s = request_timeout_s
-        self.stopping = False
         self._doors = doors
         self._crowd = crowd
+        self._stopping = threading.Event()
+        bodies = BodyRoom(BODIES_AT_ONCE * max_body_bytes)
+        self._terms = Terms(answer, guard, bodies, max_body_bytes, request_timeout_s, self._stopping)
         self._wakes, self._woken = socket.socketpair()
         self._thread = threading.Thread(target=self._accept_all, name="http", daemon=True)
 
@@ -70,7 +67,7 @@ class Server:
     def stop(self, timeout: float) -> None:
         """Accept no more, let requests that are under way be answered, close the rest by the deadline."""
         deadline = time.monotonic() + timeout
-        self.stopping = True
+        self._stopping.set()
         self._wakes.close()
         if self._thread.ident is not None:
             self._thread.join(timeout)
@@ -93,7 +90,7 @@ class Server:
             selector.register(self._woken, selectors.EVENT_READ)
             for door in self._doors:
                 selector.register(door.listening, selectors.EVENT_READ, door)
-            while not self.stopping:
+            while not self._stopping.is_set():
                 for key, _ in selector.select():
                     if key.data is not None:
                         self._accept(key.data)
@@ -128,7 +125,7 @@ class Server:
 
     def _serve(self, guest: Guest) -> None:
         try:
-            Connection(self, guest).converse()
+            Connection(self._terms, guest).converse()
         except OSError as error:
             log.debug("a client went away: %s", error)
         except Exception:
