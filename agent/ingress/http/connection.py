@@ -48,7 +48,7 @@ class Connection:
         """Until the client or the server has had enough."""
         self._guest.door.greet(self._socket, self._terms.request_timeout_s)
         while self._open and self._wait_for_request():
-            self._incoming.deadline = time.monotonic() + self._terms.request_timeout_s
+            self._incoming.allow(self._terms.request_timeout_s)
             with Held(self._terms.bodies) as held:
                 try:
                     heading, body = self._read_request(held)
@@ -64,7 +64,7 @@ class Connection:
 
     def _wait_for_request(self) -> bool:
         """Whether one has begun."""
-        self._incoming.deadline = time.monotonic() + IDLE_S
+        self._incoming.allow(IDLE_S)
         self._guest.since, self._guest.idle = time.monotonic(), True
         if self._terms.stopping.is_set():
             return False
@@ -86,7 +86,7 @@ class Connection:
         check_size(heading.length, self._terms.max_body_bytes)
         if self._incoming.asks_to_continue:
             self._socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        return heading, self._incoming.body(self._terms.max_body_bytes, held)
+        return heading, self._incoming.body(heading, self._terms.max_body_bytes, held)
 
     def _answer(self, heading: Heading, body: bytes) -> None:
         """Nobody is thrown out meanwhile. Raises OSError, TimeoutError too where the client does not take it."""
@@ -141,10 +141,9 @@ class Connection:
         self._open = False
         self._send(None, reply)
         shut(self._socket, socket.SHUT_WR)
-        self._incoming.deadline = time.monotonic() + LINGER_S
+        self._incoming.allow(LINGER_S)
         try:
-            while self._incoming.receive():
-                pass
+            self._incoming.drain()
         except OSError:
             log.debug("a refused client went on sending")
 

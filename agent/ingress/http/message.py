@@ -26,6 +26,10 @@ class Heading:
         return "close" not in connection and (self.version == "1.1" or "keep-alive" in connection)
 
     @property
+    def is_chunked(self) -> bool:
+        return "transfer-encoding" in self.headers
+
+    @property
     def length(self) -> int:
         """Of the body, as it is announced; 0 where nothing is said."""
         return int(self.header("content-length") or 0)

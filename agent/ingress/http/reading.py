@@ -10,6 +10,8 @@ import socket
 import threading
 import time
 from http import HTTPStatus
+from io import BufferedReader, RawIOBase
+from typing import Any
 
 import h11
 
@@ -18,16 +20,14 @@ from agent.ingress.http.message import Heading, Refused
 MAX_HEADERS = 99
 MAX_LINE_BYTES = 1 << 13  # of a header
 MAX_REQUEST_LINE_BYTES = 1 << 14
-MAX_HEADING_BYTES = 1 << 16
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "QUERY")
 
 _VERSIONS = (b"1.0", b"1.1")
-_EMPTY_LINE = re.compile(rb"\n\r?\n")
-_HOST = re.compile(rb"\nhost:", re.IGNORECASE)
+_EMPTY = (b"\r\n", b"\n")
 _NOT_ASCII = re.compile(rb"[^\0-\x7f]")
-_LINES_BYTES = 1 << 14  # are received at a time
-_PIECE_BYTES = 1 << 16  # of a body; memory is taken for what has come, not for what was announced
-_UNCOUNTED_BYTES = 1 << 18
+_BUFFER_BYTES = 1 << 14  # for headings and chunks; what has its length announced is read past it
+_PIECE_BYTES = 1 << 18  # memory is taken for what has come, not for what was announced
+_STEP_BYTES = 1 << 16  # room for what comes in chunks is taken before them
 
 
 class BodyRoom:
@@ -67,39 +67,56 @@ class Held:
 
     def reach(self, size: int) -> None:
         """The body is to have so many bytes. Raises Refused."""
-        more = size - _UNCOUNTED_BYTES - self._size
+        more = size - _PIECE_BYTES - self._size
         if more > 0:
             self._room.take(more)
             self._size += more
+
+
+class _DeadlineReader(RawIOBase):
+    """Reads a socket until a deadline (monotonic), then raises TimeoutError."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.deadline = 0.0
+        self._connection = connection
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the request took too long")
+        self._connection.settimeout(left)
+        return self._connection.recv_into(buffer)
 
 
 class Incoming:
     """What a client sends: headings and bodies in turn. Whatever waits raises TimeoutError at the deadline."""
 
     def __init__(self, connection: socket.socket) -> None:
-        self.deadline = 0.0  # monotonic
-        self._socket = connection
-        self._ahead = b""  # has come, and belongs to the next request
+        self._reader = _DeadlineReader(connection)
+        self._file = BufferedReader(self._reader, _BUFFER_BYTES)
         self._http = h11.Connection(h11.SERVER)
 
-    def receive(self, size: int = _LINES_BYTES) -> bytes:
-        """What comes next as it comes, at most so much; nothing at the end."""
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the request took too long")
-        self._socket.settimeout(left)
-        return self._socket.recv(size)
+    def allow(self, seconds: float) -> None:
+        """So long may take, all together, what is read from now on."""
+        self._reader.deadline = time.monotonic() + seconds
 
     def has_begun(self) -> bool:
         """Wait for the first byte of a request; False where the client has ended."""
-        self._ahead = self._ahead or self.receive()
-        return bool(self._ahead)
+        return bool(self._file.peek(1))
+
+    def drain(self) -> None:
+        """To its end, whatever it is."""
+        while self._reader.read(_PIECE_BYTES):
+            pass
 
     def heading(self) -> Heading:
         """Raises Refused, and EOFError where the client went away before the first line was whole."""
         # Anew for each request: h11 answers HTTP/1.0 with a close, and we are asked to keep some of those open.
         self._http = h11.Connection(h11.SERVER)
-        self._http.receive_data(self._with_heading())
+        self._http.receive_data(self._lines())
         event = self._next()
         assert isinstance(event, h11.Request)
         if event.http_version not in _VERSIONS:
@@ -122,32 +139,62 @@ class Incoming:
         """Whether the client waits for a word before it sends the body."""
         return self._http.they_are_waiting_for_100_continue
 
-    def body(self, limit: int, held: Held) -> bytes:
-        """That of the last heading, read to its end. Raises Refused, also for more than `limit` bytes."""
-        body = bytearray()
+    def body(self, heading: Heading, limit: int, held: Held) -> bytes:
+        """What follows the heading, read to its end. Raises Refused, also for chunks of more than `limit` bytes."""
+        return self._chunks(limit, held) if heading.is_chunked else self._announced(heading.length, held)
+
+    def _announced(self, length: int, held: Held) -> bytes:
+        """So many bytes. h11 would say nothing of them, and copy each three times."""
+        pieces, read = [], 0
+        while read < length:
+            size = min(_PIECE_BYTES, length - read)
+            held.reach(read + size)
+            pieces.append(self._file.read(size))
+            read += len(pieces[-1])
+            if len(pieces[-1]) < size:
+                raise Refused(HTTPStatus.BAD_REQUEST, f"the body ended after {read} of {length} bytes")
+        return b"".join(pieces)
+
+    def _chunks(self, limit: int, held: Held) -> bytes:
+        body, lent = bytearray(), b""  # what h11 has seen is taken from the file when it is known not to be too much
         while not isinstance(event := self._next(), h11.EndOfMessage):
             if isinstance(event, h11.Data):
                 check_size(len(body) + len(event.data), limit)
                 body += event.data
             else:
-                held.reach(min(len(body) + _PIECE_BYTES, limit))
-                self._http.receive_data(self.receive(_PIECE_BYTES))
-        self._ahead, _ = self._http.trailing_data
+                held.reach(min(len(body) + _STEP_BYTES, limit))
+                self._file.read(len(lent))
+                lent = self._file.peek()
+                self._http.receive_data(lent)
+        beyond, _ = self._http.trailing_data
+        self._file.read(len(lent) - len(beyond))
         return bytes(body)
 
-    def _with_heading(self) -> bytes:
-        """All that has come when a heading is whole, and within its bounds. Raises Refused, EOFError."""
-        come, searched = _without_empty_line(self._ahead), 0
-        while (end := _EMPTY_LINE.search(come, searched)) is None and len(come) <= MAX_HEADING_BYTES:
-            searched = max(0, len(come) - 2)
-            if not (more := self.receive()):
-                if b"\n" in come:
-                    raise Refused(HTTPStatus.BAD_REQUEST, "the headers end before an empty line")
+    def _lines(self) -> bytes:
+        """A heading to its empty line. Raises Refused, and EOFError where the first line does not end."""
+        line = self._file.readline(MAX_REQUEST_LINE_BYTES)
+        if line in _EMPTY:  # some clients end a body with a line that nobody asked for
+            line = self._file.readline(MAX_REQUEST_LINE_BYTES)
+        if not line.endswith(b"\n"):
+            if len(line) < MAX_REQUEST_LINE_BYTES:
                 raise EOFError
-            come = _without_empty_line(come + more)
-        heading = come[: end.end()] if end is not None else come
-        _check_lines(heading)
-        return _amended(come, len(heading))
+            raise Refused(HTTPStatus.REQUEST_URI_TOO_LONG, f"the request line may take {MAX_REQUEST_LINE_BYTES} bytes")
+        if not line.isascii():  # curl sends an umlaut in an address as it was typed
+            line = _NOT_ASCII.sub(lambda found: b"%%%02X" % ord(found[0]), line)
+        lines = [line]
+        for _ in range(MAX_HEADERS + 1):
+            line = self._file.readline(MAX_LINE_BYTES)
+            if line in _EMPTY:
+                # h11 insists on a Host, as the standard does. The ten lines of C in some cameras say none.
+                if not any(header[:5].lower() == b"host:" for header in lines):
+                    lines.append(b"Host:\r\n")
+                return b"".join([*lines, line])
+            # A header that begins with a blank h11 would put behind the one before it. Others take it for one of its
+            # own: so one request is smuggled inside another.
+            if not line.endswith(b"\n") or line.startswith((b" ", b"\t")):
+                raise Refused(HTTPStatus.BAD_REQUEST, "a header cannot be read")
+            lines.append(line)
+        raise Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"there are more than {MAX_HEADERS} headers")
 
     def _next(self) -> object:
         """What h11 finds in what has come. Raises Refused where that is none of HTTP's."""
@@ -162,38 +209,3 @@ def check_size(length: int, limit: int) -> None:
     if length > limit:
         message = f"the body has {length} bytes or more, the limit is {limit} (frames.max_bytes)"
         raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
-
-
-def _without_empty_line(come: bytes) -> bytes:
-    """Some clients end a body with one that nobody asked for."""
-    return come.removeprefix(b"\r\n").removeprefix(b"\n")
-
-
-def _check_lines(heading: bytes) -> None:
-    """Raises Refused."""
-    line, *headers = heading.rstrip(b"\r\n").split(b"\n")
-    if len(line) > MAX_REQUEST_LINE_BYTES:
-        raise Refused(HTTPStatus.REQUEST_URI_TOO_LONG, f"the request line may take {MAX_REQUEST_LINE_BYTES} bytes")
-    if len(headers) > MAX_HEADERS:
-        raise Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"there are more than {MAX_HEADERS} headers")
-    for header in headers:
-        if len(header) > MAX_LINE_BYTES:
-            raise Refused(HTTPStatus.BAD_REQUEST, f"a header may take {MAX_LINE_BYTES} bytes")
-        # h11 would put it behind the header before it. Others take it for one of its own: so requests are smuggled.
-        if header.startswith((b" ", b"\t")):
-            raise Refused(HTTPStatus.BAD_REQUEST, "a header begins with a blank")
-    if len(heading) > MAX_HEADING_BYTES:
-        raise Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"the headers may take {MAX_HEADING_BYTES} bytes")
-
-
-def _amended(come: bytes, end: int) -> bytes:
-    """With what clients leave out that h11, as the standard, insists on, and that is not to be guessed at.
-
-    The ten lines of C in some cameras say no Host, and curl sends an umlaut in an address as it was typed.
-    """
-    line, newline, rest = come.partition(b"\n")
-    if not line.isascii():
-        line = _NOT_ASCII.sub(lambda found: b"%%%02X" % ord(found[0]), line)
-    if _HOST.search(come, 0, end) is None:
-        newline += b"Host:\r\n"
-    return line + newline + rest
