@@ -70,7 +70,7 @@ class Topics:
         return self.below(f"camera/{as_level(camera)}/state")
 
     def exchange(self, what: str, key: str) -> str:
-        """In: a desktop asks for examples, or sends a head or a backbone; see ingress/exchanging.py."""
+        """In: a desktop asks for examples, or sends a head or a backbone; see ingress/mqtt/exchanging.py."""
         return self.below(f"exchange/{what}/{key}")
 
     def exchanged(self, key: str) -> str:

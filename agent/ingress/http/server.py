@@ -3,8 +3,8 @@
 A thread for each connection, a bounded number of them behind each door, and one deadline for each whole request: a
 client that sends a byte a second is let go like one that sends nothing. Where a door is full, the newcomer takes the
 place of who has waited longest without a request to answer.
-Measured against aiohttp and Tornado (100 kB posts over one connection) it takes half of the CPU time of the better one
-and 6 to 14 MB less memory.
+Measured against aiohttp and Tornado (100 kB posts over one connection) it takes the CPU time of aiohttp, whose grammar
+is written in C, a third of Tornado's, and 7 to 16 MB less memory than either.
 """
 
 import contextlib
