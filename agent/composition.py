@@ -1,17 +1,11 @@
 """From the configuration to the parts of the daemon: each room is handed what it needs, and nobody the whole."""
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.cache import Cache
-from agent.config import Config, HttpConfig, RetrainConfig, is_loopback
-from agent.ingress.http.crowd import Crowd
-from agent.ingress.http.doors import Door, TcpDoor, UnixDoor, tls_context
-from agent.ingress.http.guard import Guard, read_token
-from agent.ingress.http.routes import Api
-from agent.ingress.http.server import Server
+from agent.config import Config, RetrainConfig
 from agent.learning.running.pausing import Conditions, Limits
 from agent.learning.running.retraining import Retraining
 from agent.reporting.announcer import Announcer
@@ -100,20 +94,6 @@ def service(
     seeing = Seeing(classifier, inbox, recent, listeners, max_bytes=config.frames.max_bytes)
     exchange = Exchange(root, state.folder, cache, heads, node=config.mqtt.node, margin=config.retrain.margin)
     return Service(seeing, teaching, heads, exchange, told.timings, told.announcer)
-
-
-def http_server(http: HttpConfig, api: Api, max_body_bytes: int) -> Server:
-    """Raises ConfigError for a token or a certificate that cannot be used, ServiceError for an address or a socket."""
-    token = read_token(http.token_file) if http.token_file is not None else None
-    tls = tls_context(http.tls_certificate, http.tls_key) if http.tls_certificate is not None else None
-    guard = Guard(token=token, local=is_loopback(http.host), max_per_second=http.max_per_second)
-    with ExitStack() as stack:
-        doors: list[Door] = [TcpDoor(http.host, http.port, tls)]
-        stack.callback(doors[0].close)
-        if http.socket is not None:
-            doors.append(UnixDoor(http.socket))
-        stack.pop_all()
-    return Server(doors, api, guard, Crowd(), max_body_bytes=max_body_bytes, request_timeout_s=http.request_timeout_s)
 
 
 def retrain_options(retrain: RetrainConfig) -> list[str]:

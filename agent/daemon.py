@@ -13,12 +13,12 @@ from typing import Protocol
 from agent import composition
 from agent.board.systemd import Notifier, Watchdog
 from agent.cache.upkeep import Upkeep
-from agent.composition import discovery_prefix, http_server, reporting, retrain_options
+from agent.composition import discovery_prefix, reporting, retrain_options
 from agent.config import Config
 from agent.errors import BundleError
 from agent.ingress.folder.watching import WatchedFolder
 from agent.ingress.http.routes import Api
-from agent.ingress.http.server import Server
+from agent.ingress.http.server import Server, http_server
 from agent.learning.running.retraining import Retraining
 from agent.reporting.feed import Feed
 from agent.reporting.host import Host

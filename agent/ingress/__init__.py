@@ -4,6 +4,6 @@ http/     requests over TCP, with TLS or without, and over a unix socket
 mqtt/     frames, labels and commands from a broker, and what is exchanged with a desktop
 folder/   pictures that are put into a folder
 
-The faces do not know each other. They know agent.service and what lies below it, and only composition.py and daemon.py
-know them. That of MQTT is imported only where a broker is configured: paho takes 8 MB.
+The faces do not know each other. They know agent.service and what lies below it; what builds the daemon knows them,
+and imports mqtt/ only where a broker is configured: paho takes 8 MB.
 """

@@ -1,6 +1,6 @@
 """Frames and questions over HTTP. In the order in which a connection meets them:
 
-server.py      accepts, and stops: a thread for each connection
+server.py      accepts, and stops: a thread for each connection; as the configuration has it
 doors.py       where it comes in: a TCP port, with TLS or without, and a unix socket
 crowd.py       who is connected, and who must go when the next one has no room
 connection.py  one connection: requests are read, let in or refused, and answered

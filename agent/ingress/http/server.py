@@ -7,7 +7,6 @@ Measured against aiohttp and Tornado (100 kB posts over one connection) it takes
 is written in C, a third of Tornado's, and 7 to 16 MB less memory than either.
 """
 
-import contextlib
 import errno
 import logging
 import selectors
@@ -15,11 +14,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 
+from agent.config import HttpConfig, is_loopback
 from agent.ingress.http.connection import Connection, Terms
 from agent.ingress.http.crowd import Crowd, Guest
-from agent.ingress.http.doors import Door, shut
-from agent.ingress.http.guard import Guard
+from agent.ingress.http.doors import Door, TcpDoor, UnixDoor, shut, tls_context
+from agent.ingress.http.guard import Guard, read_token
 from agent.ingress.http.message import Reply, Request, Stream
 from agent.ingress.http.reading import BodyRoom
 
@@ -120,7 +121,7 @@ class Server:
     def _pause(self, seconds: float) -> None:
         """Until then, or a stop."""
         self._woken.settimeout(seconds)
-        with contextlib.suppress(TimeoutError):
+        with suppress(TimeoutError):
             self._woken.recv(1)
 
     def _serve(self, guest: Guest) -> None:
@@ -132,3 +133,21 @@ class Server:
             log.exception("a connection failed")
         finally:
             self._crowd.leave(guest)
+
+
+def http_server(http: HttpConfig, answer: Callable[[Request], Reply | Stream], max_body_bytes: int) -> Server:
+    """The one of the configuration: its doors, and who is let in.
+
+    Raises ConfigError for a token or a certificate that cannot be used, ServiceError for an address or a socket.
+    """
+    token = read_token(http.token_file) if http.token_file is not None else None
+    tls = tls_context(http.tls_certificate, http.tls_key) if http.tls_certificate is not None else None
+    guard = Guard(token=token, local=is_loopback(http.host), max_per_second=http.max_per_second)
+    with ExitStack() as stack:
+        doors: list[Door] = [TcpDoor(http.host, http.port, tls)]
+        stack.callback(doors[0].close)
+        if http.socket is not None:
+            doors.append(UnixDoor(http.socket))
+        stack.pop_all()
+    timeout_s = http.request_timeout_s
+    return Server(doors, answer, guard, Crowd(), max_body_bytes=max_body_bytes, request_timeout_s=timeout_s)
