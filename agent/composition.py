@@ -10,9 +10,8 @@ from agent.cache import Cache
 from agent.cache.upkeep import Upkeep
 from agent.config import Config, RetrainConfig
 from agent.ingress.folder.watching import WatchedFolder
-from agent.ingress.http.opening import http_server
 from agent.ingress.http.routes import Api
-from agent.ingress.http.server import Server
+from agent.ingress.http.server import Server, http_server
 from agent.learning.running.pausing import Conditions, Limits, Pausing
 from agent.learning.running.retraining import Retraining
 from agent.records import Frame

@@ -34,7 +34,7 @@ UNUSED = ("ai_edge_litert/vendors", "ai_edge_litert/tools", "ai_edge_litert/aot"
 
 DEPENDS = (
     *("python3 (>= 3.11)", "python3 (<< 3.12)"),
-    *("python3-numpy", "python3-pil", "python3-psutil", "python3-yaml", "python3-tqdm"),
+    *("python3-numpy", "python3-pil", "python3-psutil", "python3-yaml", "python3-tqdm", "python3-h11"),
     *("libc6 (>= 2.34)", "libgcc-s1", "libstdc++6", "systemd (>= 252)"),
 )
 CONTROL = """\

@@ -18,6 +18,7 @@ LIBRARIES: Mapping[str, tuple[str, str]] = {
     "psutil": ("5.9", "apt install python3-psutil"),
     "pyyaml": ("6.0", "apt install python3-yaml"),
     "tqdm": ("4.64", "apt install python3-tqdm"),
+    "h11": ("0.14", "apt install python3-h11"),
     "paho-mqtt": ("2.1", "pip install 'paho-mqtt>=2.1,<3' (Debian 12 has 1.6)"),
 }
 TFLITE, LITERT = "tflite-runtime", "ai-edge-litert"

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BOARDS = ROOT / ".venv" / "boards"
 PYTHON = "python3.11"
 # What the package of Lastlayer depends on; a test compares them.
-APT = ("python3", "python3-numpy", "python3-pil", "python3-psutil", "python3-yaml", "python3-tqdm")
+APT = ("python3", "python3-numpy", "python3-pil", "python3-psutil", "python3-yaml", "python3-tqdm", "python3-h11")
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.arm
 LEARNT, HELD_OUT = 12, 6  # crops of each photograph
 VERSIONS = """
 import importlib, json, platform
-names = ("numpy", "PIL", "psutil", "yaml", "tqdm", "tflite_runtime")
+names = ("numpy", "PIL", "psutil", "yaml", "tqdm", "h11", "tflite_runtime")
 versions = {name: importlib.import_module(name).__version__ for name in names}
 print(json.dumps({**versions, "machine": platform.machine()}))
 """
@@ -157,6 +157,7 @@ def test_it_has_the_versions_of_debian_12(board: Board) -> None:
         "psutil": "5.9.4",
         "yaml": "6.0",
         "tqdm": "4.64.1",
+        "h11": "0.14.0",
         "tflite_runtime": "2.14.0",
         "machine": "armv7l",
     }

@@ -16,6 +16,7 @@ BOARD = {
     "psutil": "5.9.4",
     "pyyaml": "6.0",
     "tqdm": "4.64.1",
+    "h11": "0.14.0",
     "paho-mqtt": "2.1.0",
     "tflite-runtime": "2.14.0",
     "ai-edge-litert": None,

@@ -1,51 +1,61 @@
 """One connection: its requests are read, let in or refused, and answered, one after another."""
 
-import io
 import logging
 import socket
+import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
-from agent.ingress.http.message import Refused, Reply, Request, Stream, error_reply
-from agent.ingress.http.reading import DeadlineReader, Heading, Held, check_size, read_body, read_heading
-
-if TYPE_CHECKING:
-    from agent.ingress.http.crowd import Guest
-    from agent.ingress.http.server import Server
+from agent.ingress.http.crowd import Guest
+from agent.ingress.http.doors import shut
+from agent.ingress.http.guard import Guard
+from agent.ingress.http.message import Heading, Refused, Reply, Request, Stream, error_reply
+from agent.ingress.http.reading import BodyRoom, Held, Incoming, check_size
 
 log = logging.getLogger(__name__)
 
 IDLE_S = 60.0  # between two requests of one connection
 LINGER_S = 2.0  # for a client to read why it was refused before it has sent everything
 MAX_FIELDS = 20
-BUFFER_BYTES = 1 << 14  # for headings; a body is read past it
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What holds for every connection of a server."""
+
+    answer: Callable[[Request], Reply | Stream]
+    guard: Guard
+    bodies: BodyRoom
+    max_body_bytes: int
+    request_timeout_s: float
+    stopping: threading.Event
 
 
 class Connection:
     """What is said with one guest. Raises OSError where it goes away in the middle of something."""
 
-    def __init__(self, server: "Server", guest: "Guest") -> None:
-        self._server = server
+    def __init__(self, terms: Terms, guest: Guest) -> None:
+        self._terms = terms
         self._guest = guest
         self._socket = guest.socket
-        self._reader = DeadlineReader(guest.socket)
-        self._file = io.BufferedReader(self._reader, BUFFER_BYTES)
+        self._incoming = Incoming(guest.socket)
         self._open = True
 
     def converse(self) -> None:
         """Until the client or the server has had enough."""
-        self._guest.door.greet(self._socket, self._server.request_timeout_s)
+        self._guest.door.greet(self._socket, self._terms.request_timeout_s)
         while self._open and self._wait_for_request():
-            self._reader.deadline = time.monotonic() + self._server.request_timeout_s
-            with Held(self._server.bodies) as held:
+            self._incoming.allow(self._terms.request_timeout_s)
+            with Held(self._terms.bodies) as held:
                 try:
                     heading, body = self._read_request(held)
                 except Refused as refusal:
                     self._refuse(refusal.reply)
                 except TimeoutError:
-                    message = f"the request was not complete after {self._server.request_timeout_s:g} s"
+                    message = f"the request was not complete after {self._terms.request_timeout_s:g} s"
                     self._refuse(error_reply(HTTPStatus.REQUEST_TIMEOUT, message))
                 except EOFError:
                     return
@@ -54,12 +64,12 @@ class Connection:
 
     def _wait_for_request(self) -> bool:
         """Whether one has begun."""
-        self._reader.deadline = time.monotonic() + IDLE_S
+        self._incoming.allow(IDLE_S)
         self._guest.since, self._guest.idle = time.monotonic(), True
-        if self._server.stopping:
+        if self._terms.stopping.is_set():
             return False
         try:
-            return bool(self._file.peek(1))
+            return self._incoming.has_begun()
         except TimeoutError:
             return False
         finally:
@@ -67,17 +77,16 @@ class Connection:
 
     def _read_request(self, held: Held) -> tuple[Heading, bytes]:
         """Its heading and its body. Raises Refused, TimeoutError, and EOFError where there is none."""
-        heading = read_heading(self._file)
+        heading = self._incoming.heading()
         self._open = heading.keeps_open
         if not self._guest.door.trusted:
-            refusal = self._server.guard.refusal(heading, self._guest.peer)
+            refusal = self._terms.guard.refusal(heading, self._guest.peer)
             if refusal is not None:
                 raise refusal
-        if heading.header("expect").lower() == "100-continue":
-            # It asks before it sends its body. Where the answer is known already, it is spared that.
-            check_size(heading.length, self._server.max_body_bytes)
+        check_size(heading.length, self._terms.max_body_bytes)
+        if self._incoming.asks_to_continue:
             self._socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        return heading, read_body(self._file, heading, self._server.max_body_bytes, held)
+        return heading, self._incoming.body(heading, self._terms.max_body_bytes, held)
 
     def _answer(self, heading: Heading, body: bytes) -> None:
         """Nobody is thrown out meanwhile. Raises OSError, TimeoutError too where the client does not take it."""
@@ -96,7 +105,7 @@ class Connection:
         except ValueError as error:
             return error_reply(HTTPStatus.BAD_REQUEST, f"the query cannot be read: {error}")
         method = "GET" if heading.method == "HEAD" else heading.method
-        return self._server.answer(
+        return self._terms.answer(
             Request(method, path, fields, body, heading.header("content-type"), heading.header("accept"))
         )
 
@@ -105,7 +114,7 @@ class Connection:
         headers = {"Content-Type": reply.content_type, "Content-Length": str(len(body)), **reply.headers}
         if not self._open:
             headers["Connection"] = "close"
-        self._socket.settimeout(self._server.request_timeout_s)
+        self._socket.settimeout(self._terms.request_timeout_s)
         said = _status_line(reply.status, headers)
         if heading is None or heading.method != "HEAD":
             said += body  # in one segment with the rest
@@ -116,7 +125,7 @@ class Connection:
     def _send_stream(self, heading: Heading, reply: Stream) -> None:
         self._open = False
         try:
-            self._socket.settimeout(self._server.request_timeout_s)
+            self._socket.settimeout(self._terms.request_timeout_s)
             headers = {"Content-Type": reply.content_type, "Cache-Control": "no-store", "Connection": "close"}
             self._socket.sendall(_status_line(HTTPStatus.OK, headers))
             if heading.method != "HEAD":
@@ -132,10 +141,9 @@ class Connection:
         self._open = False
         self._send(None, reply)
         shut(self._socket, socket.SHUT_WR)
-        self._reader.deadline = time.monotonic() + LINGER_S
+        self._incoming.allow(LINGER_S)
         try:
-            while self._reader.read(1 << 16):
-                pass
+            self._incoming.drain()
         except OSError:
             log.debug("a refused client went on sending")
 
@@ -144,11 +152,3 @@ def _status_line(status: int, headers: dict[str, str]) -> bytes:
     """With the headers."""
     lines = [f"HTTP/1.1 {int(status)} {HTTPStatus(status).phrase}", *(f"{name}: {headers[name]}" for name in headers)]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
-
-
-def shut(connection: socket.socket, how: int) -> None:
-    """Also for a socket with TLS, from any thread: that of SSLSocket would take the keys from who is reading."""
-    try:
-        socket.socket.shutdown(connection, how)
-    except OSError:
-        log.debug("the connection was closed already")

@@ -5,8 +5,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from agent.ingress.http.connection import shut
-from agent.ingress.http.doors import Door
+from agent.ingress.http.doors import Door, shut
 
 
 @dataclass(eq=False, slots=True)

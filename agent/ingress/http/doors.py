@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import logging
 import os
 import socket
 import stat
@@ -12,6 +13,8 @@ from agent.errors import ConfigError, ServiceError
 
 if TYPE_CHECKING:
     import ssl
+
+log = logging.getLogger(__name__)
 
 BACKLOG = 512  # who finds it full tries again after a second
 SOCKET_MODE = 0o660
@@ -122,6 +125,14 @@ class UnixDoor(Door):
         with contextlib.suppress(OSError):
             if self.path.stat().st_ino == self._inode:  # not one that another daemon has put in its place
                 self.path.unlink()
+
+
+def shut(connection: socket.socket, how: int) -> None:
+    """Also for a socket with TLS, from any thread: that of SSLSocket would take the keys from who is reading."""
+    try:
+        socket.socket.shutdown(connection, how)
+    except OSError:
+        log.debug("the connection was closed already")
 
 
 def _check_free(path: Path) -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from agent.errors import ConfigError
-from agent.ingress.http.message import Refused
-from agent.ingress.http.reading import Heading
+from agent.ingress.http.message import Heading, Refused
 
 MIN_TOKEN_CHARS, MAX_TOKEN_CHARS = 16, 1024
 BURST_S = 2.0  # so many seconds' requests may come at once

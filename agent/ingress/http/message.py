@@ -9,6 +9,33 @@ JSON = "application/json; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
+class Heading:
+    """The request line and the headers, as they are known before the body is read."""
+
+    method: str
+    target: str
+    version: str  # of HTTP: "1.0" or "1.1"
+    headers: Mapping[str, str]  # by their names in small letters; what came several times is joined by commas
+
+    def header(self, name: str) -> str:
+        return self.headers.get(name, "")
+
+    @property
+    def keeps_open(self) -> bool:
+        connection = self.header("connection").lower()
+        return "close" not in connection and (self.version == "1.1" or "keep-alive" in connection)
+
+    @property
+    def is_chunked(self) -> bool:
+        return "transfer-encoding" in self.headers
+
+    @property
+    def length(self) -> int:
+        """Of the body, as it is announced; 0 where nothing is said."""
+        return int(self.header("content-length") or 0)
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     method: str
     path: str  # as it was sent: still percent-encoded

@@ -102,6 +102,6 @@ class Router:
 
 def _decoded(word: str) -> str:
     try:
-        return unquote(word.encode("latin-1").decode(), errors="strict")
+        return unquote(word, errors="strict")
     except UnicodeDecodeError:
         raise BadRequest(f"{word[:40]!r} in the path is not UTF-8") from None

@@ -16,7 +16,7 @@ from typing import Any
 from agent.errors import LastlayerError
 from agent.ingress.mqtt import exchanging
 from agent.ingress.mqtt.commands import Commands
-from agent.ingress.mqtt.stream import Newest
+from agent.ingress.mqtt.newest import Newest
 from agent.records import MAX_LABEL_BYTES, Frame
 from agent.reporting.announcer import now_ms
 from agent.reporting.discovery import status_topic

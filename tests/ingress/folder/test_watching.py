@@ -386,6 +386,7 @@ def test_without_inotify_scans_find_everything(path: Path, monkeypatch: pytest.M
         until(lambda: names(path) == ["door"], PATIENCE_S)
     finally:
         folder.stop(PATIENCE_S)
+    assert sorted(eye.payloads) == [b"one", b"two"]
 
 
 def test_an_error_of_the_service_does_not_end_the_watching(path: Path) -> None:
@@ -403,6 +404,7 @@ def test_an_error_of_the_service_does_not_end_the_watching(path: Path) -> None:
         (path / "b.jpg").write_bytes(b"two")
         eye.wait(2)
         until(lambda: names(path) == ["trap.jpg"], PATIENCE_S)
+    assert eye.payloads == [b"one", b"two"]
 
 
 def test_it_stops_while_many_files_wait(path: Path) -> None:
@@ -418,4 +420,7 @@ def test_it_stops_while_many_files_wait(path: Path) -> None:
 
 
 def test_a_folder_that_was_never_started_can_be_stopped(path: Path) -> None:
-    WatchedFolder(FolderConfig(path), Eye(), Timings(node="t", runtime="n"), max_bytes=9).stop(1.0)
+    (path / "a.jpg").write_bytes(b"one")
+    eye = Eye()
+    WatchedFolder(FolderConfig(path, after="delete"), eye, Timings(node="t", runtime="n"), max_bytes=9).stop(1.0)
+    assert (names(path), eye.payloads) == (["a.jpg"], [])

@@ -7,14 +7,14 @@ import pytest
 from agent.errors import ConfigError
 from agent.ingress.http import guard as guard_module
 from agent.ingress.http.guard import Guard, Rate, read_token
-from agent.ingress.http.reading import Heading
+from agent.ingress.http.message import Heading
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 
 
 def heading(method: str = "POST", **headers: str) -> Heading:
-    named = {name.replace("_", "-").lower(): [value] for name, value in headers.items()}
-    return Heading(method, "/v1/frames", "HTTP/1.1", named)
+    named = {name.replace("_", "-").lower(): value for name, value in headers.items()}
+    return Heading(method, "/v1/frames", "1.1", named)
 
 
 def status(guard: Guard, heading: Heading) -> int:

@@ -78,14 +78,18 @@ def test_the_daemon_answers_as_it_is_described(method: str, path: str, described
     operation = described[path][method]
     strategies = [operation.as_strategy(generation_mode=mode) for mode in (POSITIVE, NEGATIVE)]
 
+    tried = []
+
     @given(st.one_of(strategies), st.booleans())
     @settings(max_examples=25, derandomize=True, suppress_health_check=list(HealthCheck))
     def conforms(case: schemathesis.Case[Any], of_what_is_there: bool) -> None:
         if of_what_is_there:
             case.path_parameters = {name: known[name] for name in case.path_parameters}
         case.call_and_validate(checks=CHECKS, timeout=PATIENCE_S)
+        tried.append(case)
 
     conforms()
+    assert tried
 
 
 @pytest.mark.parametrize("path", DESCRIPTION["paths"])

@@ -1,5 +1,6 @@
 import contextlib
 import http.client
+import json
 import re
 import select
 import socket
@@ -7,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
@@ -78,12 +80,33 @@ def test_a_chunked_body_is_put_together(server: Server) -> None:
     assert b'"size": 12, "start": "hello, wor"' in answer
 
 
+def test_an_address_may_be_sent_as_it_was_typed(server: Server) -> None:
+    request = "POST /v1/labels/Gläser/rename?camera=Küche HTTP/1.1\r\n\r\n"
+    answer = json.loads(exchange(connect(server), request.encode()).partition(b"\r\n\r\n")[2])
+    assert (unquote(answer["path"]), answer["query"]) == ("/v1/labels/Gläser/rename", {"camera": "Küche"})
+
+
+@pytest.mark.parametrize("left_over", [b"\r\n", b"\n"])
+def test_an_empty_line_behind_a_body_belongs_to_nothing(server: Server, left_over: bytes) -> None:
+    request = b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello" + left_over
+    assert exchange(connect(server), request * 2).count(b'"size": 5') == 2
+
+
+def test_a_request_may_come_byte_by_byte(server: Server) -> None:
+    with connect(server) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in b"\r\nPOST / HTTP/1.1\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n":
+            connection.sendall(bytes([byte]))
+        assert b'"start": "abc"' in connection.recv(1000)
+
+
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [
         (b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhi", 400),
         (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\nhi", 400),
         (b"POST / HTTP/1.1\r\nContent-Length: 1e1\r\n\r\nhi", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\nhi", 400),
         (b"POST / HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nhi!", 400),
         (b"POST / HTTP/1.1\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\nhi", 400),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\nhi", 400),
@@ -91,13 +114,16 @@ def test_a_chunked_body_is_put_together(server: Server) -> None:
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhello\r\n0\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhe", 400),
-        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\nhe", 413),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\nhe", 400),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\n" + b"x" * 100_001, 413),
         (b"POST / HTTP/1.1\r\nContent-Length: 100001\r\n\r\nhi", 413),
         (b"POST /?a=%ff HTTP/1.1\r\nContent-Length: 0\r\n\r\n", 400),
         (b"POST /?" + b"&".join(b"a%d=1" % n for n in range(30)) + b" HTTP/1.1\r\n\r\n", 400),
         (b"BREW / HTTP/1.1\r\n\r\n", 501),
         (b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n", 414),
         (b"GET / HTTP/1.1\r\n" + b"".join(b"H%d: 1\r\n" % n for n in range(200)) + b"\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nA: b", 400),
         (b"GET / HTTP/9.9\r\n\r\n", 505),
         (b"GET / HTTP/1.1\r\nContent-Length : 5\r\n\r\nhello", 400),
         (b"POST / HTTP/1.1\r\nA: b\r\n Content-Length: 5\r\n\r\nhello", 400),

@@ -1,6 +1,6 @@
 import threading
 
-from agent.ingress.mqtt.stream import Newest
+from agent.ingress.mqtt.newest import Newest
 
 
 def test_the_newest_frame_of_a_camera_replaces_the_one_that_waits() -> None:
