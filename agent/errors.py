@@ -18,32 +18,48 @@ class ConfigError(LastlayerError, ValueError):
     exit_code = 2
 
 
-class ImageError(LastlayerError, ValueError):
+class InputError(LastlayerError, ValueError):
+    """What somebody handed in and that cannot be used: one of those below."""
+
+    exit_code = 3
+
+
+class ImageError(InputError):
     """Bytes that are no picture, a torn picture, or one that is too large."""
 
-    exit_code = 3
 
-
-class LabelError(LastlayerError, ValueError):
+class LabelError(InputError):
     """A label that is empty, too long, or not plain text."""
 
-    exit_code = 3
 
-
-class UnknownLabelError(LabelError, LookupError):
-    """A label that no example has."""
-
-
-class DatasetError(LastlayerError, ValueError):
+class DatasetError(InputError):
     """A folder, archive or list of labelled pictures that cannot be read."""
 
-    exit_code = 3
 
-
-class ParcelError(LastlayerError, ValueError):
+class ParcelError(InputError):
     """Something that a desktop or a board sent and that cannot be understood."""
 
+
+class UnknownError(LastlayerError, LookupError):
+    """A name of something that is not there: one of those below, or UnknownLabelError."""
+
     exit_code = 3
+
+
+class UnknownFrameError(UnknownError):
+    """A frame id that was never given out, or is no longer remembered."""
+
+
+class UnknownHeadError(UnknownError):
+    """A head version that the store does not hold."""
+
+
+class UnknownBackboneError(UnknownError):
+    """A backbone that a state never had."""
+
+
+class UnknownLabelError(LabelError, UnknownError):
+    """A label that no example has."""
 
 
 class BundleError(LastlayerError, ValueError):
@@ -68,30 +84,6 @@ class BusyError(LastlayerError, RuntimeError):
     exit_code = 5
 
 
-class UnknownFrameError(LastlayerError, LookupError):
-    """A frame id that was never given out, or is no longer remembered."""
-
-    exit_code = 3
-
-
-class UnknownHeadError(LastlayerError, LookupError):
-    """A head version that the store does not hold."""
-
-    exit_code = 3
-
-
-class UnknownBackboneError(LastlayerError, LookupError):
-    """A backbone that a state never had."""
-
-    exit_code = 3
-
-
-class RefusedHeadError(LastlayerError, ValueError):
-    """A head that did not pass the gate."""
-
-    exit_code = 8
-
-
 class TrainingError(LastlayerError, ValueError):
     """Examples from which no head can be made."""
 
@@ -102,6 +94,12 @@ class ServiceError(LastlayerError, ConnectionError):
     """A socket that cannot be opened or a broker that cannot be reached."""
 
     exit_code = 7
+
+
+class RefusedHeadError(LastlayerError, ValueError):
+    """A head that did not pass the gate."""
+
+    exit_code = 8
 
 
 class ChildError(LastlayerError, RuntimeError):

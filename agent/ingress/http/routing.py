@@ -9,16 +9,11 @@ from urllib.parse import unquote
 from agent.errors import (
     BundleError,
     BusyError,
-    ImageError,
-    LabelError,
+    InputError,
     LastlayerError,
     MismatchError,
-    ParcelError,
     RefusedHeadError,
-    UnknownBackboneError,
-    UnknownFrameError,
-    UnknownHeadError,
-    UnknownLabelError,
+    UnknownError,
 )
 from agent.ingress.http.forms import BadRequest
 from agent.ingress.http.message import Reply, Request, Stream, error_reply
@@ -29,14 +24,9 @@ Answer = Callable[..., Reply | Stream]  # takes the request, and the words that 
 
 # The first that fits decides.
 _STATUSES: tuple[tuple[type[Exception], HTTPStatus], ...] = (
-    (ImageError, HTTPStatus.BAD_REQUEST),
-    (ParcelError, HTTPStatus.BAD_REQUEST),
+    (UnknownError, HTTPStatus.NOT_FOUND),
+    (InputError, HTTPStatus.BAD_REQUEST),
     (BundleError, HTTPStatus.BAD_REQUEST),
-    (UnknownBackboneError, HTTPStatus.NOT_FOUND),
-    (UnknownLabelError, HTTPStatus.NOT_FOUND),
-    (LabelError, HTTPStatus.BAD_REQUEST),
-    (UnknownFrameError, HTTPStatus.NOT_FOUND),
-    (UnknownHeadError, HTTPStatus.NOT_FOUND),
     (MismatchError, HTTPStatus.CONFLICT),
     (RefusedHeadError, HTTPStatus.CONFLICT),
     (BusyError, HTTPStatus.SERVICE_UNAVAILABLE),
