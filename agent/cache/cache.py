@@ -3,7 +3,6 @@
 One process writes (a lock that dies with it sees to that), any number read.
 """
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from agent.cache.flash.layout import Layout
 from agent.cache.space import Space
 from agent.cache.wear import Wear, years
 from agent.config import CacheConfig
-from agent.errors import BusyError, StateError, UnknownFrameError, UnknownLabelError
+from agent.errors import StateError, UnknownFrameError, UnknownLabelError
 from agent.records import SPLITS, Example
 
 _STOP_S = 5.0
@@ -75,7 +74,7 @@ class Cache(Askable):
         try:
             if not readonly:
                 folder.mkdir(parents=True, exist_ok=True)
-                self._held = _locked(folder / "lock")
+                self._held = opening.locked(folder / "lock")
             contents = (opening.read_only if readonly else opening.for_writing)(folder, layout)
             super().__init__(folder, layout, contents)
             self.wear = Wear(folder / "wear.json")
@@ -240,16 +239,3 @@ class Cache(Askable):
             there = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
             raise UnknownLabelError(f"no example has the label {label!r}; there are: {there or 'none yet'}")
         return count
-
-
-def _locked(path: Path) -> int:
-    """Take the writer's lock; it goes with the process, however that ends. Raises BusyError."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise BusyError(
-            f"another process writes the cache {path.parent}: push pictures to the running daemon, or stop it first"
-        ) from None
-    return descriptor

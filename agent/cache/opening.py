@@ -1,5 +1,6 @@
 """Opening a cache: from the files in its folder to the parts and names in memory."""
 
+import fcntl
 import logging
 import os
 from pathlib import Path
@@ -13,7 +14,7 @@ from agent.cache.contents import Contents, Names
 from agent.cache.flash import journal, segment, segment_io
 from agent.cache.flash.layout import Layout, check_layout
 from agent.cache.flash.segment import Segment
-from agent.errors import StateError
+from agent.errors import BusyError, StateError
 
 log = logging.getLogger(__name__)
 
@@ -111,3 +112,16 @@ def _cut_tail(part: Part) -> None:
     if begun[part.used :].any():
         segment_io.clear_entries(part.segment, part.used, int(np.flatnonzero(begun)[-1]) + 1)
         os.fdatasync(part.segment.descriptor)
+
+
+def locked(path: Path) -> int:
+    """Take the writer's lock; it goes with the process, however that ends. Raises BusyError."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise BusyError(
+            f"another process writes the cache {path.parent}: push pictures to the running daemon, or stop it first"
+        ) from None
+    return descriptor
