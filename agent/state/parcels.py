@@ -16,12 +16,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from agent.board.files import write_atomically
 from agent.cache.layout import Layout
 from agent.errors import ParcelError, StateError
 from agent.learning.solving.head import Head
 from agent.records import SPLITS, Example, checked_label
-from agent.vision.bundle import Bundle, load_bundle
+from agent.vision.bundle import MANIFEST, Bundle, write_bundle
 
 FORMAT = 1
 MAX_HEADER_BYTES = 4 << 20
@@ -104,9 +103,7 @@ def unpack_head(parcel: bytes) -> SentHead:
 
 def pack_backbone(bundle: Bundle, with_head: SentHead | None) -> bytes:
     """Raises BundleError where its files cannot be read."""
-    folder = bundle.model.parent
-    manifest_file = folder / "manifest.json"
-    manifest = json.loads(manifest_file.read_text("utf-8"))
+    manifest = json.loads(bundle.model.with_name(MANIFEST).read_text("utf-8"))
     model = bundle.model.read_bytes()
     report = with_head.report if with_head else None
     header = {"manifest": manifest, "model_bytes": len(model), "report": report}
@@ -125,15 +122,8 @@ def unpack_backbone(parcel: bytes, folder: Path) -> tuple[Bundle, SentHead | Non
         raise ParcelError("the parcel of a backbone lacks its manifest or its model")
     report = header.get("report")
     sent = None if report is None else _sent_head(report, payload[size:])
-    try:
-        folder.mkdir(parents=True)
-        write_atomically(folder / "model.tflite", payload[:size])
-        # Whatever it calls its model, here it has one name: nothing of a parcel is ever a path.
-        content = json.dumps({**manifest, "model": "model.tflite"}, ensure_ascii=False, indent=1)
-        write_atomically(folder / "manifest.json", content.encode())
-    except OSError as error:
-        raise StateError(f"{folder} cannot be written: {error.strerror or error}") from error
-    return load_bundle(folder), sent
+    # Whatever it calls its model, here it has one name: nothing of a parcel is ever a path.
+    return write_bundle(folder, payload[:size], manifest), sent
 
 
 def _sent_head(report: Any, stored: bytes) -> SentHead:

@@ -8,6 +8,8 @@ A folder with `model.tflite` and `manifest.json`:
 
 `range` gives the values onto which the pixel bytes 0..255 are mapped for a model with a
 float input. A quantized input takes the bytes as they are.
+
+Whoever makes one writes it by `write_bundle`, so that a network is never found with the manifest of another.
 """
 
 import hashlib
@@ -22,9 +24,10 @@ from typing import Any
 
 from agent.board.children import environment
 from agent.board.files import sync_folder, write_atomically
-from agent.errors import BundleError
+from agent.errors import BundleError, StateError
 
 FORMAT = 1
+MODEL, MANIFEST = "model.tflite", "manifest.json"  # the files
 DEFAULT = "tinyresnet_96"
 DEFAULT_RANGE = (0.0, 1.0)
 SHIPPED = Path(__file__).resolve().parents[2] / "models"
@@ -60,16 +63,55 @@ def load_bundle(source: str | Path) -> Bundle:
     sha256 is compared before.
     """
     folder = _folder(source)
-    path = folder / "manifest.json"
+    path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise BundleError(f"{folder} is no bundle: it has no manifest.json") from None
+        raise BundleError(f"{folder} is no bundle: it has no {MANIFEST}") from None
     except (OSError, ValueError) as error:
         raise BundleError(f"{path} cannot be read: {error}") from error
     bundle = _parse(manifest, path)
-    if sha256_of(bundle.model) != bundle.sha256:
-        raise BundleError(f"{bundle.model} is damaged: its sha256 is not the one in {path}; copy the bundle again")
+    _check(bundle, sha256_of(bundle.model))
+    return bundle
+
+
+def write_bundle(
+    folder: Path, model: bytes, manifest: Mapping[str, Any], beside: Mapping[str, bytes] | None = None
+) -> Bundle:
+    """Make a bundle of a .tflite's bytes and its manifest, with the files `beside`, or replace the one at `folder`.
+
+    Whatever ends this in between, the old one or the new one is there, whole: the new one is written to a folder
+    beside it and takes its place by a rename. What else lies in the folder stays. The model's file has one name,
+    whatever the manifest calls it. Raises BundleError where the manifest lacks something or speaks of another model,
+    and StateError where the folder cannot be written; then nothing has changed.
+    """
+    folder = folder.resolve()  # where a link leads, so that it stays one
+    manifest = {**manifest, "model": MODEL}
+    bundle = _parse(manifest, folder / MANIFEST)
+    _check(bundle, hashlib.sha256(model).hexdigest())
+    text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
+    files = {**(beside or {}), MODEL: model, MANIFEST: text.encode()}
+    partial, aside = folder.with_name(f".{folder.name}.partial"), _aside(folder)
+    try:
+        if aside.is_dir() and not folder.exists():  # it was ended between the two renames, and the old one is whole
+            aside.rename(folder)
+        for left in (partial, aside):
+            shutil.rmtree(left, ignore_errors=True)
+        if folder.is_dir():
+            shutil.copytree(folder, partial, symlinks=True, ignore=lambda at, _: files if Path(at) == folder else ())
+        else:
+            partial.mkdir(parents=True)
+        for name, content in files.items():
+            write_atomically(partial / name, content)
+        if folder.is_dir():  # no file system lets a rename replace a folder with something in it
+            folder.rename(aside)
+        partial.rename(folder)
+        sync_folder(folder.parent)
+    except OSError as error:
+        raise StateError(f"{folder} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(aside, ignore_errors=True)
     return bundle
 
 
@@ -78,12 +120,12 @@ def import_model(source: str | Path, into: Path, input_range: tuple[float, float
 
     The model is first loaded and run once in a child process: what crashes the runtime
     must not end the caller. `input_range` replaces what the bundle says.
-    Raises BundleError where the model cannot be a backbone.
+    Raises BundleError where the model cannot be a backbone, StateError where `into` cannot be written.
     """
     source = Path(source)
     if source.suffix == ".tflite" and not source.is_file():
         raise BundleError(f"{source}: there is no such file")
-    bare = source.is_file() and not (source.parent / "manifest.json").is_file()
+    bare = source.is_file() and not (source.parent / MANIFEST).is_file()
     bundle = _bare(source) if bare else load_bundle(source.parent if source.is_file() else source)
     if input_range is not None:
         low, high = input_range
@@ -98,7 +140,12 @@ def import_model(source: str | Path, into: Path, input_range: tuple[float, float
     ):
         raise BundleError(f"{bundle.model} does not have the input or the output that its manifest names")
     bundle = replace(bundle, height=described["height"], width=described["width"], size=described["size"])
-    return _store(bundle, into)
+    try:
+        model = bundle.model.read_bytes()
+        known: dict[str, Any] = {} if bare else json.loads(bundle.model.with_name(MANIFEST).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{bundle.model} or its manifest cannot be read: {error}") from error
+    return write_bundle(into, model, {**known, **_as_manifest(bundle)})
 
 
 def describe(model: Path) -> dict[str, Any]:
@@ -141,13 +188,24 @@ def sha256_of(path: Path) -> str:
 
 def _folder(source: str | Path) -> Path:
     folder = Path(source)
-    if folder.is_dir():
-        return folder
-    shipped = SHIPPED / str(source)
-    if len(folder.parts) == 1 and shipped.is_dir():
-        return shipped
-    names = sorted(path.parent.name for path in SHIPPED.glob("*/manifest.json"))
+    for place in (folder, SHIPPED / folder) if len(folder.parts) == 1 else (folder,):
+        if place.is_dir():
+            return place
+        if _aside(place).is_dir():
+            return _aside(place)
+    names = sorted(path.parent.name for path in SHIPPED.glob(f"[!.]*/{MANIFEST}"))
     raise BundleError(f"there is no bundle {str(source)!r}: give a folder, a .tflite file, or one of {names}")
+
+
+def _aside(folder: Path) -> Path:
+    """Where the bundle at `folder` lies for the instant in which another takes its place."""
+    return folder.with_name(f".{folder.name}.old")
+
+
+def _check(bundle: Bundle, sha256: str) -> None:
+    if sha256 != bundle.sha256:
+        manifest = bundle.model.with_name(MANIFEST)
+        raise BundleError(f"{bundle.model} is damaged: its sha256 is not the one in {manifest}; copy the bundle again")
 
 
 def _parse(manifest: Any, path: Path) -> Bundle:
@@ -179,31 +237,11 @@ def _bare(model: Path) -> Bundle:
     return Bundle(model.stem, model, sha256_of(model), 0, 0, DEFAULT_RANGE, 0)
 
 
-def _store(bundle: Bundle, into: Path) -> Bundle:
-    """Copy to `into`, whole or not at all."""
-    source_manifest = bundle.model.parent / "manifest.json"
-    manifest: dict[str, Any] = {}
-    if source_manifest.is_file() and bundle.model.name == "model.tflite":
-        manifest = json.loads(source_manifest.read_text("utf-8"))
-    manifest |= _as_manifest(bundle)
-    partial = into.with_name(f".{into.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        write_atomically(partial / "model.tflite", bundle.model.read_bytes())
-        write_atomically(partial / "manifest.json", json.dumps(manifest, indent=1).encode())
-        partial.rename(into)
-        sync_folder(into.parent)
-    except OSError as error:
-        raise BundleError(f"{into} cannot be written: {error.strerror}") from error
-    return load_bundle(into)
-
-
 def _as_manifest(bundle: Bundle) -> Mapping[str, Any]:
     return {
         "format": FORMAT,
         "name": bundle.name,
-        "model": "model.tflite",
+        "model": MODEL,
         "sha256": bundle.sha256,
         "input": {"height": bundle.height, "width": bundle.width, "range": list(bundle.input_range)},
         "bottleneck": {"size": bundle.size},
