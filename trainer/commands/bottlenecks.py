@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 import tempfile
 import zipfile
 from collections.abc import Sequence
@@ -121,8 +120,7 @@ def _compute(
 ) -> "tuple[Computation, Ledger]":
     with extra(hushed=arguments.keras is not None):
         from trainer.bulk.computing import Computation
-    disabled = not sys.stderr.isatty()
-    with tqdm(total=len(pictures), desc="bottlenecks", unit=" pictures", file=sys.stderr, disable=disabled) as bar:
+    with tqdm(total=len(pictures), desc="bottlenecks", unit=" pictures", disable=None) as bar:
         computation = Computation(out, pictures, timings, bar.update)
         if arguments.keras:
             return computation, computation.by_keras(arguments.keras, arguments.batch, workers)

@@ -1,7 +1,6 @@
 """`lastlayer-trainer evaluate`: top-1 and top-5 of a head on a whole test set."""
 
 import argparse
-import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -94,7 +93,7 @@ def _measured(arguments: argparse.Namespace, bundle: Bundle, head: Head, timings
             pictures = [picture for picture in pictures if learnt.split(picture) == arguments.split]
         if not pictures:
             raise DatasetError(f"{arguments.source} holds no pictures" + _of_split(arguments))
-        with _bar(len(pictures)) as bar:
+        with tqdm(total=len(pictures), desc="evaluate", unit=" pictures", disable=None) as bar:
             return evaluate(
                 pictures,
                 bundle,
@@ -123,10 +122,6 @@ def _judged(arguments: argparse.Namespace) -> Iterator[tuple[str, Bundle, Head]]
         except OSError as error:
             raise StateError(f"{arguments.head} cannot be read: {error}") from error
         yield str(arguments.head), import_model(arguments.backbone or DEFAULT, Path(folder) / "backbone"), head
-
-
-def _bar(total: int) -> "tqdm[Any]":
-    return tqdm(total=total, desc="evaluate", unit=" pictures", file=sys.stderr, disable=not sys.stderr.isatty())
 
 
 def _of_split(arguments: argparse.Namespace) -> str:

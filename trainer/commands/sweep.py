@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -87,8 +86,7 @@ def _swept(
     found = {}
     spread = arguments.workers or arguments.scheduler
     total = effort.steps * (1 if spread else len(caches))
-    disabled = not sys.stderr.isatty() or bool(spread)
-    with tqdm(total=total, desc="sweep", unit=" steps", file=sys.stderr, disable=disabled) as bar:
+    with tqdm(total=total, desc="sweep", unit=" steps", disable=True if spread else None) as bar:
         if spread:
             workers = arguments.workers or os.cpu_count() or 1
             return spread_out(caches, settings, effort, timings, workers, arguments.scheduler)

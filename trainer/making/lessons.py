@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -52,7 +51,7 @@ def taught_by(
 ) -> Lessons:
     """What the teacher says of the training pictures in `boxes` [N, views, 4], which the seed drew; see `answers`."""
     rows = corpus.train_rows
-    with tqdm(desc="teacher", unit=" chunks", file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
+    with tqdm(desc="teacher", unit=" chunks", disable=None) as bar:
 
         def report(done: int, of: int) -> None:
             bar.total = of

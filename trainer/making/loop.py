@@ -5,7 +5,6 @@ input, and where exactly a training stands, so that one that was killed goes on 
 """
 
 import math
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -128,10 +127,9 @@ class Loop:
 
         Raises TrainingError where the loss is not finite, StateError where the last checkpoint cannot be written.
         """
-        shown = sys.stderr.isatty()
         with (
             Prefetched(stage.batches, self.standing.step, self._terms.workers) as batches,
-            tqdm(total=100.0, desc=stage.name, bar_format=BAR, file=sys.stderr, disable=not shown) as bar,
+            tqdm(total=100.0, desc=stage.name, bar_format=BAR, disable=None) as bar,
         ):
             try:
                 self._steps(stage, batches, bar)

@@ -1,8 +1,7 @@
 """From a network to a bundle that works, in process: a small network on crops of two photographs."""
 
 import json
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -163,18 +162,6 @@ def test_pictures_none_of_which_can_be_read_are_refused(network: Path, tmp_path:
         export(order(network, tmp_path / "bad", tmp_path / "small"), timings())
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True).returncode:
-        pytest.skip("no tmpfs can be mounted here: that takes root")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", folder], check=True)
-
-
 def test_a_disk_that_fills_leaves_the_bundle_that_was_there(small_disk: Path) -> None:
     old, new = b"old" * 3000, b"new" * 30_000
     write_bundle(small_disk / "small", old, manifest_of(old), {"report.html": b"<p>"})
@@ -213,20 +200,3 @@ def _ending_after_the_first(rename: Callable[[Path, Path], Path], out: Path) -> 
         return renamed
 
     return ending
-
-
-def test_a_checkpoint_that_does_not_fit_on_the_disk_leaves_the_one_before(small_disk: Path) -> None:
-    import keras
-
-    from trainer.making import checkpoint
-
-    def network(width: int) -> Any:
-        return keras.Sequential([keras.Input((4,)), keras.layers.Dense(width)])
-
-    path = small_disk / "net.keras"
-    checkpoint.write(network(2), path, checkpoint.Standing(step=3))
-    with pytest.raises(StateError, match="cannot be written"):
-        checkpoint.write(network(20_000), path, checkpoint.Standing(step=4))
-    assert checkpoint.read_standing(path).step == 3
-    assert keras.saving.load_model(path).output_shape == (None, 2)
-    assert [file.name for file in small_disk.iterdir()] == ["net.keras"]
