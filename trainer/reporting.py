@@ -4,6 +4,7 @@ add_options(command)                                     --mqtt HOST[:PORT], --n
 with reporting(arguments, runtime="keras-torch") as timings:
     with timings.phase("convert"):
         ...
+show_with_phases(arguments, payload, text, timings)
 """
 
 import argparse
@@ -12,14 +13,15 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from agent.config import MqttConfig, ReportConfig, default_node, parse_config
 from agent.errors import ConfigError
 from agent.reporting.announcer import Announcer
 from agent.reporting.mqtt.broker import Broker
-from agent.reporting.timing import Timings
-from agent.terminal import say
+from agent.reporting.timing import Timings, table
+from agent.terminal import say, show
 
 CONNECT_S = 5.0  # how long the end of a command waits for a broker that has been away
 STOP_S = 2.0
@@ -62,6 +64,12 @@ def reporting(
         broker.stop(STOP_S)
         if broker.dropped:
             say(f"{broker.dropped} messages to the MQTT broker {config.host} were lost")
+
+
+def show_with_phases(arguments: argparse.Namespace, payload: dict[str, Any], text: str, timings: Timings) -> None:
+    """A result on stdout, as agent.terminal.show does it, with how long the phases took."""
+    reports = timings.since_start()
+    show(arguments, payload | {"phases": [report.as_dict() for report in reports]}, f"{text}\n\n{table(reports)}")
 
 
 def mqtt_config(arguments: argparse.Namespace) -> MqttConfig:

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import subprocess
 import sys
@@ -74,14 +73,6 @@ def test_an_unknown_backend_is_named(
     monkeypatch.setenv("KERAS_BACKEND", "abacus")
     assert main(["pretrain", str(tmp_path), "--out", str(tmp_path / "a.keras")]) == 2
     assert "KERAS_BACKEND is 'abacus'" in capsys.readouterr().err
-
-
-@pytest.mark.skipif(importlib.util.find_spec("keras") is not None, reason="the trainer extra is installed")
-def test_a_missing_extra_is_named_with_the_way_to_install_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["pretrain", str(tmp_path), "--out", str(tmp_path / "a.keras")]) == 2
-    assert "keras is not installed: pip install 'lastlayer[trainer]'" in capsys.readouterr().err
 
 
 def test_an_about_file_is_taken_as_it_is(tmp_path: Path) -> None:

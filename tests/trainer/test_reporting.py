@@ -78,7 +78,8 @@ def test_a_login_is_used(tmp_path: Path) -> None:
         arguments = options(*words, "--mqtt-password-file", str(tmp_path / "password"), "--node", "n")
         with reporting(arguments, "numpy") as timings, timings.phase("step"):
             pass
-        heard.wait_for("lastlayer/n/timing/step")
+        (report,) = heard.wait_for("lastlayer/n/timing/step")
+    assert report["count"] == 1
 
 
 @pytest.mark.parametrize(

@@ -84,12 +84,12 @@ class Collector:
         examples = cache.examples()
         self._labels = dict(zip(examples.frame_ids.tolist(), examples.targets.tolist(), strict=True))
         self._numbers = {label: number for number, label in enumerate(examples.labels)}
-        progress = ledger.progress
-        # On flash, but the progress does not know of them: there was a crash between the two.
-        self._ahead = set(cache.frame_ids(progress.began_ms + progress.done).tolist())
+        account = ledger.account
+        # On flash, but the account does not know of them: there was a crash between the two.
+        self._ahead = set(cache.frame_ids(account.began_ms + account.done).tolist())
         self._neighbours = Neighbours(cache.groups())
         self._waiting: list[Example] = []
-        self._place = progress.done  # of the next picture
+        self._place = account.done  # of the next picture
         self._committed = time.monotonic()
 
     def take(self, answer: Answer) -> None:
@@ -98,31 +98,31 @@ class Collector:
             self._timings.merge(phases)
         for place in range(len(answer.frame_ids)):
             self._take(answer, place)
-        since = self._place - self._ledger.progress.done
+        since = self._place - self._ledger.account.done
         if since >= GROUP or (since and time.monotonic() - self._committed >= GROUP_S):
             self.commit()
 
     def _take(self, answer: Answer, place: int) -> None:
-        picture, progress = self._pictures[self._place], self._ledger.progress
-        stamp = progress.began_ms + self._place
+        picture, account = self._pictures[self._place], self._ledger.account
+        stamp = account.began_ms + self._place
         self._place += 1
         if place in answer.errors:
-            progress.unreadable += 1
+            account.unreadable += 1
             self._ledger.skip(picture, answer.errors[place])
             return
         number = int(answer.frame_ids[place], 16)
         label = self._numbers.setdefault(picture.label, len(self._numbers))
         if number in self._ahead:
             self._ahead.remove(number)
-            progress.added += 1
+            account.added += 1
         elif number not in self._labels:
             self._labels[number] = label
             self._waiting.append(self._example(picture, answer, place, stamp))
-            progress.added += 1
+            account.added += 1
         elif self._labels[number] == label:
-            progress.known += 1
+            account.known += 1
         else:
-            progress.contradicting += 1
+            account.contradicting += 1
             self._ledger.skip(picture, "the same picture was learnt before with another label")
 
     def _example(self, picture: LabelledPicture, answer: Answer, place: int, stamp: int) -> Example:
@@ -139,7 +139,7 @@ class Collector:
             with self._timings.phase("cache_append", images=len(self._waiting)):
                 self._cache.append(self._waiting)
             self._waiting = []
-        self._ledger.progress.done = self._place
+        self._ledger.account.done = self._place
         self._ledger.commit()
         self._committed = time.monotonic()
 

@@ -70,7 +70,7 @@ class Computation:
         packed = PackedBackbone(state.bundle, loaded.backbone_id)
         with state.cache(loaded) as cache:
             ledger = self._ledger(cache)
-            if ledger.progress.done < len(self._pictures):
+            if ledger.account.done < len(self._pictures):
                 blocks = sent if scheduler is not None or in_archive else named
                 with connected(workers, scheduler) as client:
                     count = sum(client.nthreads().values())
@@ -94,11 +94,11 @@ class Computation:
 
     def _ledger(self, cache: Cache) -> Ledger:
         ledger = Ledger(self.out, self._pictures, cache.latest_ms())
-        self._on_pictures(ledger.progress.done)
+        self._on_pictures(ledger.account.done)
         return ledger
 
     def _left(self, ledger: Ledger) -> Sequence[LabelledPicture]:
-        return self._pictures[ledger.progress.done :]
+        return self._pictures[ledger.account.done :]
 
     def _collect(self, cache: Cache, ledger: Ledger, answers: Iterator[Answer], gauge: Gauge) -> None:
         collector = Collector(cache, ledger, self._pictures, self._timings)

@@ -27,7 +27,7 @@ _HEADING = ("file", "class", "reason")
 
 
 @dataclass
-class Progress:
+class Account:
     corpus: str  # which pictures in which order: see identity
     began_ms: int  # of the first start, unix ms; a picture's stamp is this and its place
     pictures: int
@@ -62,7 +62,7 @@ class Ledger:
             found = _read(folder / PROGRESS)
             resumed = found if found is not None and found.corpus == corpus else None
             began_ms = max(int(time.time() * 1000), later_than_ms + 1)
-            self.progress = resumed or Progress(corpus, began_ms, len(pictures))
+            self.account = resumed or Account(corpus, began_ms, len(pictures))
             self._open_list()
             self.commit()
         except OSError as error:
@@ -71,8 +71,8 @@ class Ledger:
     def _open_list(self) -> None:
         path = self._folder / SKIPPED
         with path.open("a+b") as file:
-            file.truncate(self.progress.skipped_bytes)
-        if not self.progress.skipped_bytes:
+            file.truncate(self.account.skipped_bytes)
+        if not self.account.skipped_bytes:
             csv.writer(self._lines, lineterminator="\n").writerow(_HEADING)
 
     @property
@@ -91,27 +91,27 @@ class Ledger:
             if lines:
                 self._append(lines)
                 self._lines = io.StringIO()
-            content = {"format": FORMAT, **asdict(self.progress)}
+            content = {"format": FORMAT, **asdict(self.account)}
             write_atomically(self._folder / PROGRESS, json.dumps(content, indent=1).encode())
         except OSError as error:
             raise _unwritable(self._folder, error) from error
 
     def _append(self, lines: bytes) -> None:
         with self.skipped.open("r+b") as file:
-            file.truncate(self.progress.skipped_bytes)  # a half of it, from a try when the disk was full
-            file.seek(self.progress.skipped_bytes)
+            file.truncate(self.account.skipped_bytes)  # a half of it, from a try when the disk was full
+            file.seek(self.account.skipped_bytes)
             file.write(lines)
             file.flush()
             os.fsync(file.fileno())
-        self.progress.skipped_bytes += len(lines)
+        self.account.skipped_bytes += len(lines)
 
 
-def _read(path: Path) -> Progress | None:
+def _read(path: Path) -> Account | None:
     try:
         content = json.loads(path.read_text("utf-8"))
         if content.pop("format") != FORMAT:
             return None
-        return Progress(**content)
+        return Account(**content)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:

@@ -1,12 +1,27 @@
-"""What several commands take: arguments that say what is wrong with a word, and the choice of the backend of Keras."""
+"""What several commands take: words, options that repeat, the extra that must be there, and the backend of Keras."""
 
 import argparse
+import contextlib
 import os
+from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
+from typing import Any, TypeVar
 
 from agent.errors import ConfigError
+from trainer.quiet import quiet
+
+T = TypeVar("T")
 
 BACKENDS = ("tensorflow", "torch", "jax")
+PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
+BACKENDS_NOTE = "KERAS_BACKEND chooses tensorflow (default, and the fastest on a CPU), torch or jax."
+TRAINING_CODES = (
+    "exit codes: 0 done, 2 bad arguments, 3 bad pictures, 4 bad backbone, 5 cannot be written, 6 cannot learn"
+)
+
+
+# Words that say what is wrong with them
 
 
 def positive(text: str) -> int:
@@ -37,25 +52,19 @@ def multiple_of_32(text: str) -> int:
     return number
 
 
-def folder(text: str) -> Path:
-    path = Path(text)
-    if not path.is_dir():
-        raise argparse.ArgumentTypeError(f"there is no folder {text}")
-    return path
+def _existing(what: str, is_there: Callable[[Path], bool]) -> Callable[[str], Path]:
+    def existing(text: str) -> Path:
+        path = Path(text)
+        if not is_there(path):
+            raise argparse.ArgumentTypeError(f"there is no {what} {text}")
+        return path
+
+    return existing
 
 
-def corpus(text: str) -> Path:
-    path = Path(text)
-    if not path.exists():
-        raise argparse.ArgumentTypeError(f"there is no folder or file {text}")
-    return path
-
-
-def file(text: str) -> Path:
-    path = Path(text)
-    if not path.is_file():
-        raise argparse.ArgumentTypeError(f"there is no file {text}")
-    return path
+file = _existing("file", Path.is_file)
+folder = _existing("folder", Path.is_dir)
+file_or_folder = _existing("folder or file", Path.exists)
 
 
 def checkpoint(text: str) -> Path:
@@ -63,6 +72,62 @@ def checkpoint(text: str) -> Path:
     if path.suffix != ".keras":
         raise argparse.ArgumentTypeError(f"must end in .keras: {text}")
     return path
+
+
+# Options that repeat
+
+
+def add_workers(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--workers", type=positive, default=os.cpu_count() or 1, help="processes on this machine (all cores)")
+    add("--scheduler", metavar="tcp://…", help="of a Dask cluster, instead; its workers need lastlayer installed")
+
+
+def add_network(command: argparse.ArgumentParser) -> None:
+    """How a network is opened that somebody else made: see loading.Wanted."""
+    add = command.add_argument
+    add("--weights", metavar="W", help="imagenet (default), random, or a file")
+    add("--size", type=positive, metavar="N", help="side of the pictures in pixels (the network's own)")
+    add("--layer", metavar="NAME", help="where to cut (at the penultimate layer)")
+    add("--preprocess", metavar="P", help="a file's, if not inside: none unit signed torch caffe")
+    add("--custom", action="append", default=[], metavar="MOD:CLASS", help="a layer of yours")
+
+
+def add_training(command: argparse.ArgumentParser, batch: int) -> None:
+    """Beside the rates: see loop.Terms."""
+    add = command.add_argument
+    add("--out", type=checkpoint, required=True, metavar="NET.keras", help="the checkpoint, and the result")
+    add("--resume", action="store_true", help="go on from the checkpoint")
+    add("--alpha", type=float, metavar="A", help="width of a MobileNet (its own)")
+    add("--batch", type=positive, default=batch, metavar="N", help=f"pictures a step ({batch})")
+    add("--views", type=positive, default=3, metavar="N", help="crops of each picture (3)")
+    add("--seed", type=int, default=0, metavar="N", help="of weights, crops and order (0)")
+    add("--workers", type=positive, default=os.cpu_count() or 1, metavar="N", help="threads for pictures (all cores)")
+    add("--precision", choices=PRECISIONS, default="auto", metavar="P", help=", ".join(PRECISIONS))
+    add("--checkpoint-s", type=float, default=120.0, metavar="S", help="seconds between checkpoints (120)")
+    add("--tensorboard", type=Path, metavar="DIR", help="write curves for TensorBoard")
+
+
+def filled(kind: type[T], arguments: argparse.Namespace, **more: Any) -> T:
+    """A dataclass whose fields are called as options are; `more` are those that are not."""
+    names = [field.name for field in fields(kind) if field.name not in more]  # type: ignore[arg-type]
+    return kind(**{name: getattr(arguments, name) for name in names}, **more)
+
+
+# The extra
+
+
+@contextlib.contextmanager
+def extra(*, hushed: bool = False) -> Iterator[None]:
+    """Around the imports of what only the trainer extra brings, silent where they say much.
+
+    Raises ConfigError where something is not installed.
+    """
+    try:
+        with quiet() if hushed else contextlib.nullcontext():
+            yield
+    except ImportError as error:
+        raise ConfigError(f"{error.name} is not installed: pip install 'lastlayer[trainer]'") from error
 
 
 def choose_backend() -> None:
@@ -82,7 +147,3 @@ def choose_backend() -> None:
 def hush_tensorflow() -> None:
     """What it says of this machine's processor is for its own people. To be called before it is imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-
-def missing(error: ImportError) -> ConfigError:
-    return ConfigError(f"{error.name} is not installed: pip install 'lastlayer[trainer]'")

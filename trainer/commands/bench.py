@@ -13,10 +13,10 @@ from agent.measuring.bench import bench
 from agent.measuring.report import text, write
 from agent.measuring.seeing import Network, find_pictures
 from agent.reporting.timing import Timings
-from agent.terminal import say, show
+from agent.terminal import command, say, show
 from agent.vision.backbone import FAMILY, Backbone
 from agent.vision.bundle import DEFAULT, import_model
-from trainer.commands.arguments import choose_backend, missing
+from trainer.commands.arguments import choose_backend, extra
 from trainer.quiet import quiet
 from trainer.reporting import reporting
 
@@ -40,22 +40,22 @@ exit codes: 0 done, 2 bad arguments, 3 bad pictures, 4 bad network, 5 --scratch 
 
 
 def register(commands: Any, options: argparse.ArgumentParser) -> None:
-    command = commands.add_parser(
+    parser = command(
+        commands,
         "bench",
-        parents=[options],
+        options,
+        execute,
         usage="lastlayer-trainer bench [--pictures FOLDER] [--out FILE.json] [options]",
-        help="measure this machine as the study did",
+        summary="measure this machine as the study did",
         description="Measures the study's figures 12 to 14 and tables II and III on this machine.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = command.add_argument
+    add = parser.add_argument
     add("--networks", nargs="+", metavar="NETWORK", help=f"what to measure ({' '.join(NETWORKS)}, and a GPU)")
     add("--pictures", type=Path, metavar="FOLDER", help="what to look at (the photographs inside scikit-learn)")
     add("--scratch", type=Path, default=Path(), metavar="FOLDER", help="where a cache is written and removed (here)")
     add("--out", type=Path, metavar="FILE", help="write the JSON there too")
     add("--quick", action="store_true", help="fewer repetitions, no whole epoch")
-    command.set_defaults(execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -64,10 +64,8 @@ def execute(arguments: argparse.Namespace) -> int:
     if not arguments.scratch.is_dir():
         raise ConfigError(f"--scratch {arguments.scratch}: there is no such folder")
     pictures = find_pictures(arguments.pictures, study.PICTURES)
-    try:
+    with extra():
         from threadpoolctl import threadpool_limits
-    except ImportError as error:
-        raise missing(error) from error
     with reporting(arguments, FAMILY) as timings, opened(arguments.networks) as networks:
         with threadpool_limits(1), timings.phase("bench"):
             document = bench(
@@ -119,13 +117,10 @@ def _on_gpu() -> list[str]:
 
 def _by_keras(path: Path) -> Network:
     choose_backend()
-    try:
-        with quiet():
-            from trainer.bulk.keras_backbone import KerasBackbone
+    with extra(hushed=True):
+        from trainer.bulk.keras_backbone import KerasBackbone
 
-            backbone = KerasBackbone(path, Timings(node="bench", runtime=KERAS, role="trainer"))
-    except ImportError as error:
-        raise missing(error) from error
+        backbone = KerasBackbone(path, Timings(node="bench", runtime=KERAS, role="trainer"))
     return _network_of(backbone)
 
 

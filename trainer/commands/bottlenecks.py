@@ -2,11 +2,9 @@
 
 import argparse
 import os
-import sys
 import tempfile
 import zipfile
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +13,13 @@ from tqdm import tqdm
 from agent.cache import Cache
 from agent.errors import ConfigError, DatasetError
 from agent.learning.pictures.dataset import LabelledPicture, empty_folders, open_dataset
-from agent.reporting.timing import Timings, table
-from agent.terminal import say, show
+from agent.reporting.timing import Timings
+from agent.terminal import command, say, show
 from agent.vision.backbone import FAMILY
 from trainer.bulk import scaling
 from trainer.bulk.bottlenecks import in_order
-from trainer.commands.arguments import choose_backend, file, missing, positive
-from trainer.quiet import quiet
-from trainer.reporting import reporting
+from trainer.commands.arguments import add_workers, choose_backend, extra, file, positive
+from trainer.reporting import reporting, show_with_phases
 
 if TYPE_CHECKING:
     from trainer.bulk.computing import Computation
@@ -43,16 +40,17 @@ exit codes: 0 done, 2 bad arguments, 3 bad pictures, 4 bad backbone, 5 OUT canno
 
 
 def register(commands: Any, options: argparse.ArgumentParser) -> None:
-    command = commands.add_parser(
+    parser = command(
+        commands,
         "bottlenecks",
-        parents=[options],
+        options,
+        execute,
         usage="lastlayer-trainer bottlenecks CORPUS --out OUT [options]",
-        help="compute the bottlenecks of a whole corpus",
+        summary="compute the bottlenecks of a whole corpus",
         description="Computes the bottlenecks of a whole corpus into a cache like that of a board.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = command.add_argument
+    add = parser.add_argument
     add(
         "source",
         type=Path,
@@ -61,12 +59,10 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     )
     add("--out", type=Path, required=True, help="state folder to make, or to go on with")
     add("--backbone", metavar="NAME", help="a bundle in models/, a folder, or a .tflite file (the one that ships)")
-    add("--workers", type=positive, default=os.cpu_count() or 1, help="processes on this machine (all cores)")
-    add("--scheduler", metavar="tcp://…", help="of a Dask cluster, instead; its workers need lastlayer installed")
+    add_workers(parser)
     add("--keras", type=file, metavar="NET.keras", help="compute with Keras, batched, on a GPU if there is one")
     add("--batch", type=positive, default=64, help="pictures at once with --keras (64)")
     add("--scaling", action="store_true", help=f"measure 1, 2, 4… workers on {SCALING_PICTURES} pictures, keep nothing")
-    command.set_defaults(execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -83,9 +79,7 @@ def execute(arguments: argparse.Namespace) -> int:
             if arguments.scaling:
                 return _show_scaling(arguments, pictures, timings)
             payload = _computed(arguments, pictures, timings) | {"empty": empty}
-            reports = timings.since_start()
-    payload["phases"] = [report.as_dict() for report in reports]
-    show(arguments, payload, f"{_text(payload)}\n\n{table(reports)}")
+    show_with_phases(arguments, payload, _text(payload), timings)
     if not payload["examples"]:
         raise DatasetError(f"not one picture of {arguments.source} could be read; {payload['skipped']} says why")
     return 0
@@ -104,16 +98,16 @@ def _computed(arguments: argparse.Namespace, pictures: Sequence[LabelledPicture]
     with Cache.read(arguments.out / "cache") as cache:
         counts = cache.label_counts()
         backbone_id = cache.layout.backbone_id
-    progress = ledger.progress
+    account = ledger.account
     return {
         "state": str(arguments.out),
         "family": _runtime(arguments),
         "backbone_id": backbone_id,
-        "pictures": progress.pictures,
-        "added": progress.added,
-        "known": progress.known,
-        "contradicting": progress.contradicting,
-        "unreadable": progress.unreadable,
+        "pictures": account.pictures,
+        "added": account.added,
+        "known": account.known,
+        "contradicting": account.contradicting,
+        "unreadable": account.unreadable,
         "skipped": str(ledger.skipped),
         "examples": sum(counts.values()),
         "labels": counts,
@@ -124,13 +118,9 @@ def _computed(arguments: argparse.Namespace, pictures: Sequence[LabelledPicture]
 def _compute(
     arguments: argparse.Namespace, out: Path, workers: int, pictures: Sequence[LabelledPicture], timings: Timings
 ) -> "tuple[Computation, Ledger]":
-    try:
-        with quiet() if arguments.keras else nullcontext():
-            from trainer.bulk.computing import Computation
-    except ImportError as error:
-        raise missing(error) from error
-    disabled = not sys.stderr.isatty()
-    with tqdm(total=len(pictures), desc="bottlenecks", unit=" pictures", file=sys.stderr, disable=disabled) as bar:
+    with extra(hushed=arguments.keras is not None):
+        from trainer.bulk.computing import Computation
+    with tqdm(total=len(pictures), desc="bottlenecks", unit=" pictures", disable=None) as bar:
         computation = Computation(out, pictures, timings, bar.update)
         if arguments.keras:
             return computation, computation.by_keras(arguments.keras, arguments.batch, workers)

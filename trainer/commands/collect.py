@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from agent.errors import ConfigError
 from agent.state.parcels import Page
-from agent.terminal import say, show
+from agent.terminal import command, say, show
 from trainer.commands import fleet
 from trainer.fleet.boards import Board, BoardError
 from trainer.fleet.collect import Collected, collect
@@ -23,21 +23,21 @@ exit codes: 0 done, 2 bad arguments, 5 boards with different backbones, 7 a boar
 
 
 def register(commands: Any, options: argparse.ArgumentParser) -> None:
-    command = commands.add_parser(
+    parser = command(
+        commands,
         "collect",
-        parents=[options],
-        help="bring the examples of many boards together",
+        options,
+        execute,
+        summary="bring the examples of many boards together",
         description="Copies the examples of boards (bottlenecks and labels, no pictures) into one state. Again brings\n"
         "what is new. " + fleet.BOARDS,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    fleet.add_options(command)
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="the state, new or collected before")
-    command.add_argument(
+    fleet.add_options(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the state, new or collected before")
+    parser.add_argument(
         "--rename", action="append", default=[], metavar="LABEL=LABEL", help="call a label something else; repeatable"
     )
-    command.set_defaults(execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:

@@ -8,8 +8,8 @@ from typing import Any
 from agent.board.files import write_atomically
 from agent.errors import StateError
 from agent.measuring.report import duration
-from agent.terminal import columns, show
-from trainer.commands.arguments import file, missing
+from agent.terminal import columns, command, show
+from trainer.commands.arguments import extra, file
 
 REPORT = "report.html"
 
@@ -23,27 +23,25 @@ exit codes: 0 done, 2 bad arguments or documents, 5 OUT cannot be written
 
 
 def register(commands: Any, options: argparse.ArgumentParser) -> None:
-    command = commands.add_parser(
+    parser = command(
+        commands,
         "compare",
-        parents=[options],
+        options,
+        execute,
         usage="lastlayer-trainer compare BENCH.json [BENCH.json …] --out OUT [options]",
-        help="platforms beside each other and beside the study",
+        summary="platforms beside each other and beside the study",
         description="Shows what bench measured on several platforms, beside the study's figures: tables and plots.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("documents", type=file, nargs="+", metavar="BENCH.json", help="what bench wrote")
-    command.add_argument("--out", type=Path, required=True, help="folder for the report")
-    command.set_defaults(execute=execute)
+    parser.add_argument("documents", type=file, nargs="+", metavar="BENCH.json", help="what bench wrote")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the report")
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    try:
+    with extra():
+        from trainer.comparing.documents import load
+        from trainer.comparing.page import page
         from trainer.comparing.plots import figures
-    except ImportError as error:
-        raise missing(error) from error
-    from trainer.comparing.documents import load
-    from trainer.comparing.page import page
 
     comparison = load(arguments.documents)
     drawn = figures(comparison)

@@ -1,8 +1,6 @@
 """`lastlayer-trainer evaluate`: top-1 and top-5 of a head on a whole test set."""
 
 import argparse
-import os
-import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -17,13 +15,13 @@ from agent.errors import ConfigError, DatasetError, StateError
 from agent.learning.pictures.dataset import empty_folders, open_dataset
 from agent.learning.solving.head import Head
 from agent.records import SPLITS
-from agent.reporting.timing import table
+from agent.reporting.timing import Timings
 from agent.state.state import existing_state
-from agent.terminal import say, show
+from agent.terminal import command, say
 from agent.vision.backbone import FAMILY
 from agent.vision.bundle import DEFAULT, Bundle, import_model
-from trainer.commands.arguments import file, missing, positive
-from trainer.reporting import reporting
+from trainer.commands.arguments import add_workers, extra, file
+from trainer.reporting import reporting, show_with_phases
 
 if TYPE_CHECKING:
     from trainer.bulk.evaluating import Outcome
@@ -41,55 +39,31 @@ exit codes: 0 done, 2 bad arguments, 3 bad pictures, 4 bad backbone, 5 no such s
 
 
 def register(commands: Any, options: argparse.ArgumentParser) -> None:
-    command = commands.add_parser(
+    parser = command(
+        commands,
         "evaluate",
-        parents=[options],
+        options,
+        execute,
         usage="lastlayer-trainer evaluate TEST (--state STATE | --head HEAD.npz) [options]",
-        help="top-1 and top-5 of a head on a whole test set",
+        summary="top-1 and top-5 of a head on a whole test set",
         description="Measures a head on labelled pictures, on any number of processes: the study's table I.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = command.add_argument
+    add = parser.add_argument
     add("source", type=Path, metavar="TEST", help="class folders, a .zip, a .csv list (file,class[,split]), tar shards")
     add("--state", type=Path, help="a state folder with a head and its backbone")
     add("--version", help="of the state's heads (the one in service)")
     add("--head", type=file, metavar="HEAD.npz", help="a head by itself, instead")
     add("--backbone", metavar="NAME", help="for --head: a bundle in models/, a folder, or a .tflite file")
     add("--split", choices=SPLITS, help="only the pictures of this split (all)")
-    add("--workers", type=positive, default=os.cpu_count() or 1, help="processes on this machine (all cores)")
-    add("--scheduler", metavar="tcp://…", help="of a Dask cluster, instead; its workers need lastlayer installed")
-    command.set_defaults(execute=execute)
+    add_workers(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     if (arguments.state is None) == (arguments.head is None):
         raise ConfigError("give either --state or --head")
-    try:
-        from trainer.bulk.evaluating import evaluate
-    except ImportError as error:
-        raise missing(error) from error
     with reporting(arguments, FAMILY) as timings, _judged(arguments) as (name, bundle, head):
-        with open_dataset(arguments.source) as pictures:
-            for folder in empty_folders(arguments.source):
-                say(f"{folder} is empty: nothing of its class is measured")
-            if arguments.split:
-                learnt = LearntSplits((arguments.state or Path("nowhere")) / "cache")
-                pictures = [picture for picture in pictures if learnt.split(picture) == arguments.split]
-            if not pictures:
-                raise DatasetError(f"{arguments.source} holds no pictures" + _of_split(arguments))
-            with _bar(len(pictures)) as bar:
-                outcome = evaluate(
-                    pictures,
-                    bundle,
-                    head,
-                    timings,
-                    bar.update,
-                    workers=arguments.workers,
-                    scheduler=arguments.scheduler,
-                    in_archive=arguments.source.is_file() and zipfile.is_zipfile(arguments.source),
-                )
-        reports = timings.since_start()
+        outcome = _measured(arguments, bundle, head, timings)
     _complain(outcome)
     if outcome.evaluation is None:
         raise DatasetError(
@@ -103,10 +77,33 @@ def execute(arguments: argparse.Namespace) -> int:
         "unknown_labels": outcome.unknown_labels,
         "unknown_images": sum(outcome.unknown_labels.values()),
         "failed": len(outcome.failed),
-        "phases": [report.as_dict() for report in reports],
     }
-    show(arguments, payload, f"{outcome.evaluation.heading(name)}\n{_apart(outcome)}\n{table(reports)}")
+    show_with_phases(arguments, payload, f"{outcome.evaluation.heading(name)}\n{_apart(outcome)}", timings)
     return 0
+
+
+def _measured(arguments: argparse.Namespace, bundle: Bundle, head: Head, timings: Timings) -> "Outcome":
+    with extra():
+        from trainer.bulk.evaluating import evaluate
+    with open_dataset(arguments.source) as pictures:
+        for folder in empty_folders(arguments.source):
+            say(f"{folder} is empty: nothing of its class is measured")
+        if arguments.split:
+            learnt = LearntSplits((arguments.state or Path("nowhere")) / "cache")
+            pictures = [picture for picture in pictures if learnt.split(picture) == arguments.split]
+        if not pictures:
+            raise DatasetError(f"{arguments.source} holds no pictures" + _of_split(arguments))
+        with tqdm(total=len(pictures), desc="evaluate", unit=" pictures", disable=None) as bar:
+            return evaluate(
+                pictures,
+                bundle,
+                head,
+                timings,
+                bar.update,
+                workers=arguments.workers,
+                scheduler=arguments.scheduler,
+                in_archive=arguments.source.is_file() and zipfile.is_zipfile(arguments.source),
+            )
 
 
 @contextmanager
@@ -125,10 +122,6 @@ def _judged(arguments: argparse.Namespace) -> Iterator[tuple[str, Bundle, Head]]
         except OSError as error:
             raise StateError(f"{arguments.head} cannot be read: {error}") from error
         yield str(arguments.head), import_model(arguments.backbone or DEFAULT, Path(folder) / "backbone"), head
-
-
-def _bar(total: int) -> "tqdm[Any]":
-    return tqdm(total=total, desc="evaluate", unit=" pictures", file=sys.stderr, disable=not sys.stderr.isatty())
 
 
 def _of_split(arguments: argparse.Namespace) -> str:

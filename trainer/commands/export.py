@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import ConfigError
-from agent.reporting.timing import table
-from agent.terminal import columns, say, show
+from agent.terminal import columns, command, say
 from agent.vision.backbone import FAMILY
-from trainer.commands.arguments import file, folder, hush_tensorflow, missing, positive
-from trainer.quiet import quiet
-from trainer.reporting import reporting
+from trainer.commands.arguments import add_network, extra, file, filled, folder, hush_tensorflow
+from trainer.reporting import reporting, show_with_phases
 
 USAGE = "lastlayer-trainer export NETWORK --calibrate PICTURES --out BUNDLE [options]"
 DESCRIPTION = """\
@@ -28,30 +26,26 @@ QUANTIZATIONS = ("int8", "float16", "dynamic", "float32")
 
 
 def register(commands: Any, options: argparse.ArgumentParser) -> None:
-    command = commands.add_parser(
+    parser = command(
+        commands,
         "export",
-        parents=[options],
+        options,
+        execute,
         usage=USAGE,
-        help="make a quantized bundle of a network",
+        summary="make a quantized bundle of a network",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = command.add_argument
+    add = parser.add_argument
     add("network", help="a .keras or .h5 file, a SavedModel, or a name in keras.applications")
     add("--calibrate", type=folder, required=True, help="pictures of what the board will see, 100 or more")
     add("--out", type=Path, required=True, help="folder of the bundle; its name becomes the bundle's")
     add("--quantize", choices=QUANTIZATIONS, default="int8", help="int8 takes uint8 pictures (the default)")
-    add("--weights", metavar="W", help="imagenet (default), random, or a file")
-    add("--alpha", type=float, help="width of a MobileNet (its own)")
-    add("--size", type=positive, help="side of the input in pixels (the network's own)")
-    add("--layer", metavar="NAME", help="where to cut (at the penultimate layer)")
-    add("--preprocess", metavar="P", help="a file's, if not inside: none unit signed torch caffe")
-    add("--custom", action="append", default=[], metavar="MOD:CLASS", help="a layer of yours")
+    add_network(parser)
+    add("--alpha", type=float, metavar="A", help="width of a MobileNet (its own)")
     add("--transfer", type=Path, action="append", default=[], metavar="SET", help="labelled pictures; repeatable")
     add("--about", type=file, metavar="FILE", help="JSON for the manifest: description, licence, sources")
     add("--seed", type=int, default=0, help="of the choice of pictures, and of random weights (0)")
-    command.set_defaults(execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -59,29 +53,17 @@ def execute(arguments: argparse.Namespace) -> int:
     # The converter is TensorFlow's; a checkpoint may come from any backend.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     hush_tensorflow()
-    try:
-        with quiet():
-            from trainer.exporting.export import Order, export
-            from trainer.networks.loading import Wanted
-    except ImportError as error:
-        raise missing(error) from error
-    wanted = Wanted(
-        arguments.network,
-        weights=arguments.weights,
-        alpha=arguments.alpha,
-        size=arguments.size,
-        seed=arguments.seed,
-        layer=arguments.layer,
-        preprocess=arguments.preprocess,
-        custom=tuple(arguments.custom),
-    )
+    with extra(hushed=True):
+        from trainer.exporting.export import Order, export
+        from trainer.networks.loading import Wanted
+    wanted = filled(Wanted, arguments, source=arguments.network, custom=tuple(arguments.custom))
     order = Order(wanted, arguments.out, arguments.calibrate, arguments.quantize, arguments.transfer, about)
     with reporting(arguments, FAMILY) as timings:
         exported = export(order, timings)
     for warning in exported.warnings:
         say(f"NOTE: {warning}")
-    payload = exported.as_dict(arguments.out, timings)
-    show(arguments, payload, f"{_text(payload)}\n\n{table(timings.since_start())}")
+    payload = exported.as_dict(arguments.out)
+    show_with_phases(arguments, payload, _text(payload), timings)
     return 0
 
 

@@ -9,7 +9,7 @@ from agent.config import parse_config
 from agent.errors import ConfigError
 from agent.reporting.mqtt.endpoint import Endpoint
 from trainer.fleet.boards import Board, HttpBoard
-from trainer.fleet.mqtt_board import MqttBoard
+from trainer.fleet.mqtt import MqttBoard
 
 BOARDS = """\
 A board is named by the address that it listens on, http://HOST:PORT, or by the broker that it reports to and its node,

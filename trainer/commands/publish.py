@@ -10,11 +10,10 @@ from agent.errors import StateError
 from agent.learning.heads.store import HeadStore
 from agent.state import generations
 from agent.state.parcels import SentHead, pack_backbone, pack_head
-from agent.terminal import columns, show
+from agent.terminal import columns, command, show
 from agent.vision.bundle import load_bundle
 from trainer.commands import fleet
-from trainer.fleet.boards import Board, BoardError, RefusalError
-from trainer.fleet.publish import Delivery, publish
+from trainer.fleet.boards import Board, BoardError, Delivery, RefusalError, publish
 from trainer.reporting import reporting
 
 EPILOG = """\
@@ -27,15 +26,16 @@ exit codes: 0 every board took it, 2 bad arguments, 4 bad backbone, 5 bad state,
 
 
 def register(commands: Any, options: argparse.ArgumentParser) -> None:
-    command = commands.add_parser(
+    parser = command(
+        commands,
         "publish",
-        parents=[options],
-        help="send a head or a backbone to boards",
+        options,
+        execute,
+        summary="send a head or a backbone to boards",
         description="Sends a head or a backbone to boards. " + fleet.BOARDS,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    kinds = command.add_subparsers(dest="kind", required=True, metavar="WHAT")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="WHAT")
     head = kinds.add_parser("head", parents=[options], help="the head of a state")
     head.add_argument("state", type=Path, help="a state, such as `collect` makes")
     head.add_argument("--version", dest="head", metavar="N", help="of the head (default: the one in service)")
@@ -44,7 +44,6 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     backbone.add_argument("bundle", help="its folder, or a name in models/")
     backbone.add_argument("--with-head", type=Path, metavar="STATE", help="with the head in service of a state")
     fleet.add_options(backbone)
-    command.set_defaults(execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:

@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,10 +13,10 @@ from tqdm import tqdm
 from agent.board.files import write_atomically
 from agent.errors import StateError
 from agent.learning.training.settings import STUDY
-from agent.reporting.timing import Timings, table
-from agent.terminal import show
-from trainer.commands.arguments import folder, missing, positive
-from trainer.reporting import reporting
+from agent.reporting.timing import Timings
+from agent.terminal import command
+from trainer.commands.arguments import extra, folder, positive
+from trainer.reporting import reporting, show_with_phases
 
 if TYPE_CHECKING:
     from trainer.sweeping.sweep import Curve, Effort, Setting
@@ -34,16 +33,17 @@ exit codes: 0 done, 2 bad arguments, 5 a state that cannot be read, 6 nothing to
 
 
 def register(commands: Any, options: argparse.ArgumentParser) -> None:
-    command = commands.add_parser(
+    parser = command(
+        commands,
         "sweep",
-        parents=[options],
+        options,
+        execute,
         usage="lastlayer-trainer sweep STATE [STATE …] --out OUT [options]",
-        help="compare settings of the solver on a cache",
+        summary="compare settings of the solver on a cache",
         description="Trains heads with several settings on the cache of a state, draws their curves, and picks one.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = command.add_argument
+    add = parser.add_argument
     add("states", type=folder, nargs="+", metavar="STATE", help="a state folder, such as bottlenecks makes")
     add("--out", type=Path, required=True, help="folder for sweep.json and the figures")
     add("--settings", nargs="+", metavar="SETTING", help="what to try (the study's six)")
@@ -54,21 +54,17 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     add("--threads", type=positive, help="that share out the settings (one for each core)")
     add("--workers", type=positive, help="processes instead, that share out states and settings")
     add("--scheduler", metavar="tcp://…", help="likewise, the workers of a Dask cluster, which see the same files")
-    command.set_defaults(execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    try:
+    with extra():
         from trainer.sweeping import choice, sweep
-    except ImportError as error:
-        raise missing(error) from error
     words = arguments.settings
     settings = tuple(dict.fromkeys(map(sweep.parsed, words))) if words else sweep.GRID
     every = arguments.validate_every or min(STUDY.validate_every, max(1, arguments.steps // 20))
     effort = sweep.Effort(arguments.batch, arguments.steps, every, arguments.seed)
     with reporting(arguments, "numpy") as timings:
         found = _swept(arguments, settings, effort, timings)
-        reports = timings.since_start()
     several = len(found) > 1
     documents = []
     for number, (state, curves) in enumerate(found.items()):
@@ -77,25 +73,21 @@ def execute(arguments: argparse.Namespace) -> int:
         documents.append(_document(state, curves, effort, choice_.as_dict()) | {"out": str(out)})
         _write(out, documents[-1], curves, choice_.picked)
     payload = documents[0] if not several else {"sweeps": documents}
-    payload["phases"] = [report.as_dict() for report in reports]
-    show(arguments, payload, "\n\n".join([*map(_text, documents), table(reports)]))
+    show_with_phases(arguments, payload, "\n\n".join(map(_text, documents)), timings)
     return 0
 
 
 def _swept(
     arguments: argparse.Namespace, settings: "Sequence[Setting]", effort: "Effort", timings: Timings
 ) -> "dict[Path, list[Curve]]":
-    from trainer.sweeping.sweep import cache_of, sweep
+    from trainer.sweeping.sweep import cache_of, spread_out, sweep
 
     caches = {state: cache_of(state) for state in arguments.states}
     found = {}
     spread = arguments.workers or arguments.scheduler
     total = effort.steps * (1 if spread else len(caches))
-    disabled = not sys.stderr.isatty() or bool(spread)
-    with tqdm(total=total, desc="sweep", unit=" steps", file=sys.stderr, disable=disabled) as bar:
+    with tqdm(total=total, desc="sweep", unit=" steps", disable=True if spread else None) as bar:
         if spread:
-            from trainer.sweeping.spread import spread_out
-
             workers = arguments.workers or os.cpu_count() or 1
             return spread_out(caches, settings, effort, timings, workers, arguments.scheduler)
         for state, cache in caches.items():

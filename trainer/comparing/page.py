@@ -24,7 +24,23 @@ img { max-width: 100%; height: auto; } p.note { color: #555; font-size: 0.9rem; 
 
 def page(comparison: Comparison, figures: Mapping[str, bytes]) -> str:
     """The whole report."""
-    sections = [
+    body = "\n".join(
+        _section(title, table, [figures[name] for name in names], note)
+        for title, table, names, note in _sections(comparison)
+    )
+    made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    return (
+        f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Lastlayer: platforms compared</title>\n'
+        f'<meta name="viewport" content="width=device-width">\n<style>{_STYLE}</style>\n'
+        f"<h1>Platforms beside the 2016 study</h1>\n<p>{_escaped(_names(comparison))}, beside the three machines of "
+        "Dąbrowski, Gromada and Michalik, <em>A practical study of neural network-based image classification model "
+        f"trained with transfer learning method</em>. Made {made}.</p>\n{body}\n</html>\n"
+    )
+
+
+def _sections(comparison: Comparison) -> list[tuple[str, str, tuple[str, ...], str]]:
+    """Title, table, names of the figures, and a note, of each."""
+    return [
         ("The platforms", _platforms(comparison.documents), (), ""),
         (
             "One bottleneck",
@@ -55,17 +71,6 @@ def page(comparison: Comparison, figures: Mapping[str, bytes]) -> str:
             "Table III: the run of the network with its last layer of 1000 classes, and what is done with the result.",
         ),
     ]
-    body = "\n".join(
-        _section(title, table, [figures[name] for name in names], note) for title, table, names, note in sections
-    )
-    made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    return (
-        f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Lastlayer: platforms compared</title>\n'
-        f'<meta name="viewport" content="width=device-width">\n<style>{_STYLE}</style>\n'
-        f"<h1>Platforms beside the 2016 study</h1>\n<p>{_escaped(_names(comparison))}, beside the three machines of "
-        "Dąbrowski, Gromada and Michalik, <em>A practical study of neural network-based image classification model "
-        f"trained with transfer learning method</em>. Made {made}.</p>\n{body}\n</html>\n"
-    )
 
 
 def _names(comparison: Comparison) -> str:

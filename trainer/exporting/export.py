@@ -1,8 +1,6 @@
 """From a network to a bundle: opened, cut at its bottleneck, quantized, verified, written with a report."""
 
 import hashlib
-import json
-import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -14,24 +12,23 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.board.files import sync_folder, write_atomically
-from agent.errors import BundleError, ConfigError, StateError
+from agent.errors import BundleError, ConfigError
 from agent.reporting.timing import Timings
-from agent.vision.backbone import FAMILY, Backbone
-from agent.vision.bundle import FORMAT, load_bundle
-from trainer.exporting import canaries, exportreport
+from agent.vision.backbone import Backbone
+from agent.vision.bundle import FORMAT, MODEL, write_bundle
+from trainer.exporting import report
 from trainer.exporting.conversion import Operators, Quantization, converted, operators
+from trainer.exporting.report import Exported
 from trainer.exporting.sampling import Sample, sample_pictures
 from trainer.exporting.transfer import Transfer, transfer
-from trainer.exporting.verification import GOOD_DROP, Verified, verify
-from trainer.networks import taps
+from trainer.exporting.verification import GOOD_DROP, verify
+from trainer.networks import tinyresnet
 from trainer.networks.loading import Network, Wanted, open_network
 from trainer.quiet import quiet
 
 CALIBRATION = 512  # pictures
 HELD_OUT = 256  # pictures on which the bundle is compared with the float network
 LEAST_COSINE = 0.9  # below, it is another network
-CANARY_SLACK = 0.05  # of the cosine, for kernels that round in another way
 SETTLED = 64  # pictures whose statistics random weights get
 FEW = 100  # pictures for calibration, below which it is said
 
@@ -46,33 +43,6 @@ class Order:
     quantization: Quantization = "int8"
     transfer: Sequence[Path] = ()  # labelled sets to judge it by
     about: dict[str, Any] = field(default_factory=dict)  # added to the manifest
-
-
-@dataclass(frozen=True)
-class Exported:
-    """What was made, and what is to be said of it."""
-
-    manifest: dict[str, Any]
-    verified: Verified
-    transfers: list[Transfer]
-    warnings: list[str]
-    model_bytes: int
-    sample: Sample
-
-    def as_dict(self, out: Path, timings: Timings) -> dict[str, Any]:
-        return {
-            "bundle": str(out),
-            "model_bytes": self.model_bytes,
-            "bottleneck": self.manifest["bottleneck"]["size"],
-            "cut": self.manifest["cut"],
-            "family": FAMILY,
-            **self.manifest["figures"],  # of the runtime that is installed here
-            "runtimes": {parity.family: parity.as_dict() for parity in self.verified.parities},
-            "unchecked": self.verified.unchecked,
-            "warnings": self.warnings,
-            "unreadable": self.sample.unreadable,
-            "phases": [report.as_dict() for report in timings.since_start()],
-        }
 
 
 def export(order: Order, timings: Timings) -> Exported:
@@ -91,18 +61,10 @@ def export(order: Order, timings: Timings) -> Exported:
         network = _with_bottleneck(opened, sample.calibration)
     with timings.phase("convert"):
         content = _converted(network, sample.calibration, order)
-    made = operators(content)
-    with tempfile.TemporaryDirectory() as scratch:
-        trial = Path(scratch) / order.out.name
-        trial.mkdir()
-        manifest = _manifest(order, opened, network, made, content)
-        _write(trial, content, manifest)
-        exported = _judged(order, opened, network, trial, sample, made, timings)
-        manifest |= exported.manifest
-        report = exportreport.html(exported, order.out.name, timings.since_start())
-        _write(trial, content, manifest)
-        write_atomically(trial / "report.html", report.encode())
-        _publish(trial, order.out)
+    manifest = _manifest(order, opened, network, content)
+    exported = _judged(order, opened, network, content, manifest, sample, timings)
+    page = report.html(exported, order.out.name, timings.since_start())
+    write_bundle(order.out, content, exported.manifest, {"report.html": page.encode()})
     return exported
 
 
@@ -111,7 +73,7 @@ def _with_bottleneck(opened: Network, images: NDArray[np.uint8]) -> Any:
         _settle(opened.model, images)
     if not opened.tapped:
         return opened.model
-    return taps.bottleneck_network(opened.model, opened.height, taps.measured_columns(opened.model, images))
+    return tinyresnet.bottleneck_network(opened.model, opened.height, tinyresnet.measured_columns(opened.model, images))
 
 
 def _settle(model: Any, images: NDArray[np.uint8]) -> None:
@@ -132,11 +94,11 @@ def _converted(network: Any, images: NDArray[np.uint8], order: Order) -> bytes:
         ) from error
 
 
-def _manifest(order: Order, opened: Network, network: Any, made: Operators, content: bytes) -> dict[str, Any]:
+def _manifest(order: Order, opened: Network, network: Any, content: bytes) -> dict[str, Any]:
     needed = {
         "format": FORMAT,
         "name": order.out.name,
-        "model": "model.tflite",
+        "model": MODEL,
         "sha256": hashlib.sha256(content).hexdigest(),
         "input": {"height": opened.height, "width": opened.width, "range": [0, 255]},
         "bottleneck": {"size": int(network.output_shape[-1])},
@@ -144,20 +106,27 @@ def _manifest(order: Order, opened: Network, network: Any, made: Operators, cont
         "cut": opened.cut,
         "made_from": opened.source,
         "created": time.strftime("%Y-%m-%d", time.gmtime()),
-        "op_versions": made.versions,
+        "op_versions": operators(content).versions,
     }
     return needed | order.about | needed  # in this order, and `about` cannot replace what is needed
 
 
 def _judged(
-    order: Order, opened: Network, network: Any, trial: Path, sample: Sample, made: Operators, timings: Timings
+    order: Order,
+    opened: Network,
+    network: Any,
+    content: bytes,
+    manifest: dict[str, Any],
+    sample: Sample,
+    timings: Timings,
 ) -> Exported:
-    """Verifies the bundle in `trial`. Raises BundleError where it is not what the float network is."""
-    with quiet():
-        backbone = Backbone(load_bundle(trial))
-    with timings.phase("evaluate", len(sample.held_out)):
-        birds = canaries.pictures(*sample.held_out.shape[1:3])
-        verified = verify(trial, network, sample.held_out, birds)
+    """Verifies what is to be written. Raises BundleError where it is not what the float network is."""
+    with tempfile.TemporaryDirectory() as scratch:
+        trial = Path(scratch) / order.out.name
+        with quiet():
+            backbone = Backbone(write_bundle(trial, content, manifest))
+        with timings.phase("evaluate", len(sample.held_out)):
+            verified = verify(trial, network, sample.held_out)
     here = verified.parities[0]
     if here.cosines.mean() < LEAST_COSINE and not opened.is_random:
         raise BundleError(
@@ -169,19 +138,16 @@ def _judged(
     for source in order.transfer:
         with timings.phase("transfer"), quiet():
             transfers.append(transfer(source, network, backbone, order.wanted.seed))
-    exact = np.asarray(network.predict(birds, verbose=0), dtype=np.float32)
-    least = min(parity.canary_cosine for parity in verified.parities)
     figures = {key: value for key, value in here.as_dict().items() if not key.startswith("canary")}
-    manifest = json.loads((trial / "manifest.json").read_text("utf-8"))
-    manifest["bottleneck"] |= {
-        "dtype": backbone.dtype.name,
-        "scale": backbone.scale,
-        "zero_point": backbone.zero_point,
+    stored = {"dtype": backbone.dtype.name, "scale": backbone.scale, "zero_point": backbone.zero_point}
+    manifest = manifest | {
+        "bottleneck": manifest["bottleneck"] | stored,
+        "figures": figures | {"transfer": [one.as_dict() for one in transfers]},
+        "canaries": verified.canaries(),
     }
-    manifest["figures"] = figures | {"transfer": [one.as_dict() for one in transfers]}
-    manifest["canaries"] = canaries.recorded(exact, round(least - CANARY_SLACK, 4))
-    warnings = made.warnings(order.quantization) + verified.warnings + _off(order, opened.is_random, sample, transfers)
-    return Exported(manifest, verified, transfers, warnings, (trial / "model.tflite").stat().st_size, sample)
+    warnings = Operators(manifest["op_versions"]).warnings(order.quantization) + verified.warnings
+    warnings += _off(order, opened.is_random, sample, transfers)
+    return Exported(manifest, verified, transfers, warnings, len(content), sample)
 
 
 def _off(order: Order, is_random: bool, sample: Sample, transfers: list[Transfer]) -> list[str]:
@@ -197,31 +163,3 @@ def _off(order: Order, is_random: bool, sample: Sample, transfers: list[Transfer
     if is_random:
         said.append("the weights are random: this bundle is to try the way with, its bottlenecks say little")
     return said
-
-
-def _write(folder: Path, content: bytes, manifest: dict[str, Any]) -> None:
-    try:
-        write_atomically(folder / "model.tflite", content)
-        text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
-        write_atomically(folder / "manifest.json", text.encode())
-    except OSError as error:
-        raise StateError(f"{folder} cannot be written: {error.strerror}") from error
-
-
-def _publish(trial: Path, out: Path) -> None:
-    """Moves a bundle to where it is wanted. It is copied beside that first: a full disk harms no old one."""
-    staged = out.with_name(f".{out.name}.partial")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(staged, ignore_errors=True)
-        staged.mkdir()
-        for path in sorted(trial.iterdir()):
-            write_atomically(staged / path.name, path.read_bytes())
-        out.mkdir(exist_ok=True)
-        for name in ("model.tflite", "manifest.json", "report.html"):
-            (staged / name).replace(out / name)
-        sync_folder(out)
-    except OSError as error:
-        raise StateError(f"{out} is not written: {error.strerror}: {error.filename or out.parent}") from error
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)

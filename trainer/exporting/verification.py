@@ -1,5 +1,11 @@
-"""Is the bundle what the float network was? Measured on pictures that it was not calibrated on."""
+"""Is the bundle what the float network was? Measured on pictures that it was not calibrated on, and on canaries.
 
+Canaries are pictures that anyone can make again from their numbers; a manifest holds what the float network says of
+them. Integers alone, so that every machine makes the same bytes: a grid of colours from a linear congruential generator
+(Park and Miller 1988), stretched bilinearly.
+"""
+
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +23,10 @@ GOOD_COSINE = 0.98  # what trained networks reach in int8
 GOOD_DROP = 0.01  # of transfer top-1
 OTHER_PICTURES = 32  # held-out pictures for the runtime that is not installed here: int8 is slow in 2.14 on x86-64
 COLUMNS_ALIVE = 0.5  # share of the columns that must differ between pictures
+CANARIES = 4
+CANARY_SLACK = 0.05  # of the cosine, for kernels that round in another way
+_GRID = 6  # colours a side
+_MULTIPLIER, _MODULUS = 48271, 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -40,10 +50,20 @@ class Parity:
 
 @dataclass
 class Verified:
-    exact: NDArray[np.float32]  # [N, D], the float network's
+    exact: NDArray[np.float32]  # [N, D], the float network's of held-out pictures
+    of_canaries: NDArray[np.float32]  # [CANARIES, D], likewise
     parities: list[Parity] = field(default_factory=list)
     unchecked: dict[str, str] = field(default_factory=dict)  # family → why
     warnings: list[str] = field(default_factory=list)
+
+    def canaries(self) -> dict[str, Any]:
+        """For a manifest: the float network's bottlenecks, and the least cosine that a bundle must reach."""
+        least = min(parity.canary_cosine for parity in self.parities)
+        return {
+            "count": len(self.of_canaries),
+            "float16": base64.b64encode(self.of_canaries.astype("<f2").tobytes()).decode(),
+            "cosine_min": round(least - CANARY_SLACK, 4),
+        }
 
 
 def cosines(exact: NDArray[np.float32], rough: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -58,17 +78,18 @@ def _predicted(network: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(network.predict(images, batch_size=32, verbose=0), dtype=np.float32)
 
 
-def verify(bundle: Path, network: Any, held_out: NDArray[np.uint8], canaries: NDArray[np.uint8]) -> Verified:
+def verify(bundle: Path, network: Any, held_out: NDArray[np.uint8]) -> Verified:
     """Asks both runtimes. Raises BundleError where the one that is installed here cannot use the bundle."""
+    birds = canaries(*held_out.shape[1:3])
     exact = _predicted(network, held_out)
-    of_canaries = _predicted(network, canaries)
+    of_canaries = _predicted(network, birds)
     if not np.isfinite(exact).all():
         raise BundleError("the float network gives values that are not finite: its weights are damaged")
-    verified = Verified(exact)
+    verified = Verified(exact, of_canaries)
     for family in sorted(runtimes.REQUIREMENTS, key=lambda family: family != FAMILY):
         count = len(held_out) if family == FAMILY else min(len(held_out), OTHER_PICTURES)
         try:
-            answer = ask(family, bundle, np.concatenate([held_out[:count], canaries]))
+            answer = ask(family, bundle, np.concatenate([held_out[:count], birds]))
         except ConfigError as error:
             verified.unchecked[family] = str(error)
             continue
@@ -101,3 +122,29 @@ def _off(verified: Verified) -> Sequence[str]:
     if alive < COLUMNS_ALIVE:
         said.append(f"only {alive:.0%} of the bottleneck's values differ between pictures: is the preprocessing right?")
     return said
+
+
+def canary(number: int, height: int, width: int) -> NDArray[np.uint8]:
+    """Canary `number` (from 0) as [height, width, 3]."""
+    state, values = number + 1, []
+    for _ in range(_GRID * _GRID * 3 + 8):
+        state = state * _MULTIPLIER % _MODULUS
+        values.append(state >> 23)  # 0..255
+    grid = np.array(values[8:], dtype=np.int64).reshape(_GRID, _GRID, 3)
+    rows, row_shares = _positions(height)
+    columns, column_shares = _positions(width)
+    down, across = row_shares[:, None, None], column_shares[None, :, None]
+    upper = grid[rows][:, columns] * (256 - across) + grid[rows][:, columns + 1] * across
+    lower = grid[rows + 1][:, columns] * (256 - across) + grid[rows + 1][:, columns + 1] * across
+    return np.asarray((upper * (256 - down) + lower * down) // 65536, dtype=np.uint8)
+
+
+def _positions(length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each pixel the cell of the grid before it, and how far it is from there in 256ths."""
+    at = np.arange(length, dtype=np.int64) * ((_GRID - 1) * 256 - 1) // max(length - 1, 1)
+    return at >> 8, at & 255
+
+
+def canaries(height: int, width: int) -> NDArray[np.uint8]:
+    """All of them, [CANARIES, height, width, 3]."""
+    return np.stack([canary(number, height, width) for number in range(CANARIES)])

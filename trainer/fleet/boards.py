@@ -1,4 +1,4 @@
-"""Boards as the desktop reaches them: over HTTP with a token, or through the MQTT broker that they report to.
+"""Boards as the desktop reaches them, one or several at once: over HTTP with a token, or through an MQTT broker.
 
 http://porch.lan:8080     the board itself
 mqtt://broker.lan/porch   the board that the broker knows as `porch`
@@ -6,6 +6,9 @@ mqtt://broker.lan/porch   the board that the broker knows as `porch`
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -17,6 +20,7 @@ from agent.state.parcels import PAGE_EXAMPLES, Page, unpack_page
 
 TIMEOUT_S = 60.0  # for one answer: a board judges a head before it says what it thinks of it
 TRIES = 4
+AT_ONCE = 8  # boards
 BUSY = (429, 503)  # statuses of a board that will have time later
 
 
@@ -96,3 +100,31 @@ def _object(address: str, answer: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise BoardError(f"{address} answers with something else than a board: {answer[:80]!r}")
     return found
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What one board said."""
+
+    board: str
+    accepted: bool
+    reached: bool
+    answer: dict[str, Any]  # of the board
+    reason: str
+
+
+def publish(boards: Iterable[Board], send: Callable[[Board], dict[str, Any]]) -> list[Delivery]:
+    """Let `send` give each board its parcel, several at once; what each said, in their order.
+
+    A board takes a parcel as a whole or not at all, so one that goes away in the middle stays as it was.
+    """
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="publish") as pool:
+        return list(pool.map(lambda board: _delivered(board, send), boards))
+
+
+def _delivered(board: Board, send: Callable[[Board], dict[str, Any]]) -> Delivery:
+    try:
+        answer = send(board)
+    except LastlayerError as error:
+        return Delivery(board.address, False, not isinstance(error, BoardError), {}, str(error))
+    return Delivery(board.address, bool(answer.get("accepted", True)), True, answer, str(answer.get("reason", "")))

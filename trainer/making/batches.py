@@ -1,15 +1,28 @@
-"""The batches of a training: a walk over the corpus in which every step is a function of its number."""
+"""The batches of a training: a walk over the corpus in which every step is a function of its number.
 
+So threads can make meanwhile what a device will need next, and a training that was ended goes on with the very next
+one.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
+from types import TracebackType
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import DatasetError
 from trainer.making.corpus import Corpus
-from trainer.making.fitting import Batch
 from trainer.making.lessons import Lessons
 from trainer.making.views import augmented, crop, whole
+
+T = TypeVar("T")
+Batch = tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]  # images [B, H, W, 3] of 0..255, targets
+
+AHEAD = 4  # batches a worker: bounded, and enough to bridge a slow one
 
 
 class Batches:
@@ -52,6 +65,38 @@ class Batches:
 
     def _shuffled(self, epoch: int) -> NDArray[np.int64]:
         return np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.rows))
+
+
+class Prefetched(Generic[T]):
+    """`make(first)`, `make(first + 1)`, … in that order, some of them made ahead by `workers` threads.
+
+    `make` must be a function of its number alone. As a context manager it stops its threads at the end.
+    """
+
+    def __init__(self, make: Callable[[int], T], first: int, workers: int) -> None:
+        self._make, self._number = make, first
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="batch")
+        self._ahead: deque[Future[T]] = deque()
+        for _ in range(AHEAD * workers):
+            self._submit()
+
+    def __enter__(self) -> "Prefetched[T]":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def next(self) -> T:
+        """The next one, waited for if need be; raises what making it raised."""
+        made = self._ahead.popleft().result()
+        self._submit()
+        return made
+
+    def _submit(self) -> None:
+        self._ahead.append(self._pool.submit(self._make, self._number))
+        self._number += 1
 
 
 def validation_top1(network: object, corpus: Corpus, size: int, batch: int) -> float | None:

@@ -17,7 +17,7 @@ MEMBER = "training.json"  # of the .keras file, which is a zip archive; Keras do
 
 
 @dataclass
-class Progress:
+class Standing:
     """How far a training has come, earlier runs included."""
 
     step: int = 0
@@ -25,13 +25,13 @@ class Progress:
     elapsed_s: float = 0.0
 
 
-def write(network: Any, path: Path, progress: Progress) -> None:
+def write(network: Any, path: Path, standing: Standing) -> None:
     """Raises StateError where it cannot be written; what was there before stays."""
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.keras")
     try:
         network.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
-            archive.writestr(MEMBER, json.dumps(asdict(progress)))
+            archive.writestr(MEMBER, json.dumps(asdict(standing)))
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -42,7 +42,7 @@ def write(network: Any, path: Path, progress: Progress) -> None:
         raise StateError(f"the checkpoint {path} cannot be written: {reason}") from error
 
 
-def begun(path: Path, resume: bool) -> Progress:
+def begun(path: Path, resume: bool) -> Standing:
     """Where a training begins whose checkpoint will be `path`; its folder is made.
 
     Raises ConfigError where the file is there and not to be resumed, or the other way round.
@@ -50,20 +50,20 @@ def begun(path: Path, resume: bool) -> Progress:
     if path.exists() and not resume:
         raise ConfigError(f"{path} exists: go on with it by --resume, or name another checkpoint")
     if resume:
-        return read_progress(path)
+        return read_standing(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StateError(f"{path.parent} cannot be made: {error.strerror}") from error
-    return Progress()
+    return Standing()
 
 
-def read_progress(path: Path) -> Progress:
+def read_standing(path: Path) -> Standing:
     """Raises ConfigError where the file is no checkpoint of a training."""
     try:
         with zipfile.ZipFile(path) as archive:
             found = json.loads(archive.read(MEMBER))
-        return Progress(int(found["step"]), int(found["pictures"]), float(found["elapsed_s"]))
+        return Standing(int(found["step"]), int(found["pictures"]), float(found["elapsed_s"]))
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise ConfigError(
             f"{path} cannot be resumed: it is no checkpoint of a training ({error}); leave --resume away to start anew"

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from agent.board.files import write_atomically
 from agent.reporting.timing import Timer
-from trainer.making.corpus import Picture
+from trainer.making.corpus import Corpus, Picture
 from trainer.making.teacher import Teacher, bottlenecks_of
 
 CHUNK = 256  # pictures whose bottlenecks make one file
@@ -37,6 +38,29 @@ class Lessons:
             "features": (bottlenecks - self.mean) / self.deviation,
             "scores": scores / scores.sum(axis=1, keepdims=True),
         }
+
+
+def taught_by(
+    teacher: Teacher,
+    corpus: Corpus,
+    boxes: NDArray[np.float32],
+    cache: Path,
+    seed: int,
+    workers: int,
+    timings: Timer,
+) -> Lessons:
+    """What the teacher says of the training pictures in `boxes` [N, views, 4], which the seed drew; see `answers`."""
+    rows = corpus.train_rows
+    with tqdm(desc="teacher", unit=" chunks", disable=None) as bar:
+
+        def report(done: int, of: int) -> None:
+            bar.total = of
+            bar.update(done - bar.n)
+
+        pictures, key = [corpus.pictures[row] for row in rows], f"{corpus.digest} seed {seed}"
+        stored = answers(teacher, pictures, boxes[rows], cache, key, workers, report, timings)
+    sample = teacher.bottlenecks(stored[:: max(1, len(stored) // 8192), 0])  # [~8192, D]
+    return Lessons(teacher, stored, sample.mean(axis=0), np.maximum(sample.std(axis=0), 1e-2))
 
 
 def _as_file(array: NDArray[Any]) -> bytes:

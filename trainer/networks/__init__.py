@@ -1,1 +1,10 @@
-"""Networks."""
+"""Networks of Keras as backbones: image of the bytes 0..255 → bottleneck. Imports no other room.
+
+loading.py            the way in: a network from where a person has it, opened, cut and preprocessed
+applications.py       those of keras.applications by their names
+savedmodel.py         a graph of TensorFlow without layers
+cutting.py            where a network is cut
+preprocessing.py      what it wants to see, put inside it
+tinyresnet.py         our own network, and its bottleneck
+study_network.py      the study's own, to measure with
+"""

@@ -12,7 +12,7 @@ import keras
 
 from agent.errors import BundleError, ConfigError
 from agent.vision.bundle import sha256_of
-from trainer.networks import preprocessing, taps
+from trainer.networks import preprocessing, tinyresnet
 from trainer.networks.applications import Application, headless, is_application, names
 from trainer.networks.cutting import cut
 from trainer.quiet import quiet
@@ -36,12 +36,12 @@ class Wanted:
 class Network:
     """A float network, ready to be measured and converted."""
 
-    model: Any  # Keras: image [B, H, W, 3] of 0..255 → bottleneck [B, D]; of `taps`, to their maps
+    model: Any  # Keras: image [B, H, W, 3] of 0..255 → bottleneck [B, D]; of a tiny resnet, to its two maps
     height: int
     width: int
     cut: str  # where it was cut, for people
     source: dict[str, Any]  # where it comes from, for the manifest
-    tapped: bool = False  # one of ours: `taps` makes its bottleneck
+    tapped: bool = False  # one of ours: `tinyresnet` makes its bottleneck
     is_random: bool = False  # its weights say nothing yet
 
 
@@ -129,9 +129,9 @@ def _from_file(path: Path, wanted: Wanted) -> Network:
     else:
         whole = load_keras(path, wanted.custom)
         source = {"network": path.name, "sha256": sha256_of(path)}
-        if wanted.layer is None and taps.has_taps(whole):
-            size = wanted.size or taps.SIZE
-            return Network(taps.maps(in_float32(whole)), size, size, taps.WHERE, source, tapped=True)
+        if wanted.layer is None and tinyresnet.has_taps(whole):
+            size = wanted.size or tinyresnet.SIZE
+            return Network(tinyresnet.maps(in_float32(whole)), size, size, tinyresnet.WHERE, source, tapped=True)
         model, where = cut(in_float32(whole), path.name, wanted.layer)
         inside = preprocessing.is_inside(whole)
     height, width = _sides(model, path, wanted.size)

@@ -1,7 +1,7 @@
 """A sweep: the settings of the study, or any others, trained side by side in one pass over the examples of a cache."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from agent.learning.training.settings import STUDY
 from agent.learning.training.train import trained_classes
 from agent.learning.training.trainingset import TrainingSet
 from agent.learning.training.validation import Judge, Scores
-from agent.reporting.timing import Timer
+from agent.reporting.timing import Timer, Timings
 from trainer.sweeping.heads import Features, HeadsSideBySide
 
 MEMORY_BYTES = 1 << 30  # of bottlenecks; more are streamed
@@ -143,6 +143,43 @@ def _judges(
     val = Judge(source, val_rows, targets, classes, seed, watch)
     some = np.random.default_rng(seed).permutation(train_rows)[: len(val)]
     return Judge(source, np.sort(some), targets, classes, seed, watch), val
+
+
+def spread_out(
+    caches: Mapping[Path, Path],
+    settings: Sequence[Setting],
+    effort: Effort,
+    timings: Timings,
+    workers: int,
+    scheduler: str | None,
+) -> dict[Path, list[Curve]]:
+    """The curves of each state, as `sweep` gives them; each process reads the examples of its share once.
+
+    Raises ServiceError, and what sweep raises.
+    """
+    from trainer.cluster import connected, in_our_words  # Dask takes a second to import
+
+    with connected(workers, scheduler) as client, in_our_words():
+        threads = sum(client.nthreads().values())
+        shares = shared_out(settings, min(len(settings), max(1, threads // len(caches))))
+        tasks = {
+            state: [client.submit(_swept, cache.absolute(), share, effort, pure=False) for share in shares]
+            for state, cache in caches.items()
+        }
+        found = {}
+        for state, futures in tasks.items():
+            curves = []
+            for part, phases in client.gather(futures):
+                timings.merge(phases)
+                curves += part
+            found[state] = sorted(curves, key=lambda curve: list(settings).index(curve.setting))
+    return found
+
+
+def _swept(cache: Path, settings: Sequence[Setting], effort: Effort) -> tuple[list[Curve], dict[str, Any]]:
+    timings = Timings(node="worker", runtime="numpy", role="trainer")
+    curves = sweep(cache, settings, effort, timings, int, threads=1)
+    return curves, timings.drain()
 
 
 def shared_out(settings: Sequence[Setting], count: int) -> list[list[Setting]]:

@@ -57,7 +57,7 @@ def run(
     timings = Timings(node="test", runtime="test", role="trainer")
 
     def left(ledger: Ledger) -> list[Answer]:
-        rest = list(answers[ledger.progress.done :])
+        rest = list(answers[ledger.account.done :])
         blocks = [rest[first : first + block] for first in range(0, len(rest), block)]
         merged = []
         for each in blocks:
@@ -88,10 +88,10 @@ def whole(
 
 def test_every_picture_is_accounted_for(whole: tuple[Path, Ledger], pictures: list[LabelledPicture]) -> None:
     out, ledger = whole
-    progress = ledger.progress
-    assert progress.pictures == progress.done == len(pictures) == 2 * COUNT + 2
-    assert (progress.unreadable, progress.known, progress.contradicting) == (2, 1, 1)
-    assert progress.added == len(contents(out)) == 2 * COUNT - 2
+    account = ledger.account
+    assert account.pictures == account.done == len(pictures) == 2 * COUNT + 2
+    assert (account.unreadable, account.known, account.contradicting) == (2, 1, 1)
+    assert account.added == len(contents(out)) == 2 * COUNT - 2
     lines = (out / "skipped.csv").read_text().splitlines()
     assert lines[0] == "file,class,reason"
     assert len(lines) == 1 + 3
@@ -142,7 +142,7 @@ def test_ended_at_any_instant_and_resumed_it_holds_the_same(
     assert contents(tmp_path) == contents(out)
     assert (tmp_path / "skipped.csv").read_bytes() == (out / "skipped.csv").read_bytes()
     counts = ("added", "known", "contradicting", "unreadable", "done")
-    assert [getattr(resumed.progress, name) for name in counts] == [getattr(ledger.progress, name) for name in counts]
+    assert [getattr(resumed.account, name) for name in counts] == [getattr(ledger.account, name) for name in counts]
 
 
 def test_a_corpus_that_has_grown_adds_what_is_new(
@@ -150,7 +150,7 @@ def test_a_corpus_that_has_grown_adds_what_is_new(
 ) -> None:
     run(tmp_path, pictures[:20], answers[:20])
     ledger = run(tmp_path, pictures, answers)
-    assert ledger.progress.known >= 18
+    assert ledger.account.known >= 18
     assert {found[0] for found in contents(tmp_path)} == {found[0] for found in contents(whole[0])}
 
 

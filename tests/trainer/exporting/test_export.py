@@ -1,10 +1,7 @@
 """From a network to a bundle that works, in process: a small network on crops of two photographs."""
 
-import importlib.util
 import json
-import os
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,20 +11,12 @@ import pytest
 
 from agent.errors import BundleError, DatasetError, StateError
 from agent.reporting.timing import Timings
-from agent.vision.bundle import describe, load_bundle
+from agent.vision.bundle import describe, load_bundle, write_bundle
 from tests.conftest import write_class_folders
+from tests.trainer.needing_keras import NEEDING_KERAS
+from tests.vision.test_bundle import manifest_of
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore"),
-    pytest.mark.skipif(
-        importlib.util.find_spec("tensorflow") is None or importlib.util.find_spec("keras") is None,
-        reason="the trainer extra (keras and tensorflow) is not installed",
-    ),
-]
+pytestmark = NEEDING_KERAS
 
 
 def timings() -> Timings:
@@ -103,14 +92,14 @@ def test_the_canaries_of_a_manifest_are_what_the_float_network_says(
 ) -> None:
     import base64
 
-    from trainer.exporting import canaries
     from trainer.exporting.export import export
+    from trainer.exporting.verification import canaries
     from trainer.networks.loading import Wanted, open_network
 
     export(order(network, pictures, tmp_path / "small", quantization="float32"), timings())
     recorded = json.loads((tmp_path / "small" / "manifest.json").read_text())["canaries"]
     outputs = np.frombuffer(base64.b64decode(recorded["float16"]), "<f2").reshape(recorded["count"], 32)
-    exact = open_network(Wanted(str(network))).model(canaries.pictures(32, 32).astype(np.float32))
+    exact = open_network(Wanted(str(network))).model(canaries(32, 32).astype(np.float32))
     np.testing.assert_allclose(outputs, exact, rtol=2e-3, atol=1e-4)
     assert 0.9 < recorded["cosine_min"] < 1
 
@@ -173,46 +162,41 @@ def test_pictures_none_of_which_can_be_read_are_refused(network: Path, tmp_path:
         export(order(network, tmp_path / "bad", tmp_path / "small"), timings())
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True).returncode:
-        pytest.skip("no tmpfs can be mounted here: that takes root")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", folder], check=True)
-
-
-def test_a_disk_that_fills_leaves_the_bundle_that_was_there(small_disk: Path, tmp_path: Path) -> None:
-    from trainer.exporting.export import _publish
-
-    trial = tmp_path / "trial"
-    trial.mkdir()
-    (trial / "manifest.json").write_bytes(b"{}")
-    (trial / "report.html").write_bytes(b"<p>")
-    (trial / "model.tflite").write_bytes(b"old" * 3000)
-    _publish(trial, small_disk / "small")
-    (trial / "model.tflite").write_bytes(b"new" * 30_000)
-    with pytest.raises(StateError, match="small is not written: No space left on device"):
-        _publish(trial, small_disk / "small")
-    assert (small_disk / "small" / "model.tflite").read_bytes() == b"old" * 3000
+def test_a_disk_that_fills_leaves_the_bundle_that_was_there(small_disk: Path) -> None:
+    old, new = b"old" * 3000, b"new" * 30_000
+    write_bundle(small_disk / "small", old, manifest_of(old), {"report.html": b"<p>"})
+    with pytest.raises(StateError, match="small cannot be written: No space left on device"):
+        write_bundle(small_disk / "small", new, manifest_of(new), {"report.html": b"<p>"})
+    assert load_bundle(small_disk / "small").model.read_bytes() == old
     assert [path.name for path in small_disk.iterdir()] == ["small"]
 
 
-def test_a_checkpoint_that_does_not_fit_on_the_disk_leaves_the_one_before(small_disk: Path) -> None:
-    import keras
+class _PowerCut(BaseException):
+    """Nothing can be done about it."""
 
-    from trainer.making import checkpoint
 
-    def network(width: int) -> Any:
-        return keras.Sequential([keras.Input((4,)), keras.layers.Dense(width)])
+def test_an_export_that_ends_in_between_never_leaves_a_network_with_the_manifest_of_another(
+    network: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainer.exporting.export import export
 
-    path = small_disk / "net.keras"
-    checkpoint.write(network(2), path, checkpoint.Progress(step=3))
-    with pytest.raises(StateError, match="cannot be written"):
-        checkpoint.write(network(20_000), path, checkpoint.Progress(step=4))
-    assert checkpoint.read_progress(path).step == 3
-    assert keras.saving.load_model(path).output_shape == (None, 2)
-    assert [file.name for file in small_disk.iterdir()] == ["net.keras"]
+    out = tmp_path / "small"
+    export(order(network, pictures, out), timings())
+    old = load_bundle(out)
+    for name in ("rename", "replace"):
+        monkeypatch.setattr(Path, name, _ending_after_the_first(getattr(Path, name), out))
+    with pytest.raises(_PowerCut):
+        export(order(network, pictures, out, quantization="float32"), timings())
+    assert load_bundle(out).sha256 == old.sha256
+
+
+def _ending_after_the_first(rename: Callable[[Path, Path], Path], out: Path) -> Callable[[Path, Path], Path]:
+    """The first change to what lies at `out` is the last thing that is done."""
+
+    def ending(path: Path, target: Path) -> Path:
+        renamed = rename(path, target)
+        if {out, *out.iterdir()} & {path, Path(target)} if out.is_dir() else path == out:
+            raise _PowerCut
+        return renamed
+
+    return ending

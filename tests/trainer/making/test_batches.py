@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 
 from agent.errors import DatasetError
-from trainer.making.batches import Batches, validation_top1
+from trainer.making.batches import Batches, Prefetched, validation_top1
 from trainer.making.corpus import Corpus
-from trainer.making.prefetch import Prefetched
 from trainer.making.views import view_boxes
 
 

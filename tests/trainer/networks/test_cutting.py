@@ -1,7 +1,5 @@
 """What of a Keras network becomes a backbone. Nothing is trained or converted; importing Keras alone takes seconds."""
 
-import importlib.util
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +7,9 @@ import numpy as np
 import pytest
 
 from agent.errors import BundleError, ConfigError
+from tests.trainer.needing_keras import NEEDING_KERAS
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore"),
-    pytest.mark.skipif(
-        importlib.util.find_spec("tensorflow") is None or importlib.util.find_spec("keras") is None,
-        reason="the trainer extra (keras and tensorflow) is not installed",
-    ),
-]
+pytestmark = NEEDING_KERAS
 
 
 def layers() -> Any:

@@ -1,19 +1,21 @@
-"""The report of an export: one HTML file that needs nothing beside it."""
+"""What is said of an export: figures as JSON, and one HTML file that needs nothing beside it."""
 
 import base64
 import html as markup
 import io
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from agent.reporting.timing import TimingReport, table
+from agent.vision.backbone import FAMILY
+from trainer.exporting.sampling import Sample
+from trainer.exporting.transfer import Transfer
 from trainer.exporting.verification import GOOD_COSINE, Parity, Verified
-
-if TYPE_CHECKING:
-    from trainer.exporting.export import Exported
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
@@ -25,7 +27,33 @@ img { max-width: 100%; } pre { background: #f5f5f5; padding: 1rem; overflow-x: a
 _COLOURS = {"ai_edge_litert": "#0a6ebd", "tflite_runtime": "#d4700a"}
 
 
-def html(exported: "Exported", name: str, phases: Iterable[TimingReport]) -> str:
+@dataclass(frozen=True)
+class Exported:
+    """What was made, and what is to be said of it."""
+
+    manifest: dict[str, Any]
+    verified: Verified
+    transfers: list[Transfer]
+    warnings: list[str]
+    model_bytes: int
+    sample: Sample
+
+    def as_dict(self, out: Path) -> dict[str, Any]:
+        return {
+            "bundle": str(out),
+            "model_bytes": self.model_bytes,
+            "bottleneck": self.manifest["bottleneck"]["size"],
+            "cut": self.manifest["cut"],
+            "family": FAMILY,
+            **self.manifest["figures"],  # of the runtime that is installed here
+            "runtimes": {parity.family: parity.as_dict() for parity in self.verified.parities},
+            "unchecked": self.verified.unchecked,
+            "warnings": self.warnings,
+            "unreadable": self.sample.unreadable,
+        }
+
+
+def html(exported: Exported, name: str, phases: Iterable[TimingReport]) -> str:
     verified, manifest = exported.verified, exported.manifest
     parts = [
         f"<h1>{_text(name)}</h1>",
@@ -81,7 +109,7 @@ def _runtimes(verified: Verified) -> list[tuple[str, ...]]:
     ]
 
 
-def _transfers(exported: "Exported") -> list[str]:
+def _transfers(exported: Exported) -> list[str]:
     if not exported.transfers:
         return []
     rows = [

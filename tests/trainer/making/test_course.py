@@ -100,12 +100,12 @@ def test_a_training_that_was_killed_goes_on_from_its_checkpoint(corpus: Path, tm
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    from trainer.making.checkpoint import read_progress
+    from trainer.making.checkpoint import read_standing
 
-    progress = read_progress(out)
-    assert progress.step > 0
-    figures = pretrained(corpus, out, "--resume", "--minutes", 0.001 + progress.elapsed_s / 60)
-    assert figures["pictures_seen"] > progress.pictures == 8 * progress.step
+    standing = read_standing(out)
+    assert standing.step > 0
+    figures = pretrained(corpus, out, "--resume", "--minutes", 0.001 + standing.elapsed_s / 60)
+    assert figures["pictures_seen"] > standing.pictures == 8 * standing.step
 
 
 def test_a_teacher_is_asked_once_for_each_view(corpus: Path, shared: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.reporting.mqtt.endpoint import Endpoint
 from agent.reporting.topics import Topics
@@ -39,31 +40,21 @@ class MqttBoard(Board):
         return self._object(self._exchange("backbone", parcel))
 
     def _exchange(self, what: str, payload: bytes) -> bytes:
+        """The answer. Raises BoardError as soon as it is known that there will be none."""
         key = secrets.token_hex(8)
-        heard: queue.SimpleQueue[bytes | BoardError] = queue.SimpleQueue()
-        client = self._client()
-
-        def on_connect(client: paho.Client, _u: object, _f: object, reason: Any, _p: object) -> None:
-            if reason.is_failure:
-                heard.put(BoardError(f"the MQTT broker {self._endpoint} refused the connection: {reason}"))
-            else:
-                client.subscribe(self._topics.exchanged(key), QOS)
-
-        def on_subscribe(client: paho.Client, _u: object, _mid: int, _reasons: object, _p: object) -> None:
-            client.publish(self._topics.exchange(what, key), payload, QOS)
-
-        client.on_connect = on_connect
-        client.on_subscribe = on_subscribe
-        client.on_message = lambda _c, _u, message: heard.put(bytes(message.payload))
+        heard: queue.SimpleQueue[bytes | BoardError] = queue.SimpleQueue()  # the first one counts
+        client = self._client(what, key, payload, heard)
         try:
             client.connect(self._endpoint.host, self._endpoint.port, self._endpoint.keepalive_s)
             client.loop_start()
             answer = heard.get(timeout=TIMEOUT_S)
         except OSError as error:
-            reason = error.strerror or error
-            raise BoardError(f"the MQTT broker {self._endpoint} cannot be reached: {reason}") from error
+            raise self._failed(f"cannot be reached: {error.strerror or error}") from error
         except queue.Empty:
-            raise BoardError(f"{self.address} did not answer within {TIMEOUT_S:g} s: is it there?") from None
+            raise BoardError(
+                f"{self.address} did not answer within {TIMEOUT_S:g} s: is it there, and does the broker's ACL let "
+                f"{self._user} ask and hear?"
+            ) from None
         finally:
             client.disconnect()
             client.loop_stop()
@@ -71,13 +62,43 @@ class MqttBoard(Board):
             raise answer
         return answer
 
-    def _client(self) -> paho.Client:
+    def _client(
+        self, what: str, key: str, payload: bytes, heard: "queue.SimpleQueue[bytes | BoardError]"
+    ) -> paho.Client:
+        """Asks once it is let in and will hear the answer; whatever comes of it is put into `heard`."""
         client = paho.Client(CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
         if self._endpoint.username is not None:
             client.username_pw_set(self._endpoint.username, self._endpoint.password)
         if self._endpoint.tls is not None:
             client.tls_set_context(self._endpoint.tls)
+        topic = self._topics.exchanged(key)
+
+        def on_connect(client: paho.Client, _u: object, _f: object, reason: ReasonCode, _p: object) -> None:
+            if reason.is_failure:
+                heard.put(self._failed(f"refused the connection: {reason}"))
+            else:
+                client.subscribe(topic, QOS)
+
+        def on_subscribe(client: paho.Client, _u: object, _mid: int, reasons: list[ReasonCode], _p: object) -> None:
+            if any(reason.is_failure for reason in reasons):
+                heard.put(self._failed(f"does not let us hear {topic}: allow it to {self._user} in the broker's ACL"))
+            else:
+                client.publish(self._topics.exchange(what, key), payload, QOS)
+
+        def on_disconnect(_c: paho.Client, _u: object, _f: object, reason: ReasonCode, _p: object) -> None:
+            why = "stopped answering" if reason.getName() == "Keep alive timeout" else "closed the connection"
+            heard.put(self._failed(f"{why} before {self.address} had answered: is it running? then try again"))
+
+        client.on_connect, client.on_subscribe, client.on_disconnect = on_connect, on_subscribe, on_disconnect
+        client.on_message = lambda _c, _u, message: heard.put(bytes(message.payload))
         return client
+
+    def _failed(self, what: str) -> BoardError:
+        return BoardError(f"the MQTT broker {self._endpoint} {what}")
+
+    @property
+    def _user(self) -> str:
+        return f"the user {self._endpoint.username}" if self._endpoint.username else "clients without a login"
 
     def _object(self, answer: bytes) -> dict[str, Any]:
         try:

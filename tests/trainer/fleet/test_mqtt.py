@@ -1,0 +1,67 @@
+"""What a desktop says of a broker that lets nothing through."""
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.config import MqttConfig
+from agent.reporting.mqtt.endpoint import Endpoint
+from tests.mosquitto import Listener, Mosquitto
+from trainer.fleet.boards import TIMEOUT_S, BoardError
+from trainer.fleet.mqtt import MqttBoard
+
+SOON_S = TIMEOUT_S / 3
+ACCESS_CONTROL = sorted(Path("/usr/lib").glob("*/mosquitto_dynamic_security.so"))
+
+
+def board_behind(broker: Mosquitto, **more: Any) -> MqttBoard:
+    config = MqttConfig(host=broker.host, port=broker.port, node="porch", **more)
+    return MqttBoard(f"mqtt://{broker.host}/porch", Endpoint.of(config))
+
+
+def complaint(board: MqttBoard) -> str:
+    """What is said, and that it is said at once."""
+    began, threads = time.monotonic(), set(threading.enumerate())
+    with pytest.raises(BoardError) as raised:
+        board.page("0" * 16)
+    assert time.monotonic() - began < SOON_S
+    assert set(threading.enumerate()) <= threads
+    return str(raised.value)
+
+
+@pytest.mark.skipif(not ACCESS_CONTROL, reason="mosquitto comes without its access control here")
+def test_a_broker_that_does_not_let_us_hear_the_answer_is_named_with_the_way_out(tmp_path: Path) -> None:
+    allowed = {"publishClientSend": True, "publishClientReceive": True, "subscribe": False, "unsubscribe": True}
+    rules = tmp_path / "rules.json"
+    rules.write_text(json.dumps({"defaultACLAccess": allowed, "clients": [], "groups": [], "roles": []}))
+    # An acl_file of mosquitto 2.0 refuses no subscription; it keeps the messages back.
+    settings = [f"plugin {ACCESS_CONTROL[0]}", f"plugin_opt_config_file {rules}"]
+    with Mosquitto(tmp_path, settings=settings) as broker:
+        said = complaint(board_behind(broker))
+    assert f"the MQTT broker {broker.host}:{broker.port} does not let us hear lastlayer/porch/exchanged/" in said
+    assert "allow it to clients without a login in the broker's ACL" in said
+
+
+@pytest.mark.parametrize("end", ["kill", "stop"])
+def test_a_broker_that_goes_away_while_a_board_is_asked_is_noticed(mosquitto: Mosquitto, end: str) -> None:
+    with Listener(mosquitto, "lastlayer/porch/exchange/#") as listener:
+
+        def end_it_once_asked() -> None:
+            listener.wait_for("lastlayer/porch/exchange/#")
+            getattr(mosquitto, end)()
+
+        ending = threading.Thread(target=end_it_once_asked, name="ending")
+        ending.start()
+        said = complaint(board_behind(mosquitto))
+        ending.join()
+    assert f"the MQTT broker {mosquitto.host}:{mosquitto.port} closed the connection" in said
+    assert "mqtt://127.0.0.1/porch had answered: is it running?" in said
+
+
+def test_a_login_that_the_broker_refuses_is_said(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path, users={"desk": "secret"}) as broker:
+        assert "refused the connection: Not authorized" in complaint(board_behind(broker))
