@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from agent.reporting.timing import Timings
 from agent.terminal import say
 from trainer.making import checkpoint
-from trainer.making.batches import Batches, validation_top1
+from trainer.making.batches import validation_top1
 from trainer.making.corpus import Corpus, read_corpus
 from trainer.making.devices import prepare
 from trainer.making.lessons import Lessons
@@ -37,14 +37,6 @@ class Course:
             f"{keras.config.backend()} on {self.device.name} in {self.precision}"
         )
         return corpus, view_boxes(corpus.pictures, self.terms.views, self.terms.seed)
-
-    def batches(self, corpus: Corpus, boxes: NDArray[np.float32], size: int, taught: Lessons | None = None) -> Batches:
-        """Raises DatasetError for a corpus without training pictures."""
-        return Batches(corpus, boxes, taught, size, self.terms.batch, self.terms.seed)
-
-    def loop(self, network: Any) -> Loop:
-        """Raises ConfigError where curves cannot be written."""
-        return Loop(network, self.standing, self.terms, self.timings)
 
     def figures(self, loop: Loop, corpus: Corpus, size: int) -> dict[str, Any]:
         """What is to be known of a training that is over; its network is judged by the validation pictures."""

@@ -7,9 +7,9 @@ input, and where exactly a training stands, so that one that was killed goes on 
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from tqdm import tqdm
@@ -95,7 +95,7 @@ class Curves:
 
 
 class Loop:
-    """The steps of a compiled network. A context manager, as it holds its curves open.
+    """The steps of a compiled network; to be closed, as it holds its curves open.
 
     `waited_share` is the share of its time that the device had no input.
     """
@@ -110,12 +110,7 @@ class Loop:
         self._waited_s = self._stepped_s = 0.0
         self._written = time.monotonic()
 
-    def __enter__(self) -> "Loop":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self.curves.close()
 
     @property
@@ -128,7 +123,7 @@ class Loop:
         Raises TrainingError where the loss is not finite, StateError where the last checkpoint cannot be written.
         """
         with (
-            Prefetched(stage.batches, self.standing.step, self._terms.workers) as batches,
+            closing(Prefetched(stage.batches, self.standing.step, self._terms.workers)) as batches,
             tqdm(total=100.0, desc=stage.name, bar_format=BAR, disable=None) as bar,
         ):
             try:
