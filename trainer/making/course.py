@@ -42,7 +42,7 @@ class Course:
         """What is to be known of a training that is over; its network is judged by the validation pictures."""
         with self.timings.phase("evaluate", len(corpus.validation_rows)):
             top1 = validation_top1(loop.network, corpus, size, self.terms.batch)
-        loop.curves.add({} if top1 is None else {"validation_top1": top1}, self.standing.step)
+        loop.scalars.add({} if top1 is None else {"validation_top1": top1}, self.standing.step)
         return {
             "checkpoint": str(self.terms.out),
             "backend": keras.config.backend(),

@@ -66,7 +66,7 @@ def warm_cosine(peak: float, begin: float = 0.0, end: float = 1.0) -> Callable[[
     return rate
 
 
-class Curves:
+class Scalars:
     """Curves for TensorBoard below a folder, or nothing where there is none; it needs no TensorFlow for that."""
 
     def __init__(self, folder: Path | None) -> None:
@@ -105,13 +105,13 @@ class Loop:
         self.network, self.standing = network, standing
         self.loss = math.nan
         self.pictures_per_s = 0.0
-        self.curves = Curves(terms.tensorboard)
+        self.scalars = Scalars(terms.tensorboard)
         self._terms, self._timings = terms, timings
         self._waited_s = self._stepped_s = 0.0
         self._written = time.monotonic()
 
     def close(self) -> None:
-        self.curves.close()
+        self.scalars.close()
 
     @property
     def waited_share(self) -> float:
@@ -176,7 +176,7 @@ class Loop:
                 f"the loss is {self.loss} at step {self.standing.step}: take a lower --rate, or --precision float32; "
                 f"{self._terms.out} holds the last checkpoint"
             )
-        self.curves.add(
+        self.scalars.add(
             {name: float(value) for name, value in logs.items()}
             | {
                 "learning_rate": float(self.network.optimizer.learning_rate),
