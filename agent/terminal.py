@@ -16,7 +16,7 @@ def command(
     commands: Any,
     name: str,
     options: argparse.ArgumentParser,
-    execute: Callable[[argparse.Namespace], int],
+    execute: Callable[[argparse.Namespace], int] | None,
     *,
     summary: str,
     description: str,
@@ -25,7 +25,8 @@ def command(
 ) -> argparse.ArgumentParser:
     """Register a command among `commands`; its parser, for what it takes beside the `options` that all commands take.
 
-    `execute` gives the exit code. `summary` stands in the list of commands, `epilog` is shown as it is written.
+    `execute` gives the exit code; it is None where each of the command's actions has its own. `summary` stands in the
+    list of commands, `epilog` is shown as it is written.
     """
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
@@ -36,7 +37,8 @@ def command(
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(execute=execute)
+    if execute is not None:
+        parser.set_defaults(execute=execute)
     return parser
 
 

@@ -13,6 +13,7 @@ from agent.doctor.checks import Check, worst
 from agent.doctor.machine import machine
 from agent.doctor.service import access, address, answers, flash, model, state, unix_socket
 from agent.errors import ConfigError, StateError
+from agent.terminal import command
 
 SERVICE_CONFIG = Path("/etc/lastlayer/lastlayer.yaml")
 # What systemd tells the service, for whom looks at it from outside: the credential is the file that it is loaded from.
@@ -36,16 +37,16 @@ exit codes:  0 nothing fails, though there may be warnings · 1 the service woul
 
 
 def register(commands: Any, options: argparse.ArgumentParser) -> None:
-    command = commands.add_parser(
+    parser = command(
+        commands,
         "doctor",
-        parents=[options],
-        help=SUMMARIES["doctor"],
+        options,
+        execute,
+        summary=SUMMARIES["doctor"],
         description="Says why the service would fail, before it does, and what to do.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("--config", type=Path, metavar="FILE", help="the configuration that the daemon is to run with")
-    command.set_defaults(execute=execute)
+    parser.add_argument("--config", type=Path, metavar="FILE", help="the configuration that the daemon is to run with")
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -62,7 +63,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _service(arguments: argparse.Namespace, path: Path | None) -> list[Check]:
     try:
-        from agent.commands.arguments import state_root
+        from agent.commands.arguments import service_root
         from agent.config import load_config
         from agent.state import generations
         from agent.vision.bundle import DEFAULT
@@ -74,7 +75,7 @@ def _service(arguments: argparse.Namespace, path: Path | None) -> list[Check]:
         config = load_config(path)
     except ConfigError as error:
         return [Check("config", "fail", str(error), "docs/config.md names every key")]
-    root = config.state if arguments.state is None and config.state is not None else state_root(arguments)
+    root = service_root(arguments, config)
     http = config.http
     serving = answers(http.host, http.port, tls=http.tls_certificate is not None)
     try:

@@ -18,7 +18,7 @@ from agent.learning.heads.store import HeadStore
 from agent.reporting.timing import Timings
 from agent.state.arrivals import take_head
 from agent.state.parcels import SentHead, pack_head, unpack_head
-from agent.terminal import columns, say, show
+from agent.terminal import columns, command, say, show
 
 EXAMPLE = """\
 example:  lastlayer --state S heads
@@ -41,15 +41,16 @@ _CURVES = (  # of a point, with a name and whether its axis is logarithmic
 
 
 def register(commands: Any, options: argparse.ArgumentParser) -> None:
-    command = commands.add_parser(
+    parser = command(
+        commands,
         "heads",
-        parents=[options],
-        help=SUMMARIES["heads"],
+        options,
+        execute,
+        summary=SUMMARIES["heads"],
         description="Lists the heads, newest last, shows all that is known of one, or changes which one is in service.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    actions = command.add_subparsers(dest="action", metavar="ACTION")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
     activate = actions.add_parser("activate", parents=[options], help="put a head into service")
     activate.add_argument("version")
     activate.add_argument("--force", action="store_true", help="even one that the gate refused")
@@ -63,7 +64,6 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     taking = actions.add_parser("take", parents=[options], help="take a packed head in, by the gate")
     taking.add_argument("parcel", type=Path)
     taking.add_argument("--margin", type=float, default=MARGIN, help=f"of the gate (default: {MARGIN})")
-    command.set_defaults(execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:

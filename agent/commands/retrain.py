@@ -27,7 +27,7 @@ from agent.learning.training.sums import Statistics
 from agent.learning.training.train import Training, train
 from agent.reporting.host import written_bytes
 from agent.reporting.timing import Timings, table
-from agent.terminal import say, show
+from agent.terminal import command, say, show
 
 EXAMPLE = """\
 example:  lastlayer --state S retrain
@@ -57,32 +57,32 @@ _OPTIONS = {  # of Settings, with what --help says
 
 
 def register(commands: Any, options: argparse.ArgumentParser) -> None:
-    command = commands.add_parser(
+    parser = command(
+        commands,
         "retrain",
-        parents=[options],
-        help=SUMMARIES["retrain"],
+        options,
+        execute,
+        summary=SUMMARIES["retrain"],
         description="Trains the last layer on the cached examples and puts it into service.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("--solver", choices=("auto", "adam", "sgd"), default="auto", help="(default: auto)")
+    parser.add_argument("--solver", choices=("auto", "adam", "sgd"), default="auto", help="(default: auto)")
     defaults = {field.name: field.default for field in fields(Settings)}
     for name, text in _OPTIONS.items():
         default = defaults[name]
-        command.add_argument(
+        parser.add_argument(
             "--" + name.replace("_", "-"), type=type(default), default=default, help=f"{text} (default: {default})"
         )
-    command.add_argument(
+    parser.add_argument(
         "--margin",
         type=float,
         default=gate.MARGIN,
         help=f"loss of top-1 beyond which, and beyond chance, the head is refused (default: {gate.MARGIN})",
     )
-    command.add_argument("--keep-heads", type=int, default=KEEP, help=f"older ones are deleted (default: {KEEP})")
+    parser.add_argument("--keep-heads", type=int, default=KEEP, help=f"older ones are deleted (default: {KEEP})")
     # For the daemon: stdin says when to pause, and its end ends the retraining.
-    command.add_argument("--controlled", action="store_true", help=argparse.SUPPRESS)
-    command.add_argument("--standardise", action="store_true", help="standardise the bottlenecks first (adam, sgd)")
-    command.set_defaults(execute=execute)
+    parser.add_argument("--controlled", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--standardise", action="store_true", help="standardise the bottlenecks first (adam, sgd)")
 
 
 def execute(arguments: argparse.Namespace) -> int:

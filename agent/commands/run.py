@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from agent.board.systemd import Notifier
 from agent.commands import SUMMARIES
-from agent.commands.arguments import state_root
+from agent.commands.arguments import service_root
 from agent.config import load_config
 from agent.daemon import running
 from agent.errors import BundleError
@@ -48,7 +48,7 @@ def execute(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config)
     if arguments.backbone is not None:
         config = replace(config, backbone=arguments.backbone)
-    root = config.state if arguments.state is None and config.state is not None else state_root(arguments)
+    root = service_root(arguments, config)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
