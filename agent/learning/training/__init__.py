@@ -13,7 +13,7 @@ arrayfile       the file that both keep their arrays in
 trainingset     the examples to train on, with what the solvers need to know of them
 examples        where they come from, a bounded number at a time
 splitting       which of them train and which judge
-progress        what a training says while it runs
+progress        what a training says while it runs, and how long it will still take
 
 It may import agent.learning.solving for the arithmetic, and agent.reporting to time its phases.
 """
