@@ -17,6 +17,11 @@ def add_source(parser: argparse.ArgumentParser, note: str = "") -> None:
     parser.add_argument("source", type=Path, help=f"{note}a folder of class folders, a .zip, or a .csv list")
 
 
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """The daemon's configuration, as `config`."""
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML; systemd/lastlayer.yaml shows every key")
+
+
 def state_folder(arguments: argparse.Namespace) -> Path:
     """The folder of the generation in use of the state."""
     return generations.current(state_root(arguments))
