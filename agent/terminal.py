@@ -1,4 +1,4 @@
-"""How commands speak: results on stdout, progress on stderr.
+"""How commands are registered and how they speak: results on stdout, progress on stderr.
 
 tqdm is imported where it is needed: the service shows no bar, and would start later and carry 2 MB for it.
 """
@@ -9,7 +9,18 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
+import agent
+
 T = TypeVar("T")
+
+
+def program(name: str, *, description: str, epilog: str) -> argparse.ArgumentParser:
+    """The parser of a whole program, which knows its version. `epilog` is shown as it is written."""
+    parser = argparse.ArgumentParser(
+        prog=name, description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"{name} {agent.__version__}")
+    return parser
 
 
 def command(
