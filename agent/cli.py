@@ -10,10 +10,10 @@ import sys
 # other cores are busy it waits for them, 20 times longer than the product takes.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import agent
 from agent import commands
 from agent.board import systemd
 from agent.errors import LastlayerError
+from agent.terminal import program
 
 EPILOG = """\
 exit codes: 0 done · 2 wrong usage or configuration · 3 bad picture, label, list, frame or head · 4 bad backbone
@@ -57,13 +57,11 @@ def parser(words: list[str]) -> argparse.ArgumentParser:
     """Of all commands those that stand among `words` are registered in full, the rest with what they are for."""
     everywhere = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     _add_options(everywhere)
-    top = argparse.ArgumentParser(
-        prog="lastlayer",
+    top = program(
+        "lastlayer",
         description="Classifies pictures, remembers what people say of them, and retrains the last layer on the spot.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument("--version", action="version", version=f"lastlayer {agent.__version__}")
     _add_options(top)
     top.set_defaults(state=None, backbone=None, input_range=None, json=False, verbose=False)
     actions = top.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -1,4 +1,4 @@
-"""How commands speak: results on stdout, progress on stderr.
+"""How commands are registered and how they speak: results on stdout, progress on stderr.
 
 tqdm is imported where it is needed: the service shows no bar, and would start later and carry 2 MB for it.
 """
@@ -9,14 +9,25 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
+import agent
+
 T = TypeVar("T")
+
+
+def program(name: str, *, description: str, epilog: str) -> argparse.ArgumentParser:
+    """The parser of a whole program, which knows its version. `epilog` is shown as it is written."""
+    parser = argparse.ArgumentParser(
+        prog=name, description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"{name} {agent.__version__}")
+    return parser
 
 
 def command(
     commands: Any,
     name: str,
     options: argparse.ArgumentParser,
-    execute: Callable[[argparse.Namespace], int],
+    execute: Callable[[argparse.Namespace], int] | None,
     *,
     summary: str,
     description: str,
@@ -25,7 +36,8 @@ def command(
 ) -> argparse.ArgumentParser:
     """Register a command among `commands`; its parser, for what it takes beside the `options` that all commands take.
 
-    `execute` gives the exit code. `summary` stands in the list of commands, `epilog` is shown as it is written.
+    `execute` gives the exit code; it is None where each of the command's actions has its own. `summary` stands in the
+    list of commands, `epilog` is shown as it is written.
     """
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
@@ -36,7 +48,8 @@ def command(
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(execute=execute)
+    if execute is not None:
+        parser.set_defaults(execute=execute)
     return parser
 
 

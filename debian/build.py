@@ -96,8 +96,7 @@ def build(architecture: str, version: str, wheels: Path, out: Path) -> Path:
 
 def _stage(stage: Path, architecture: str, version: str, wheels: Path) -> None:
     """What the package holds, as it will lie below /."""
-    for source, target in FILES.items():
-        _copy(ROOT / source, stage / target)
+    place_sources(stage)
     library = stage / "usr/lib/lastlayer"
     for wheel in _wheels(architecture, wheels):
         with zipfile.ZipFile(wheel) as archive:
@@ -108,6 +107,12 @@ def _stage(stage: Path, architecture: str, version: str, wheels: Path) -> None:
     _write_control(stage, architecture, version)
     for path in [stage, *stage.rglob("*")]:
         path.chmod(0o755 if path.is_dir() or str(path.relative_to(stage)) in EXECUTABLE else 0o644)
+
+
+def place_sources(stage: Path) -> None:
+    """What it has of this checkout; the rest comes from wheels."""
+    for source, target in FILES.items():
+        _copy(ROOT / source, stage / target)
 
 
 def _copy(source: Path, target: Path) -> None:

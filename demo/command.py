@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import ConfigError
-from agent.terminal import say
+from agent.terminal import command, say
 from demo.clients import HttpClient, Subscriber
 from demo.pictures import open_pictures
 from demo.processes import BROKERS, HOST, NODE, Program, running_broker, running_daemon
@@ -31,20 +31,20 @@ and all is removed at the end, and on Ctrl-C too. With --json the story goes to 
 
 
 def register(commands: Any, options: argparse.ArgumentParser) -> None:
-    command = commands.add_parser(
+    parser = command(
+        commands,
         "demo",
-        parents=[options],
-        help="see the whole way once, with real pictures",
+        options,
+        execute,
+        summary="see the whole way once, with real pictures",
         description="Starts a broker and the daemon, shows them pictures, labels these, retrains, and asks again.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("--photos", type=Path, metavar="FOLDER", help="your own pictures (default: scikit-learn's)")
-    command.add_argument("--keep", action="store_true", help="leave broker and daemon running until Ctrl-C")
-    command.add_argument(
+    parser.add_argument("--photos", type=Path, metavar="FOLDER", help="your own pictures (default: scikit-learn's)")
+    parser.add_argument("--keep", action="store_true", help="leave broker and daemon running until Ctrl-C")
+    parser.add_argument(
         "--broker", choices=BROKERS, help="which to start (default: mosquitto where it is installed, else embedded)"
     )
-    command.set_defaults(execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:

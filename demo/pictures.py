@@ -1,8 +1,7 @@
 """The pictures of the demo: real ones that come inside scikit-learn, or one's own."""
 
-import struct
+import io
 import zipfile
-import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from agent.errors import ConfigError, DatasetError
 from agent.learning.pictures.dataset import LabelledPicture, open_dataset
@@ -127,12 +127,7 @@ def _picture(name: str, label: str, pixels: NDArray[np.uint8]) -> LabelledPictur
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
-    """Grey [H, W] or RGB [H, W, 3] as a PNG file (W3C, Portable Network Graphics, 2003), without filters."""
-    height, width = pixels.shape[:2]
-    colour = 0 if pixels.ndim == 2 else 2
-    header = struct.pack(">2I5B", width, height, 8, colour, 0, 0, 0)
-    rows = np.insert(pixels.reshape(height, -1), 0, 0, axis=1)  # each begins with its filter, 0
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes())), (b"IEND", b""))
-    )
+    """Grey [H, W] or RGB [H, W, 3] as a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()

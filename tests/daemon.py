@@ -30,6 +30,13 @@ def trainer(*words: object, expect: int | None = 0, **options: Any) -> "subproce
     return _run((sys.executable, "-m", "trainer"), words, expect, options)
 
 
+def loaded_after(program: str) -> set[str]:
+    """The modules that a process has loaded which ran a program, a `--help` included."""
+    looking = f"import sys\ntry:\n    exec({program!r})\nexcept SystemExit:\n    pass\nprint(*sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", looking], check=True, capture_output=True, text=True, cwd=ROOT)
+    return set(ended.stdout.splitlines()[-1].split(" "))
+
+
 def _run(
     program: Sequence[str], words: tuple[object, ...], expect: int | None, options: dict[str, Any]
 ) -> "subprocess.CompletedProcess[str]":

@@ -5,9 +5,8 @@ import logging
 import sys
 from collections.abc import Sequence
 
-import agent
 from agent.errors import LastlayerError
-from agent.terminal import say
+from agent.terminal import program, say
 from trainer import reporting
 from trainer.commands import bench, bottlenecks, collect, compare, evaluate, export, finetune, pretrain, publish, sweep
 
@@ -39,13 +38,11 @@ def parser() -> argparse.ArgumentParser:
     everywhere = argparse.ArgumentParser(add_help=False)
     everywhere.add_argument("--json", action="store_true", help="the result as JSON on stdout")
     reporting.add_options(everywhere)
-    top = argparse.ArgumentParser(
-        prog="lastlayer-trainer",
+    top = program(
+        "lastlayer-trainer",
         description="Makes backbones for Lastlayer: trains them and exports them as quantized bundles.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument("--version", action="version", version=f"lastlayer-trainer {agent.__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in (pretrain, finetune, export, bottlenecks, sweep, evaluate, bench, compare, collect, publish):
         module.register(commands, everywhere)

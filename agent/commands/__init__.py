@@ -1,6 +1,19 @@
 """What the command line can do: a module for each command, with `register` and the work itself.
 
-A module is imported only when its command is asked for: `lastlayer push` must not wait for numpy.
+run.py                             the service
+learn.py retrain.py evaluate.py    from labelled pictures to a head, and how good it is
+classify.py                        what pictures show, here
+push.py, and sender.py under it    pictures to a board that runs: the client that tries again
+heads.py, and plots.py under it    the heads, and their curves as text and as a picture
+cache.py models.py                 the examples; the backbones
+doctor.py bench.py                 why the service would fail; how fast this machine is
+arguments.py                       what several of them take, and which state is meant
+
+`lastlayer demo` is not here: what it needs no board has. It is the package demo/, and a command where that lies beside
+agent/, which the package for a board leaves out.
+
+A module is imported only when its command is asked for: `lastlayer push` must not wait for numpy. They may import
+whatever the agent has, and not each other.
 """
 
 from pathlib import Path
@@ -20,7 +33,7 @@ SUMMARIES = {
     "doctor": "say why the service would fail, before it does",
     "bench": "measure this machine beside the 2016 study",
 }
-if _DEMO.exists():  # on a desktop; the package for a board leaves it out
+if _DEMO.exists():
     SUMMARIES["demo"] = "see the whole way once, with real pictures"
 
 

@@ -1,11 +1,25 @@
-"""What the arguments that commands share mean."""
+"""The arguments that commands share, and what they mean."""
 
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent.board import systemd
 from agent.state import generations
+
+if TYPE_CHECKING:
+    from agent.config import Config
+
+
+def add_source(parser: argparse.ArgumentParser, note: str = "") -> None:
+    """Where labelled pictures are, as `source`."""
+    parser.add_argument("source", type=Path, help=f"{note}a folder of class folders, a .zip, or a .csv list")
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """The daemon's configuration, as `config`."""
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML; systemd/lastlayer.yaml shows every key")
 
 
 def state_folder(arguments: argparse.Namespace) -> Path:
@@ -22,3 +36,8 @@ def state_root(arguments: argparse.Namespace) -> Path:
         return service
     base = os.environ.get("XDG_STATE_HOME")
     return Path(base if base else Path.home() / ".local" / "state") / "lastlayer"
+
+
+def service_root(arguments: argparse.Namespace, config: "Config") -> Path:
+    """--state, or what the configuration says, or what `state_root` falls back on."""
+    return config.state if arguments.state is None and config.state is not None else state_root(arguments)

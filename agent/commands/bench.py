@@ -15,7 +15,7 @@ from agent.measuring.bench import bench
 from agent.measuring.report import text, write
 from agent.measuring.seeing import Network, find_pictures
 from agent.state.state import existing_state
-from agent.terminal import say, show
+from agent.terminal import command, say, show
 from agent.vision.backbone import Backbone
 from agent.vision.bundle import DEFAULT, import_model
 
@@ -29,20 +29,20 @@ access a cache of random examples, 21 to 220 MB, is written where the state lies
 
 
 def register(commands: Any, options: argparse.ArgumentParser) -> None:
-    command = commands.add_parser(
+    parser = command(
+        commands,
         "bench",
-        parents=[options],
-        help=SUMMARIES["bench"],
+        options,
+        execute,
+        summary=SUMMARIES["bench"],
         description="Measures the phases of the 2016 study on this machine and shows them beside its figures.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument(
+    parser.add_argument(
         "--pictures", type=Path, metavar="FOLDER", help="what to look at (default: the photographs inside scikit-learn)"
     )
-    command.add_argument("--out", type=Path, metavar="FILE", help="write the JSON there too")
-    command.add_argument("--quick", action="store_true", help="fewer repetitions, no whole epoch")
-    command.set_defaults(execute=execute)
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the JSON there too")
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions, no whole epoch")
 
 
 def execute(arguments: argparse.Namespace) -> int:

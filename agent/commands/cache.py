@@ -11,7 +11,7 @@ from agent.commands import SUMMARIES
 from agent.commands.arguments import state_folder
 from agent.errors import StateError, UnknownFrameError
 from agent.records import SPLITS, checked_label
-from agent.terminal import columns, show
+from agent.terminal import columns, command, show
 
 EXAMPLE = """\
 example:  lastlayer --state S cache stats --endurance-tbw 20
@@ -24,15 +24,16 @@ example:  lastlayer --state S cache stats --endurance-tbw 20
 
 
 def register(commands: Any, options: argparse.ArgumentParser) -> None:
-    command = commands.add_parser(
+    parser = command(
+        commands,
         "cache",
-        parents=[options],
-        help=SUMMARIES["cache"],
+        options,
+        None,
+        summary=SUMMARIES["cache"],
         description="Shows what is in the cache, reads all of it for faults, and changes it by hand.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     stats = actions.add_parser("stats", parents=[options], help="examples, bytes, and how long a card lasts")
     stats.add_argument("--endurance-tbw", type=float, metavar="TB", help="what the card can be written, by its maker")
     stats.set_defaults(execute=show_stats)

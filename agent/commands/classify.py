@@ -11,7 +11,7 @@ from agent.errors import ImageError
 from agent.records import Frame, Result, picture_id
 from agent.reporting.timing import Timings
 from agent.state.state import existing_state
-from agent.terminal import say, show
+from agent.terminal import command, say, show
 from agent.vision.backbone import FAMILY
 from agent.vision.classifier import TOP, Classifier
 
@@ -21,17 +21,17 @@ example:  lastlayer --state S classify some.jpg --top 3 --json
 
 
 def register(commands: Any, options: argparse.ArgumentParser) -> None:
-    command = commands.add_parser(
+    parser = command(
+        commands,
         "classify",
-        parents=[options],
-        help=SUMMARIES["classify"],
+        options,
+        execute,
+        summary=SUMMARIES["classify"],
         description="Classifies pictures with the head in service. With several, --json gives a list.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("pictures", type=Path, nargs="+", metavar="PICTURE")
-    command.add_argument("--top", type=int, default=TOP, help="how many labels to name (default: %(default)s)")
-    command.set_defaults(execute=execute)
+    parser.add_argument("pictures", type=Path, nargs="+", metavar="PICTURE")
+    parser.add_argument("--top", type=int, default=TOP, help="how many labels to name (default: %(default)s)")
 
 
 def execute(arguments: argparse.Namespace) -> int:

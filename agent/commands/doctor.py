@@ -1,18 +1,21 @@
 """`lastlayer doctor`: why the service would fail, before it does."""
 
 import argparse
-import json
 import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from agent.commands import SUMMARIES
+from agent.commands.arguments import add_config, service_root
 from agent.doctor.broker import broker
 from agent.doctor.checks import Check, worst
 from agent.doctor.machine import machine
 from agent.doctor.service import access, address, answers, flash, model, state, unix_socket
 from agent.errors import ConfigError, StateError
+from agent.state import generations
+from agent.terminal import command, show
+from agent.vision.bundle import DEFAULT
 
 SERVICE_CONFIG = Path("/etc/lastlayer/lastlayer.yaml")
 # What systemd tells the service, for whom looks at it from outside: the credential is the file that it is loaded from.
@@ -36,16 +39,16 @@ exit codes:  0 nothing fails, though there may be warnings · 1 the service woul
 
 
 def register(commands: Any, options: argparse.ArgumentParser) -> None:
-    command = commands.add_parser(
+    parser = command(
+        commands,
         "doctor",
-        parents=[options],
-        help=SUMMARIES["doctor"],
+        options,
+        execute,
+        summary=SUMMARIES["doctor"],
         description="Says why the service would fail, before it does, and what to do.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("--config", type=Path, metavar="FILE", help="the configuration that the daemon is to run with")
-    command.set_defaults(execute=execute)
+    add_config(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -56,16 +59,13 @@ def execute(arguments: argparse.Namespace) -> int:
         for variable, value in SERVICE_ENVIRONMENT.items():
             os.environ.setdefault(variable, value)
     checks = [*machine(), *_service(arguments, config)]
-    _show(arguments, checks)
+    show(arguments, {"outcome": worst(checks), "checks": [asdict(check) for check in checks]}, _text(checks))
     return 1 if worst(checks) == "fail" else 0
 
 
 def _service(arguments: argparse.Namespace, path: Path | None) -> list[Check]:
     try:
-        from agent.commands.arguments import state_root
         from agent.config import load_config
-        from agent.state import generations
-        from agent.vision.bundle import DEFAULT
     except ImportError as error:
         return [
             Check("config", "fail", f"cannot be read without its library: {error}", "install it again, see libraries")
@@ -74,7 +74,7 @@ def _service(arguments: argparse.Namespace, path: Path | None) -> list[Check]:
         config = load_config(path)
     except ConfigError as error:
         return [Check("config", "fail", str(error), "docs/config.md names every key")]
-    root = config.state if arguments.state is None and config.state is not None else state_root(arguments)
+    root = service_root(arguments, config)
     http = config.http
     serving = answers(http.host, http.port, tls=http.tls_certificate is not None)
     try:
@@ -93,11 +93,10 @@ def _service(arguments: argparse.Namespace, path: Path | None) -> list[Check]:
     ]
 
 
-def _show(arguments: argparse.Namespace, checks: list[Check]) -> None:
-    if arguments.json:
-        print(json.dumps({"outcome": worst(checks), "checks": [asdict(check) for check in checks]}, indent=1))
-        return
+def _text(checks: list[Check]) -> str:
+    lines = []
     for check in checks:
-        print(f"{check.outcome:<5} {check.name:<10} {check.found}")
+        lines.append(f"{check.outcome:<5} {check.name:<10} {check.found}")
         if check.advice:
-            print(f"{'':16} → {check.advice}")
+            lines.append(f"{'':16} → {check.advice}")
+    return "\n".join(lines)

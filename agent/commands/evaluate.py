@@ -3,14 +3,13 @@
 import argparse
 import zipfile
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from agent.cache.splits import LearntSplits
 from agent.commands import SUMMARIES
-from agent.commands.arguments import state_folder
+from agent.commands.arguments import add_source, state_folder
 from agent.errors import DatasetError, ImageError, StateError
 from agent.learning.pictures.dataset import LabelledPicture, open_dataset
 from agent.learning.solving.head import Head
@@ -18,7 +17,7 @@ from agent.learning.solving.metrics import Evaluation, Tally
 from agent.records import SPLITS
 from agent.reporting.timing import Timings, table
 from agent.state.state import existing_state
-from agent.terminal import columns, progress, say, show
+from agent.terminal import columns, command, progress, say, show
 from agent.vision.backbone import FAMILY
 from agent.vision.classifier import Classifier
 
@@ -30,17 +29,17 @@ The JSON holds top1, top5, macro_recall, ece, per_class, confusion, images, fail
 
 
 def register(commands: Any, options: argparse.ArgumentParser) -> None:
-    command = commands.add_parser(
+    parser = command(
+        commands,
         "evaluate",
-        parents=[options],
-        help=SUMMARIES["evaluate"],
+        options,
+        execute,
+        summary=SUMMARIES["evaluate"],
         description="Classifies labelled pictures and counts how often the head in service is right.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("source", type=Path, help="as for learn: a folder of class folders, a .zip, or a .csv list")
-    command.add_argument("--split", choices=SPLITS, help="only the pictures of this split (default: all)")
-    command.set_defaults(execute=execute)
+    add_source(parser, "as for learn: ")
+    parser.add_argument("--split", choices=SPLITS, help="only the pictures of this split (default: all)")
 
 
 def execute(arguments: argparse.Namespace) -> int:

@@ -10,15 +10,14 @@ from typing import Any
 from agent.board.files import write_atomically
 from agent.commands import SUMMARIES
 from agent.commands.arguments import state_folder
-from agent.commands.plot_png import curves_png
-from agent.commands.plot_text import chart
+from agent.commands.plots import curves_png, curves_text
 from agent.errors import ParcelError, RefusedHeadError, StateError
 from agent.learning.heads.gate import MARGIN
 from agent.learning.heads.store import HeadStore
 from agent.reporting.timing import Timings
 from agent.state.arrivals import take_head
 from agent.state.parcels import SentHead, pack_head, unpack_head
-from agent.terminal import columns, say, show
+from agent.terminal import columns, command, say, show
 
 EXAMPLE = """\
 example:  lastlayer --state S heads
@@ -32,24 +31,18 @@ A head that the gate refused goes into service with `activate --force` alone. A 
 
 MAX_LABELS = 50  # in a table for a person
 
-_CURVES = (  # of a point, with a name and whether its axis is logarithmic
-    ("loss", "training loss", True),
-    ("train_top1", "training top-1", False),
-    ("val_top1", "validation top-1", False),
-    ("val_top5", "validation top-5", False),
-)
-
 
 def register(commands: Any, options: argparse.ArgumentParser) -> None:
-    command = commands.add_parser(
+    parser = command(
+        commands,
         "heads",
-        parents=[options],
-        help=SUMMARIES["heads"],
+        options,
+        execute,
+        summary=SUMMARIES["heads"],
         description="Lists the heads, newest last, shows all that is known of one, or changes which one is in service.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    actions = command.add_subparsers(dest="action", metavar="ACTION")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
     activate = actions.add_parser("activate", parents=[options], help="put a head into service")
     activate.add_argument("version")
     activate.add_argument("--force", action="store_true", help="even one that the gate refused")
@@ -63,7 +56,6 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     taking = actions.add_parser("take", parents=[options], help="take a packed head in, by the gate")
     taking.add_argument("parcel", type=Path)
     taking.add_argument("--margin", type=float, default=MARGIN, help=f"of the gate (default: {MARGIN})")
-    command.set_defaults(execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -96,12 +88,15 @@ def _asked_for(arguments: argparse.Namespace, store: HeadStore) -> str:
 
 def _pack(arguments: argparse.Namespace, store: HeadStore) -> None:
     version = _asked_for(arguments, store)
-    parcel = pack_head(SentHead(store.load(version), store.report(version)))
-    try:
-        write_atomically(arguments.out, parcel)
-    except OSError as error:
-        raise StateError(f"{arguments.out} cannot be written: {error.strerror or error}") from error
+    _write(arguments.out, pack_head(SentHead(store.load(version), store.report(version))))
     show(arguments, {"version": version, "parcel": str(arguments.out)}, f"head {version} is in {arguments.out}")
+
+
+def _write(path: Path, payload: bytes) -> None:
+    try:
+        write_atomically(path, payload)
+    except OSError as error:
+        raise StateError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def _take(arguments: argparse.Namespace, store: HeadStore) -> int:
@@ -122,10 +117,7 @@ def _show(arguments: argparse.Namespace, store: HeadStore) -> None:
     version = _asked_for(arguments, store)
     report = store.report(version)
     if arguments.plot:
-        try:
-            write_atomically(arguments.plot, curves_png(report))
-        except OSError as error:
-            raise StateError(f"{arguments.plot} cannot be written: {error.strerror or error}") from error
+        _write(arguments.plot, curves_png(report))
         say(f"the curves are in {arguments.plot}")
     blocks = (sys.stdout.encoding or "ascii").lower().replace("-", "") == "utf8"
     text = details(report, store.active() == version, shutil.get_terminal_size().columns, blocks)
@@ -151,7 +143,7 @@ def details(report: dict[str, Any], in_service: bool, width: int, blocks: bool) 
     text += f"\n\n{_labels(report, validation)}"
     if report.get("candidates"):
         text += f"\n\n{_candidates(report['candidates'])}"
-    return f"{text}\n\n{_curves(report, width, blocks)}"
+    return f"{text}\n\n{curves_text(report, width, blocks)}"
 
 
 _SCORES = (("top1", "top-1"), ("top5", "top-5"), ("macro_recall", "macro recall"), ("ece", "calibration error"))
@@ -182,17 +174,6 @@ def _recipe(recipe: Any) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in recipe.items() if value).removeprefix(
         "solver "
     )
-
-
-def _curves(report: dict[str, Any], width: int, blocks: bool) -> str:
-    points = report.get("curves") or []
-    charts = []
-    for key, title, log in _CURVES:
-        known = [point for point in points if point[key] is not None]
-        if known:
-            steps, values = [point["step"] for point in known], [point[key] for point in known]
-            charts.append(chart(title, steps, values, width, log=log, blocks=blocks))
-    return "\n\n".join(charts) or "no curves: it was computed at once, without steps"
 
 
 def _text(active: str | None, reports: list[dict[str, Any]]) -> str:

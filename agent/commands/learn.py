@@ -5,21 +5,20 @@ import time
 import zipfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from agent.cache import Cache
 from agent.commands import SUMMARIES
-from agent.commands.arguments import state_folder
+from agent.commands.arguments import add_source, state_folder
 from agent.errors import DatasetError, ImageError
 from agent.learning.pictures.bursts import Bursts, split_of_group
 from agent.learning.pictures.dataset import LabelledPicture, open_dataset
 from agent.records import Example, picture_id
 from agent.reporting.timing import Timings, table
 from agent.state.state import open_state
-from agent.terminal import progress, say, show
+from agent.terminal import command, progress, say, show
 from agent.vision.backbone import FAMILY
 from agent.vision.classifier import Classifier
 
@@ -41,16 +40,16 @@ class Learnt:
 
 
 def register(commands: Any, options: argparse.ArgumentParser) -> None:
-    command = commands.add_parser(
+    parser = command(
+        commands,
         "learn",
-        parents=[options],
-        help=SUMMARIES["learn"],
+        options,
+        execute,
+        summary=SUMMARIES["learn"],
         description="Computes the bottlenecks of labelled pictures and keeps them; known pictures are passed over.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("source", type=Path, help="a folder of class folders, a .zip, or a .csv list")
-    command.set_defaults(execute=execute)
+    add_source(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:

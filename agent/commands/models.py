@@ -9,7 +9,7 @@ from agent.commands.arguments import state_root
 from agent.errors import BundleError, LastlayerError, StateError
 from agent.state import generations
 from agent.state.arrivals import take_backbone, take_sent_backbone
-from agent.terminal import columns, show
+from agent.terminal import columns, command, show
 
 EXAMPLE = """\
 example:  lastlayer --state S models
@@ -22,22 +22,22 @@ its examples and heads, and a rollback returns to them. A running daemon follows
 
 
 def register(commands: Any, options: argparse.ArgumentParser) -> None:
-    command = commands.add_parser(
+    parser = command(
+        commands,
         "models",
-        parents=[options],
-        help=SUMMARIES["models"],
+        options,
+        execute,
+        summary=SUMMARIES["models"],
         description="Lists the backbones of a state, takes a new one in, or changes which one is in use.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    actions = command.add_subparsers(dest="action", metavar="ACTION")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
     importing = actions.add_parser("import", parents=[options], help="take in a bundle's folder, a .tflite, a .parcel")
     importing.add_argument("source", help="a folder, a .tflite, a name in models/, or what `publish` packed")
     importing.add_argument("--use", action="store_true", help="use it from now on")
     using = actions.add_parser("use", parents=[options], help="use another backbone of this state")
     using.add_argument("name", help="as listed")
     actions.add_parser("rollback", parents=[options], help="return to the backbone that was in use before")
-    command.set_defaults(execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 from agent.commands import SUMMARIES
 from agent.commands.sender import Address, Sender
 from agent.errors import ConfigError, ImageError, LastlayerError
+from agent.terminal import command
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 MAX_BYTES = 268_435_456  # the most that frames.max_bytes can be
@@ -28,25 +29,25 @@ exit codes: 0 all were sent · 2 wrong usage or token · 3 a picture was refused
 
 
 def register(commands: Any, options: argparse.ArgumentParser) -> None:
-    command = commands.add_parser(
+    parser = command(
+        commands,
         "push",
-        parents=[options],
-        help=SUMMARIES["push"],
+        options,
+        execute,
+        summary=SUMMARIES["push"],
         description="Sends pictures to a running `lastlayer run`, on this machine or another, and prints its answers.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("pictures", nargs="+", metavar="PICTURE", help="a file, a folder, or - for stdin")
-    where = command.add_mutually_exclusive_group()
+    parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="a file, a folder, or - for stdin")
+    where = parser.add_mutually_exclusive_group()
     where.add_argument("--url", default="http://127.0.0.1:8080", help="of the board (default: %(default)s)")
     where.add_argument("--socket", metavar="PATH", help="the unix socket of the board (http.socket)")
-    command.add_argument("--token-file", type=Path, metavar="FILE", help="a file with the board's token")
-    command.add_argument("--camera", help="the name of the camera")
-    command.add_argument("--label", help="what the pictures show: the board remembers it")
-    command.add_argument(
+    parser.add_argument("--token-file", type=Path, metavar="FILE", help="a file with the board's token")
+    parser.add_argument("--camera", help="the name of the camera")
+    parser.add_argument("--label", help="what the pictures show: the board remembers it")
+    parser.add_argument(
         "--timeout", type=_seconds, default=30.0, metavar="S", help="how long a picture is tried (default: %(default)g)"
     )
-    command.set_defaults(execute=execute)
 
 
 def execute(arguments: argparse.Namespace) -> int:

@@ -5,15 +5,15 @@ import json
 import logging
 import sys
 import time
-from dataclasses import fields
+from contextlib import closing
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent.board.allocator import give_back_freed, give_back_large_blocks
 from agent.cache import Cache, CachedExamples
 from agent.commands import SUMMARIES
 from agent.commands.arguments import state_folder
-from agent.commands.retrain_progress import Pace, Reporter
 from agent.errors import ConfigError, RefusedHeadError, StateError, TrainingError
 from agent.learning.heads import gate
 from agent.learning.heads.admission import admit
@@ -21,13 +21,16 @@ from agent.learning.heads.store import KEEP, HeadStore, summary
 from agent.learning.running.control import Control
 from agent.learning.training.checkpoint import Checkpoint
 from agent.learning.training.examples import Examples
-from agent.learning.training.progress import Phases
+from agent.learning.training.progress import Pace, Phases, Progress
 from agent.learning.training.settings import Settings
 from agent.learning.training.sums import Statistics
 from agent.learning.training.train import Training, train
 from agent.reporting.host import written_bytes
 from agent.reporting.timing import Timings, table
-from agent.terminal import say, show
+from agent.terminal import command, say, show
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 EXAMPLE = """\
 example:  lastlayer --state S retrain
@@ -57,32 +60,32 @@ _OPTIONS = {  # of Settings, with what --help says
 
 
 def register(commands: Any, options: argparse.ArgumentParser) -> None:
-    command = commands.add_parser(
+    parser = command(
+        commands,
         "retrain",
-        parents=[options],
-        help=SUMMARIES["retrain"],
+        options,
+        execute,
+        summary=SUMMARIES["retrain"],
         description="Trains the last layer on the cached examples and puts it into service.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("--solver", choices=("auto", "adam", "sgd"), default="auto", help="(default: auto)")
+    parser.add_argument("--solver", choices=("auto", "adam", "sgd"), default="auto", help="(default: auto)")
     defaults = {field.name: field.default for field in fields(Settings)}
     for name, text in _OPTIONS.items():
         default = defaults[name]
-        command.add_argument(
+        parser.add_argument(
             "--" + name.replace("_", "-"), type=type(default), default=default, help=f"{text} (default: {default})"
         )
-    command.add_argument(
+    parser.add_argument(
         "--margin",
         type=float,
         default=gate.MARGIN,
         help=f"loss of top-1 beyond which, and beyond chance, the head is refused (default: {gate.MARGIN})",
     )
-    command.add_argument("--keep-heads", type=int, default=KEEP, help=f"older ones are deleted (default: {KEEP})")
+    parser.add_argument("--keep-heads", type=int, default=KEEP, help=f"older ones are deleted (default: {KEEP})")
     # For the daemon: stdin says when to pause, and its end ends the retraining.
-    command.add_argument("--controlled", action="store_true", help=argparse.SUPPRESS)
-    command.add_argument("--standardise", action="store_true", help="standardise the bottlenecks first (adam, sgd)")
-    command.set_defaults(execute=execute)
+    parser.add_argument("--controlled", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--standardise", action="store_true", help="standardise the bottlenecks first (adam, sgd)")
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -102,38 +105,18 @@ def _retrain(arguments: argparse.Namespace) -> int:
     control = Control(sys.stdin.fileno()) if arguments.controlled else None
     pace = Pace(lambda: control.paused_s if control else 0.0)
     examples = _examples(folder)
-    with Reporter(arguments.json, pace) as reporter:
+    with closing(Reporter(arguments.json, pace)) as reporter:
         statistics = _kept_statistics(folder, examples)
         should_stop = control.should_stop if control else None
         checkpoint = Checkpoint(folder / CHECKPOINT)
         training = train(examples, settings, timings, reporter.report, should_stop, statistics, checkpoint)
+        made, phases = _report(training), Phases(timings)
         version, verdict = admit(
-            training.head,
-            _report(training),
-            store,
-            examples,
-            margin=arguments.margin,
-            seed=settings.seed,
-            phases=Phases(timings),
+            training.head, made, store, examples, margin=arguments.margin, seed=settings.seed, phases=phases
         )
         checkpoint.clear()
-    if statistics.is_worth_storing:
-        try:
-            statistics.save(folder / STATISTICS)
-        except StateError as error:  # the head does not need them
-            log.warning("%s", error)
-    reports = timings.since_start()
-    if arguments.json:
-        say(json.dumps({"event": "phases", "phases": timings.drain()}))
-    report = store.report(version)
-    payload = {
-        **summary(report),
-        "reason": training.reason,
-        "gate": report["gate"],
-        "written_bytes": written_bytes(),
-        "phases": [phase.as_dict() for phase in reports],
-    }
-    show(arguments, payload, f"{_text(version, training, verdict)}\n\n{table(reports)}")
+    _store(statistics, folder)
+    _tell(arguments, store.report(version), training, verdict, timings)
     return 0 if verdict.accepted else RefusedHeadError.exit_code
 
 
@@ -170,12 +153,20 @@ def _kept_statistics(folder: Path, examples: Examples) -> Statistics:
     return statistics
 
 
+def _store(statistics: Statistics, folder: Path) -> None:
+    """The head does not need them: where they cannot be kept it is said, and no more."""
+    if statistics.is_worth_storing:
+        try:
+            statistics.save(folder / STATISTICS)
+        except StateError as error:
+            log.warning("%s", error)
+
+
 def _report(training: Training) -> dict[str, Any]:
     """What the head store keeps beside a head."""
-    made = training.as_dict()
     validation = training.validation
     return {
-        **made,
+        **training.as_dict(),
         "created_ms": int(time.time() * 1000),
         "backbone_id": training.head.backbone_id,
         "labels": list(training.head.labels),
@@ -183,6 +174,22 @@ def _report(training: Training) -> dict[str, Any]:
         "top1": validation.top1 if validation else None,
         "top5": validation.top5 if validation else None,
     }
+
+
+def _tell(
+    arguments: argparse.Namespace, report: dict[str, Any], training: Training, verdict: gate.Verdict, timings: Timings
+) -> None:
+    phases = timings.since_start()
+    if arguments.json:
+        say(json.dumps({"event": "phases", "phases": timings.drain()}))
+    payload = {
+        **summary(report),
+        "reason": training.reason,
+        "gate": report["gate"],
+        "written_bytes": written_bytes(),
+        "phases": [phase.as_dict() for phase in phases],
+    }
+    show(arguments, payload, f"{_text(report['version'], training, verdict)}\n\n{table(phases)}")
 
 
 def _text(version: str, training: Training, verdict: gate.Verdict) -> str:
@@ -206,3 +213,34 @@ def _text(version: str, training: Training, verdict: gate.Verdict) -> str:
     if training.untrained_labels:
         lines.append(f"not in it, for want of examples to train on: {', '.join(training.untrained_labels)}")
     return "\n".join(lines)
+
+
+class Reporter:
+    """Progress on stderr: JSON lines for a program, a bar for each stage for a person at a terminal."""
+
+    def __init__(self, as_json: bool, pace: Pace) -> None:
+        self._as_json = as_json
+        self._pace = pace
+        self._stage = ""
+        self._bar: tqdm[Any] | None = None
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def report(self, progress: Progress) -> None:
+        if self._as_json:
+            where = {"stage": progress.stage, "step": progress.step, "steps": progress.steps}
+            point = asdict(progress.point) if progress.point else {}
+            line = {"event": "progress", **point, **where, "eta_s": round(self._pace.eta_s(progress), 1)}
+            print(json.dumps(line), file=sys.stderr, flush=True)
+            return
+        if self._bar is None or progress.stage != self._stage:
+            from tqdm import tqdm  # not for a program: the retraining of a service goes without it
+
+            self.close()
+            self._stage = progress.stage
+            self._bar = tqdm(
+                desc=progress.stage, total=progress.steps, file=sys.stderr, disable=not sys.stderr.isatty()
+            )
+        self._bar.update(progress.step - self._bar.n)

@@ -8,13 +8,12 @@ import os
 import signal
 import threading
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from agent.board.systemd import Notifier
 from agent.commands import SUMMARIES
-from agent.commands.arguments import state_root
+from agent.commands.arguments import add_config, service_root
 from agent.config import load_config
 from agent.daemon import running
 from agent.errors import BundleError
@@ -41,14 +40,14 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
         description="Classifies the frames that cameras push over HTTP and reports over MQTT.",
         epilog=EXAMPLE,
     )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML; systemd/lastlayer.yaml shows every key")
+    add_config(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config)
     if arguments.backbone is not None:
         config = replace(config, backbone=arguments.backbone)
-    root = config.state if arguments.state is None and config.state is not None else state_root(arguments)
+    root = service_root(arguments, config)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

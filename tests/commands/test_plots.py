@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from agent.commands.plot_png import HEIGHT, WIDTH, curves_png
-from agent.commands.plot_text import ROWS, chart
+from agent.commands.plots import HEIGHT, ROWS, WIDTH, chart, curves_png
 
 
 def heights(text: str) -> list[int]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.server
+import json
 import os
 import re
 import shutil
@@ -185,13 +186,16 @@ def test_a_usb_cameras_jpegs_are_passed_on(daemon: Daemon, pictures: dict[str, P
     env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     with running(daemon, "sh", EXAMPLES / "v4l2.sh", "/dev/null", "usb", "0.1", env=env):  # a character device
         until(lambda: seen(daemon, "usb"), PATIENCE_S)
+    assert set(seen(daemon, "usb")) == {"china"}
 
 
 @needs("ffmpeg")
 @pytest.mark.skipif(not Path(DEVICE).exists(), reason=f"no {DEVICE}: no camera, and no v4l2loopback in this kernel")
 def test_a_real_usb_camera(daemon: Daemon) -> None:
     with running(daemon, "sh", EXAMPLES / "v4l2.sh", DEVICE, "usb", "0.1"):
-        until(lambda: seen(daemon, "usb"), PATIENCE_S)
+        until(lambda: len(seen(daemon, "usb")) >= 3, PATIENCE_S)
+    told = [frame["predictions"] for frame in daemon.ask("GET", "/v1/frames?limit=100")["frames"]]
+    assert len({json.dumps(predictions) for predictions in told}) > 1, "a live picture has noise"
 
 
 def test_a_device_that_is_no_camera_is_named() -> None:

@@ -13,7 +13,7 @@ arrayfile.py    the file that both keep their arrays in
 trainingset.py  the examples to train on, with what the solvers need to know of them
 examples.py     where they come from, a bounded number at a time
 splitting.py    which of them train and which judge
-progress.py     what a training says while it runs
+progress.py     what a training says while it runs, and how long it will still take
 
 It may import agent.learning.solving for the arithmetic, and agent.reporting to time its phases.
 """

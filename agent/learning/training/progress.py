@@ -1,5 +1,6 @@
-"""What a training says while it runs: where it is, and how long its phases took."""
+"""What a training says while it runs: where it is, how long it will still take, and how long its phases took."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,29 @@ class Progress:
     steps: int  # at most so many; early stopping may end a stage sooner
     point: CurvePoint | None = None
     resumed: int = 0  # how many of the steps were done before a kill
+
+
+class Pace:
+    """How long a stage will still take, at its pace so far; pauses do not count."""
+
+    def __init__(
+        self, paused_s: Callable[[], float] = lambda: 0.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._paused_s = paused_s
+        self._clock = clock
+        self._stage = ""
+        self._began = self._last = self._now()
+
+    def eta_s(self, progress: Progress) -> float:
+        """In seconds. To be asked at every progress, so that a stage begins where the one before ended."""
+        if progress.stage != self._stage or progress.step <= 1:
+            self._stage, self._began = progress.stage, self._last
+        self._last = self._now()
+        done = max(progress.step - progress.resumed, 1)  # in this process
+        return (self._last - self._began) / done * (progress.steps - progress.step)
+
+    def _now(self) -> float:
+        return self._clock() - self._paused_s()
 
 
 @dataclass(slots=True)

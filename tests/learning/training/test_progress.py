@@ -1,7 +1,6 @@
 import pytest
 
-from agent.commands.retrain_progress import Pace
-from agent.learning.training.progress import Progress
+from agent.learning.training.progress import Pace, Progress
 
 
 class Time:
