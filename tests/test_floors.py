@@ -1,6 +1,8 @@
 """The floors of the house: imports go down, never up or round."""
 
 import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ FLOORS = [
     ["agent.learning", "agent.learning.solving"],
     ["agent.learning.training"],
     ["agent.learning.heads", "agent.learning.pictures", "agent.learning.running"],
+    ["agent.cache.flash"],
     ["agent.cache", "agent.vision"],
     ["agent.state"],
     ["agent.service"],
@@ -38,18 +41,20 @@ FLOORS = [
     ["demo.clients", "demo.pictures", "demo.processes"],
     ["demo.story"],
     ["demo.command", "demo"],
-    ["benchmarks.rows", "benchmarks"],
-    ["benchmarks.peers", "benchmarks.sets", "benchmarks.synthetic"],
-    ["benchmarks.cache", "benchmarks.frame", "benchmarks.step"],
+    ["benchmarks", "benchmarks.pictures", "benchmarks.rows"],
+    ["benchmarks.daemon", "benchmarks.peers", "benchmarks.sets", "benchmarks.synthetic"],
     [
+        "benchmarks.cache",
         "benchmarks.device",
         "benchmarks.epoch",
         "benchmarks.footprint",
+        "benchmarks.frame",
         "benchmarks.interference",
         "benchmarks.mqtt_stream",
         "benchmarks.retraining",
         "benchmarks.scale",
         "benchmarks.slow_clients",
+        "benchmarks.step",
         "benchmarks.sweep",
         "benchmarks.transfer",
         "benchmarks.update",
@@ -102,5 +107,27 @@ def test_imports_go_down(module: str) -> None:
             assert HEIGHT[other] <= OPEN_TO_OTHERS, f"{module} imports {name}, which is the agent's own"
 
 
+def test_no_import_goes_round() -> None:
+    sorter = TopologicalSorter({module: imports(module) for module in MODULES})
+    try:
+        sorter.prepare()
+    except CycleError as circle:
+        pytest.fail(f"a circle: {' - '.join(circle.args[1])}")
+
+
 def test_every_room_of_the_floors_is_there() -> None:
     assert set(HEIGHT) <= set(MODULES)
+
+
+@pytest.mark.parametrize("package", [module for module, path in MODULES.items() if path.name == "__init__.py"])
+def test_a_rooms_first_lines_are_a_map_of_it(package: str) -> None:
+    words = ast.get_docstring(ast.parse(MODULES[package].read_text())) or ""
+    missing = [name for name in _children(package) if name not in words]
+    assert not missing, f"the first lines of {package} do not name {', '.join(missing)}"
+
+
+def _children(package: str) -> Iterator[str]:
+    for module in MODULES:
+        parent, _, name = module.rpartition(".")
+        if parent == package and name != "__main__":
+            yield name
