@@ -21,24 +21,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.cache import Cache, CachedExamples, Layout
+from agent.cache import Cache, CachedExamples
 from agent.cache.flash import segment
 from agent.learning.training.examples import Batch, Shuffled, blocks, in_memory
 from agent.learning.training.progress import Phases
 from agent.learning.training.settings import Settings
+from agent.measuring.learning import LAYOUT
 from agent.records import Example
+from benchmarks.peers import TextFiles
 from benchmarks.rows import Row, at_least, at_most, beside, finish
 
-SIZE, BATCH = 2048, 100
-LAYOUT = Layout.of("0" * 32, SIZE, "uint8", 6 / 255, 0)
+BATCH = 100
 EXAMPLES = 10_000
-TEXT_FILES = 1000
 STREAM_BYTES = 8 << 20  # less than all of them take
 _GROUP = 1000
 
 
 def synthetic(start: int, count: int, rng: np.random.Generator) -> list[Example]:
-    rows = rng.integers(0, 256, (count, SIZE), np.uint8)
+    rows = rng.integers(0, 256, (count, LAYOUT.size), np.uint8)
     return [
         Example(f"{start + at:016x}", f"label {(start + at) % 100}", row, start + at, "door")
         for at, row in enumerate(rows)
@@ -65,32 +65,11 @@ def in_turn(contestants: dict[str, Callable[[], object]], times: int) -> dict[st
 # Random batches
 
 
-class TextFiles:
-    """The study's scheme, written anew: a file for each bottleneck, its numbers in decimal with commas between."""
-
-    def __init__(self, folder: Path, rng: np.random.Generator) -> None:
-        self._paths = [folder / f"{number}.txt" for number in range(TEXT_FILES)]
-        for path, row in zip(self._paths, rng.integers(0, 256, (TEXT_FILES, SIZE)) * LAYOUT.scale, strict=True):
-            path.write_text(",".join(f"{value:.6f}" for value in row))
-        self._rng = rng
-
-    @property
-    def mean_bytes(self) -> float:
-        return statistics.fmean(path.stat().st_size for path in self._paths)
-
-    def batch(self) -> NDArray[np.float32]:
-        rows = []
-        for number in self._rng.integers(0, TEXT_FILES, BATCH).tolist():
-            with self._paths[number].open() as file:
-                rows.append([float(text) for text in file.read().split(",")])
-        return np.array(rows, np.float32)
-
-
 def random_batches(folder: Path, source: CachedExamples) -> Iterator[Row]:
     rng = np.random.default_rng(1)
-    text = TextFiles(folder, rng)
-    decoded = np.empty((BATCH, SIZE), np.float32)
-    out = np.empty((BATCH, SIZE), np.uint8)
+    text = TextFiles(folder, BATCH, rng)
+    decoded = np.empty((BATCH, LAYOUT.size), np.float32)
+    out = np.empty((BATCH, LAYOUT.size), np.uint8)
     rows = np.arange(source.count, dtype=np.intp)
     streamed = Shuffled(source, rows, STREAM_BYTES, Phases()).batches(BATCH, 0)
     in_all = source.count // BATCH
@@ -135,7 +114,7 @@ def random_batches(folder: Path, source: CachedExamples) -> Iterator[Row]:
 def cold_scan(folder: Path, source: CachedExamples) -> Iterator[Row]:
     paths = sorted(folder.glob("*.seg"))
     descriptors = [os.open(path, os.O_RDONLY) for path in paths]
-    buffer = np.empty(1024 * SIZE, np.uint8)
+    buffer = np.empty(1024 * LAYOUT.size, np.uint8)
     fresh = Cache.read(folder)
 
     def forget() -> None:
@@ -149,7 +128,7 @@ def cold_scan(folder: Path, source: CachedExamples) -> Iterator[Row]:
                 at += done
 
     def scan(examples: CachedExamples) -> None:
-        out = buffer.reshape(1024, SIZE)
+        out = buffer.reshape(1024, LAYOUT.size)
         for first in range(0, examples.count, 1024):
             rows = np.arange(first, min(first + 1024, examples.count))
             examples.read(rows, out[: len(rows)])
@@ -184,7 +163,7 @@ def cold_scan(folder: Path, source: CachedExamples) -> Iterator[Row]:
 
 def streaming(folder: Path, cache: Cache, sizes: Sequence[int]) -> Iterator[Row]:
     """What an example costs that is read from flash and decoded, block by block, as there are more of them."""
-    decoded = np.empty((1024, SIZE), np.float32)
+    decoded = np.empty((1024, LAYOUT.size), np.float32)
 
     def scan(source: CachedExamples, warm: bool) -> float:
         if not warm:

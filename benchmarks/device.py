@@ -25,8 +25,8 @@ import numpy as np
 
 from agent.cache import Cache
 from agent.config import CacheConfig
+from agent.measuring.learning import LAYOUT
 from agent.records import Example
-from benchmarks.cache import LAYOUT, SIZE
 from benchmarks.rows import Row, at_most, beside, finish
 from tests import loop_device
 from tests.loop_device import LoopDevice
@@ -52,7 +52,7 @@ def sqlite_appends(schema: str, path: Path, count: int) -> Callable[[], None]:
 
     def run() -> None:
         for frame in frames:
-            row = (frame, 1, 0, 1_700_000_000_000, 0, 0, 0, rng.bytes(SIZE))
+            row = (frame, 1, 0, 1_700_000_000_000, 0, 0, 0, rng.bytes(LAYOUT.size))
             connection.execute(f"INSERT INTO examples (frame_id, {columns}) VALUES (?,?,?,?,?,?,?,?)", row)
         connection.close()
 
@@ -68,7 +68,7 @@ def cache_appends(device: LoopDevice, group: int, folder: Path, count: int) -> d
     cache = Cache(folder, LAYOUT, CacheConfig(sync_records=group, sync_ms=60_000))
     for first in range(0, count, COMPACT_EVERY):
         for frame in frames[first : first + COMPACT_EVERY]:
-            row = np.frombuffer(rng.bytes(SIZE), np.uint8)
+            row = np.frombuffer(rng.bytes(LAYOUT.size), np.uint8)
             cache.append([Example(f"{frame:016x}", "glass", row, 1_700_000_000_000, "door")])
         before, reached = reached, device.written_bytes()
         appended.append(reached - before)

@@ -20,9 +20,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 
 from agent.measuring.learning import Effort, measure_epochs, measure_validations, synthetic_cache
-from benchmarks.cache import TextFiles
+from benchmarks.peers import TextFiles, plain_numpy
 from benchmarks.rows import at_least, at_most, finish
-from benchmarks.step import plain_numpy
 
 EXAMPLES, CLASSES, BATCH = 100_000, 100, 100
 STEPS = 40
@@ -32,7 +31,7 @@ GOAL_RATIO, GOAL_INPUT = 15.0, 0.10
 def theirs(folder: Path, seed: int) -> tuple[float, float]:
     """Seconds an epoch of the text scheme takes, and those of them for input."""
     rng = np.random.default_rng(seed)
-    files = TextFiles(folder, rng)
+    files = TextFiles(folder, BATCH, rng)
     step = plain_numpy(CLASSES, BATCH)
     reading, training = [], []
     for _ in range(STEPS):

@@ -10,16 +10,15 @@ where a goal is missed.
 """
 
 import argparse
-import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
 
-from benchmarks.frame import ROOT, Client, command, daemon, phases, photograph, teach
+from benchmarks.daemon import Client, phases, running, teach
+from benchmarks.pictures import photograph
 from benchmarks.rows import at_most, finish
 
 MB = 1 << 20
@@ -28,18 +27,10 @@ STARTS = 7
 
 def first_answer_s(state: Path, payload: bytes) -> float:
     """From the start of the command to the first answer."""
-    config = state / "footprint.yaml"
-    config.write_text("http: {port: 0}\n")
     began = time.monotonic()
-    words = command(state, "run", "--config", str(config), "--json")
-    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
-        try:
-            assert child.stdout is not None
-            with closing(Client(json.loads(child.stdout.readline())["http"], payload)) as client:
-                phases(client.post())
-            return time.monotonic() - began
-        finally:
-            child.terminate()
+    with running(state) as daemon, closing(Client(daemon.url, payload)) as client:
+        phases(client.post())
+        return time.monotonic() - began
 
 
 def main() -> int:
@@ -52,15 +43,15 @@ def main() -> int:
     asked = parser.parse_args()
     picture, payload = photograph()
     with tempfile.TemporaryDirectory(prefix="lastlayer-footprint-") as folder:
-        state = Path(folder)
-        teach(state, picture, None)
+        state = Path(folder) / "state"
+        teach(state, picture)
         start_s = statistics.median(first_answer_s(state, payload) for _ in range(STARTS))
-        with daemon(state) as (process, url), closing(Client(url, payload)) as client:
+        with running(state) as daemon, closing(Client(daemon.url, payload)) as client:
             rss = []
             for count in (asked.frames, asked.more):
                 for _ in range(count):
                     phases(client.post())
-                rss.append(process.memory_info().rss / MB)
+                rss.append(daemon.process.memory_info().rss / MB)
     growth = (rss[1] - rss[0]) * 100_000 / asked.more
     return finish(
         [

@@ -18,40 +18,32 @@ Where nothing quieter is to be had, `chrt -f 10 python -m benchmarks.frame` (roo
 """
 
 import argparse
-import io
-import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import psutil
 from numpy.typing import NDArray
-from PIL import Image
 
 from agent.errors import LastlayerError
 from agent.state.state import open_state
 from agent.vision.backbone import Backbone
 from agent.vision.image import decode
+from benchmarks.daemon import Client, phases, running, teach
+from benchmarks.pictures import photograph
 from benchmarks.rows import Row, at_most, finish
 
-PICTURE_BYTES = 100_000
 DAEMONS = 5  # one after another: where its memory comes to lie makes one faster than the next
 WARM_UP = 50  # rounds
-PATIENCE_S = 60.0
 INSIDE = ("decode", "session_run", "result_processing")  # the daemon's own timings of a frame; they do not overlap
-ROOT = Path(__file__).resolve().parents[1]
 
 Float64 = NDArray[np.float64]
 
@@ -78,98 +70,6 @@ class Comparison:
     def extra_cpu(self) -> float:
         """CPU time of the daemon per frame beyond that of the bare work, ms."""
         return self.daemon_cpu - self.bare_cpu
-
-
-class Client:
-    """Posts one picture again and again over one connection."""
-
-    def __init__(self, where: str | Path, picture: bytes) -> None:
-        """`where` is an address, or the path of a unix socket."""
-        if isinstance(where, Path):
-            self._connection = socket.socket(socket.AF_UNIX)
-            self._connection.settimeout(PATIENCE_S)
-            self._connection.connect(str(where))
-        else:
-            address = urlsplit(where)
-            self._connection = socket.create_connection((address.hostname, address.port or 80), timeout=PATIENCE_S)
-            self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        heading = f"POST /v1/frames HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(picture)}\r\n\r\n"
-        self._request = heading.encode() + picture
-
-    def post(self) -> bytes:
-        """The reply, read to its end."""
-        self._connection.sendall(self._request)
-        reply = b""
-        while True:
-            if not (more := self._connection.recv(1 << 16)):
-                sys.exit(f"frame: the daemon hung up: {reply!r:.200}")
-            reply += more
-            heading, found, body = reply.partition(b"\r\n\r\n")
-            if found and len(body) == int(heading.lower().partition(b"content-length:")[2].split()[0]):
-                return reply
-
-    def close(self) -> None:
-        self._connection.close()
-
-
-def phases(reply: bytes) -> dict[str, float]:
-    """How long the daemon says that it took, in ms. Ends the program where that is no answer of a head."""
-    heading, _, body = reply.partition(b"\r\n\r\n")
-    result: dict[str, Any] = json.loads(body)
-    if not heading.startswith(b"HTTP/1.1 200") or not result["predictions"]:
-        sys.exit(f"frame: the daemon answered {reply!r:.300}")
-    timings: dict[str, float] = result["timings_ms"]
-    return timings
-
-
-def photograph(size: int = PICTURE_BYTES) -> tuple[Image.Image, bytes]:
-    """scikit-learn's china.jpg, 640 x 427, and the JPEG of it whose quality brings it closest to `size` bytes."""
-    spec = find_spec("sklearn")
-    if spec is None or not spec.submodule_search_locations:
-        sys.exit("frame: the photograph comes inside scikit-learn: pip install scikit-learn")
-    picture = Image.open(Path(spec.submodule_search_locations[0]) / "datasets" / "images" / "china.jpg")
-    return picture, min((jpeg(picture, quality) for quality in range(70, 98)), key=lambda file: abs(len(file) - size))
-
-
-def jpeg(picture: Image.Image, quality: int = 90) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()
-
-
-def teach(state: Path, picture: Image.Image, backbone: str | None) -> None:
-    """Make a state with a head that tells the left of the photograph from the right."""
-    width, height = picture.size
-    side = width // 4
-    for label, left in (("left", 0), ("right", width // 2)):
-        folder = state / "pictures" / label
-        folder.mkdir(parents=True)
-        for number in range(20):
-            x, y = left + 5 * number, number * (height - side) // 20
-            (folder / f"{number}.jpg").write_bytes(jpeg(picture.crop((x, y, x + side, y + side))))
-    learn = ["learn", str(state / "pictures"), *(["--backbone", backbone] if backbone else [])]
-    for words in (learn, ["retrain"]):
-        subprocess.run(command(state, *words), check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
-
-
-def command(state: Path, *words: str) -> list[str]:
-    return [sys.executable, "-m", "agent", "--state", str(state), *words]
-
-
-@contextmanager
-def daemon(state: Path, *http: str) -> Iterator[tuple[psutil.Process, str]]:
-    """A daemon on a free loopback port: its process and its address. More settings of http are lines of YAML."""
-    config = state / "frame.yaml"
-    config.write_text("\n  ".join(["http:", "port: 0", *http]) + "\n")
-    words = command(state, "run", "--config", str(config), "--json")
-    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
-        try:
-            assert child.stdout is not None
-            if not (line := child.stdout.readline()):
-                sys.exit(f"frame: the daemon did not start; try: {' '.join(words)}")
-            yield psutil.Process(child.pid), json.loads(line)["http"]
-        finally:
-            child.terminate()
 
 
 def compare(bare: Callable[[], object], client: Client, process: psutil.Process, rounds: int) -> Comparison:
@@ -261,7 +161,7 @@ def main() -> int:
     asked = options()
     picture, payload = photograph()
     with ExitStack() as stack:
-        state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lastlayer-frame-")))
+        state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lastlayer-frame-"))) / "state"
         try:
             teach(state, picture, asked.backbone)
             backbone = open_state(state).backbone()
@@ -275,12 +175,12 @@ def main() -> int:
         parts: dict[str, list[Comparison]] = {"TCP": [], "unix socket": []}
         bare = partial(_bottleneck, backbone, payload)
         for _ in range(DAEMONS):
-            path = state / "http.sock"
-            with daemon(state, f"socket: {path}") as (process, url):
-                doors: dict[str, str | Path] = {"TCP": url, "unix socket": path}
+            path = state.with_name("http.sock")
+            with running(state, {"http": {"socket": str(path)}}) as daemon:
+                doors: dict[str, str | Path] = {"TCP": daemon.url, "unix socket": path}
                 for door, where in doors.items():
                     with closing(Client(where, payload)) as client:
-                        parts[door].append(compare(bare, client, process, asked.rounds // DAEMONS))
+                        parts[door].append(compare(bare, client, daemon.process, asked.rounds // DAEMONS))
         found = {door: together(of_door) for door, of_door in parts.items()}
     print(
         f"{backbone.bundle.name}, {width} x {height} px; a JPEG of {len(payload):,} bytes, "

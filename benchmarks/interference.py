@@ -10,34 +10,26 @@ retrains (batch 100; it does not pause). A frame's latency is from the first byt
 """
 
 import argparse
-import http.client
-import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from agent.records import Example, Split
 from agent.state.state import State, open_state
-from benchmarks.frame import ROOT, Client, command, phases, photograph
+from benchmarks.daemon import PATIENCE_S, Client, Daemon, lastlayer, phases, running
+from benchmarks.pictures import photograph
 from benchmarks.rows import at_most, finish
 
 LABELS = 20
-CONFIG = """\
-http: {port: 0}
-retrain: {solver: adam, steps: 10000000, validate_every: 100, pause_latency_factor: 0}
-"""
+ENDLESS = {"solver": "adam", "steps": 10_000_000, "validate_every": 100, "pause_latency_factor": 0}
 WARM_UP = 30  # frames
-PATIENCE_S = 60.0
 
 
 @dataclass
@@ -73,32 +65,6 @@ def remember(state: State, count: int, seed: int = 0) -> None:
             cache.append(examples)
 
 
-@contextmanager
-def daemon(state: Path) -> Iterator[str]:
-    """A daemon on a free loopback port: its address."""
-    config = state / "interference.yaml"
-    config.write_text(CONFIG)
-    words = command(state, "run", "--config", str(config), "--json")
-    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
-        try:
-            assert child.stdout is not None
-            if not (line := child.stdout.readline()):
-                sys.exit(f"interference: the daemon did not start; try: {' '.join(words)}")
-            yield json.loads(line)["http"]
-        finally:
-            child.terminate()
-
-
-def ask(url: str, method: str, path: str) -> dict[str, Any]:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE_S)
-    try:
-        connection.request(method, path)
-        answer: dict[str, Any] = json.loads(connection.getresponse().read())
-    finally:
-        connection.close()
-    return answer
-
-
 def stream(client: Client, rate: float, seconds: float) -> list[float]:
     """Latencies in ms of frames that come `rate` a second. One that comes late does not bunch the next ones."""
     latencies = []
@@ -110,12 +76,12 @@ def stream(client: Client, rate: float, seconds: float) -> list[float]:
     return latencies
 
 
-def begin_retraining(url: str) -> dict[str, Any]:
+def begin_retraining(daemon: Daemon) -> dict[str, Any]:
     """Its status, once it makes steps."""
-    ask(url, "POST", "/v1/retrain")
+    daemon.ask("POST", "/v1/retrain")
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
-        status = ask(url, "GET", "/v1/retrain")
+        status = daemon.ask("GET", "/v1/retrain")
         if status["state"] in ("done", "failed", "cancelled"):
             sys.exit(f"interference: the retraining ended: {status}")
         if status.get("stage") == "adam":
@@ -124,21 +90,20 @@ def begin_retraining(url: str) -> dict[str, Any]:
     sys.exit("interference: the retraining makes no steps")
 
 
-def measure(url: str, picture: bytes, rounds: int, rate: float, seconds: float) -> Found:
+def measure(daemon: Daemon, picture: bytes, rounds: int, rate: float, seconds: float) -> Found:
     found = Found()
-    client = Client(url, picture)
-    for _ in range(WARM_UP):
-        phases(client.post())
-    for _ in range(rounds):
-        found.idle += stream(client, rate, seconds)
-        before, began = begin_retraining(url), time.monotonic()
-        found.busy += stream(client, rate, seconds)
-        after = ask(url, "GET", "/v1/retrain")
-        found.steps += after["step"] - before["step"]
-        found.retrained_s += time.monotonic() - began
-        found.pauses += after["pauses"]
-        ask(url, "DELETE", "/v1/retrain")
-    client.close()
+    with closing(Client(daemon.url, picture)) as client:
+        for _ in range(WARM_UP):
+            phases(client.post())
+        for _ in range(rounds):
+            found.idle += stream(client, rate, seconds)
+            before, began = begin_retraining(daemon), time.monotonic()
+            found.busy += stream(client, rate, seconds)
+            after = daemon.ask("GET", "/v1/retrain")
+            found.steps += after["step"] - before["step"]
+            found.retrained_s += time.monotonic() - began
+            found.pauses += after["pauses"]
+            daemon.ask("DELETE", "/v1/retrain")
     return found
 
 
@@ -169,11 +134,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="lastlayer-interference-") as folder:
         state = open_state(Path(folder) / "state", asked.backbone)
         remember(state, asked.examples)
-        retrain = command(state.folder, "retrain", "--solver", "adam", "--steps", "200")
-        subprocess.run(retrain, check=True, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        lastlayer(state.folder, "retrain", "--solver", "adam", "--steps", "200")
         load = os.getloadavg()[0]
-        with daemon(state.folder) as url:
-            found = measure(url, picture, asked.rounds, asked.rate, asked.seconds)
+        with running(state.folder, {"retrain": ENDLESS}) as daemon:
+            found = measure(daemon, picture, asked.rounds, asked.rate, asked.seconds)
     print(f"{asked.examples} examples of {state.bundle.name}, {asked.rate:g} frames a second, {os.cpu_count()} cores,")
     print(f"load {load:.1f} before the measurement")
     print(table(found))

@@ -10,32 +10,27 @@ memory grew by more than the goal from the first third to the last.
 """
 
 import argparse
-import http.client
 import json
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import paho.mqtt.client as paho
 import psutil
-import yaml
 from paho.mqtt.enums import CallbackAPIVersion
 
-from benchmarks.frame import ROOT, photograph
+from benchmarks.daemon import PATIENCE_S, Daemon, running
+from benchmarks.pictures import photograph
 from benchmarks.rows import Row, at_most, finish
 from demo.processes import HOST, running_broker
 
 NODE = "bench"
-PATIENCE_S = 60.0
 
 # The daemon as it is, with a backbone that takes its time.
 SLOWED = """
@@ -103,30 +98,9 @@ class Camera:
             self.answers.append((number, time.perf_counter() - self.sent[number]))
 
 
-@contextmanager
-def daemon(state: Path, port: int, turn_s: float) -> Iterator[tuple[psutil.Process, str]]:
-    """Its process, and its address."""
-    config = state.with_suffix(".yaml")
-    config.write_text(yaml.safe_dump({"http": {"port": 0}, "mqtt": {"host": HOST, "port": port, "node": NODE}}))
-    words = [sys.executable, "-c", SLOWED, str(turn_s), "--state", str(state), "run", "--config", str(config), "--json"]
-    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
-        try:
-            assert child.stdout is not None
-            if not (line := child.stdout.readline()):
-                sys.exit("mqtt_stream: the daemon did not start")
-            yield psutil.Process(child.pid), json.loads(line)["http"]
-        finally:
-            child.terminate()
-
-
-def source(url: str) -> dict[str, int]:
+def counted(daemon: Daemon) -> dict[str, int]:
     """What the daemon counted of MQTT's frames."""
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE_S)
-    try:
-        connection.request("GET", "/v1/status")
-        counts: dict[str, int] = json.loads(connection.getresponse().read())["sources"].get("mqtt", {})
-    finally:
-        connection.close()
+    counts: dict[str, int] = daemon.ask("GET", "/v1/status")["sources"].get("mqtt", {})
     return counts
 
 
@@ -134,12 +108,17 @@ def measure(fps: float, manages: float, seconds: float) -> Found:
     _, picture = photograph()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with running_broker(None, folder) as (_, port), daemon(folder / "state", port, 1 / manages) as (process, url):
+        with ExitStack() as stack:
+            _, port = stack.enter_context(running_broker(None, folder))
+            config = {"mqtt": {"host": HOST, "port": port, "node": NODE}}
+            daemon = stack.enter_context(running(folder / "state", config, ("-c", SLOWED, str(1 / manages))))
             camera = Camera(port)
             camera.wait_online()
-            rss = stream(camera, picture, process, fps, seconds)
+            rss = stream(camera, picture, daemon.process, fps, seconds)
             deadline = time.monotonic() + PATIENCE_S
-            while sum((counts := source(url)).values()) < len(camera.sent) or len(camera.answers) < counts["frames"]:
+            while (
+                sum((counts := counted(daemon)).values()) < len(camera.sent) or len(camera.answers) < counts["frames"]
+            ):
                 if time.monotonic() > deadline:
                     break
                 time.sleep(0.1)

@@ -1,8 +1,10 @@
-"""What others offer for the last layer: scikit-learn, and the rule of pycoral's softmax regression."""
+"""What others offer for the last layer: the study's text files, plain numpy, scikit-learn, pycoral's rule."""
 
+import statistics
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,66 @@ from numpy.typing import NDArray
 from agent.learning.solving.head import Float32, Targets
 from agent.learning.training.examples import TRAIN, VAL, ArrayExamples
 
+SIZE = 2048  # values in a bottleneck, as in the study
+RATE, EPSILON = 0.01, 0.1  # of the study's Adam
+ZERO_POINT, SCALE = 3, 0.02  # of the bottlenecks' bytes
+TEXT_FILES = 1000
 MOST_JACOBIANS = 1 << 22  # values, at once
+
+Step = Callable[[NDArray[np.uint8], NDArray[np.int32]], Any]
+
+
+class TextFiles:
+    """The study's scheme, written anew: a file for each bottleneck, its numbers in decimal with commas between."""
+
+    def __init__(self, folder: Path, batch: int, rng: np.random.Generator) -> None:
+        self._paths = [folder / f"{number}.txt" for number in range(TEXT_FILES)]
+        for path, row in zip(self._paths, rng.integers(0, 256, (TEXT_FILES, SIZE)) * SCALE, strict=True):
+            path.write_text(",".join(f"{value:.6f}" for value in row))
+        self._batch, self._rng = batch, rng
+
+    @property
+    def mean_bytes(self) -> float:
+        return statistics.fmean(path.stat().st_size for path in self._paths)
+
+    def batch(self) -> NDArray[np.float32]:
+        rows = []
+        for number in self._rng.integers(0, TEXT_FILES, self._batch).tolist():
+            with self._paths[number].open() as file:
+                rows.append([float(text) for text in file.read().split(",")])
+        return np.array(rows, np.float32)
+
+
+def plain_numpy(classes: int, batch: int) -> Step:
+    """The formulas as one writes them down, in float32."""
+    zero_point, scale = np.float32(ZERO_POINT), np.float32(SCALE)
+    parameters = [np.zeros((SIZE, classes), np.float32), np.zeros(classes, np.float32)]
+    m = [np.zeros_like(p) for p in parameters]
+    v = [np.zeros_like(p) for p in parameters]
+    t = 0
+
+    def step(raw: NDArray[np.uint8], targets: NDArray[np.int32]) -> tuple[float, int]:
+        nonlocal t
+        t += 1
+        rows = np.arange(len(raw))
+        x = (raw.astype(np.float32) - zero_point) * scale
+        logits = x @ parameters[0] + parameters[1]
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+        loss = -np.log(probabilities[rows, targets] + 1e-12).mean()
+        right = (probabilities.argmax(axis=1) == targets).sum()
+        error = probabilities.copy()
+        error[rows, targets] -= 1
+        error = error / len(raw)
+        for n, gradient in enumerate((x.T @ error, error.sum(axis=0))):
+            m[n] = 0.9 * m[n] + 0.1 * gradient
+            v[n] = 0.999 * v[n] + 0.001 * gradient**2
+            m_hat = m[n] / (1 - 0.9**t)
+            v_hat = v[n] / (1 - 0.999**t)
+            parameters[n] = parameters[n] - RATE * m_hat / (np.sqrt(v_hat) + EPSILON)
+        return float(loss), int(right)
+
+    return step
 
 
 def softmax_regression(x: Float32, targets: Targets, classes: int) -> Callable[[Float32], Any]:

@@ -22,6 +22,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read by BLAS when it is loaded
+
 import numpy as np
 
 from agent.learning.training.examples import VAL, ArrayExamples
@@ -124,9 +126,6 @@ def main() -> int:
     parser.add_argument("--no-synthetic", action="store_true")
     parser.add_argument("--no-peers", action="store_true")
     options = parser.parse_args()
-    if os.environ.get("OPENBLAS_NUM_THREADS") != "1":  # BLAS looks at this when it is loaded, which it is by now
-        again = [sys.executable, "-m", "benchmarks.retraining", *sys.argv[1:]]
-        os.execve(sys.executable, again, {**os.environ, "OPENBLAS_NUM_THREADS": "1"})
     print(HEADING)
     found = {}
     for name, source in sets(options):

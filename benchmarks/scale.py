@@ -25,6 +25,7 @@ import psutil
 from numpy.typing import NDArray
 
 from agent.board.allocator import give_back_large_blocks
+from agent.board.child import ONE_THREAD
 from agent.learning.training.examples import TRAIN, VAL, rows_of
 from agent.learning.training.progress import Watch
 from agent.learning.training.settings import STUDY
@@ -32,7 +33,6 @@ from agent.learning.training.sums import Statistics
 from agent.learning.training.train import train
 from benchmarks.rows import at_most, beside, finish
 
-ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 NOISES = 4096
 
 

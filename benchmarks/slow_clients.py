@@ -15,28 +15,26 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Event, Thread
-from urllib.parse import urlsplit
 
 import numpy as np
 
-from benchmarks.frame import daemon, photograph
+from benchmarks.daemon import connect, running
+from benchmarks.pictures import photograph
 from benchmarks.rows import at_most, finish
 
 EVERY_S = 1.0  # a byte of who trickles
 HALF = b"POST /v1/frames HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n"
 PAUSE_S = 0.1  # between two honest requests
-PATIENCE_S = 60.0
 
 
 class Crowd:
     """Slow clients, driven by one thread."""
 
-    def __init__(self, address: tuple[str, int], half_open: int, trickling: int) -> None:
-        self._address = address
+    def __init__(self, url: str, half_open: int, trickling: int) -> None:
+        self._url = url
         self._half_open, self._trickling = half_open, trickling
         self._selector = selectors.DefaultSelector()
         self._sent: dict[socket.socket, int] = {}  # bytes of who trickles
@@ -71,7 +69,7 @@ class Crowd:
             key.fileobj.close()  # type: ignore[union-attr]
 
     def _come(self, *, trickles: bool) -> None:
-        connection = socket.create_connection(self._address, timeout=PATIENCE_S)
+        connection = connect(self._url)
         if trickles:
             self._sent[connection] = 0
         else:
@@ -86,10 +84,10 @@ class Crowd:
         self._come(trickles=trickles)
 
 
-def ask(connect: Callable[[], socket.socket], request: bytes) -> float:
+def ask(where: str | Path, request: bytes) -> float:
     """Seconds from the connection to the end of the answer. Ends the program where it is not 200."""
     began = time.perf_counter()
-    with connect() as connection:
+    with connect(where) as connection:
         connection.sendall(request)
         answer = b""
         while part := connection.recv(1 << 16):
@@ -97,13 +95,6 @@ def ask(connect: Callable[[], socket.socket], request: bytes) -> float:
     if b" 200 OK" not in answer[:20]:
         sys.exit(f"slow_clients: an honest client was answered {answer[:200]!r}")
     return time.perf_counter() - began
-
-
-def unix(path: Path) -> socket.socket:
-    connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(PATIENCE_S)
-    connection.connect(str(path))
-    return connection
 
 
 def options() -> argparse.Namespace:
@@ -123,23 +114,19 @@ def main() -> int:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lastlayer-slow-")))
         path = folder / "http.sock"
-        process, url = stack.enter_context(daemon(folder, f"socket: {path}"))
-        address = urlsplit(url).hostname or "", urlsplit(url).port or 0
-        ways: dict[str, Callable[[], socket.socket]] = {
-            "TCP": lambda: socket.create_connection(address, timeout=PATIENCE_S),
-            "unix socket": lambda: unix(path),
-        }
-        alone = {way: [ask(connect, request) for _ in range(20)] for way, connect in ways.items()}
-        memory = process.memory_info().rss
+        daemon = stack.enter_context(running(folder / "state", {"http": {"socket": str(path)}}))
+        ways: dict[str, str | Path] = {"TCP": daemon.url, "unix socket": path}
+        alone = {way: [ask(where, request) for _ in range(20)] for way, where in ways.items()}
+        memory = daemon.process.memory_info().rss
         waits: dict[str, list[float]] = {way: [] for way in ways}
-        with Crowd(address, asked.half_open, asked.trickling) as crowd:
+        with Crowd(daemon.url, asked.half_open, asked.trickling) as crowd:
             end = time.monotonic() + asked.seconds
             while time.monotonic() < end:
-                for way, connect in ways.items():
-                    waits[way].append(ask(connect, request))
+                for way, where in ways.items():
+                    waits[way].append(ask(where, request))
                 time.sleep(PAUSE_S)
-            grown = process.memory_info().rss - memory
-            threads = process.num_threads()
+            grown = daemon.process.memory_info().rss - memory
+            threads = daemon.process.num_threads()
     print(
         f"{asked.half_open} half-open and {asked.trickling} trickling clients, {asked.seconds:g} s; "
         f"{crowd.let_go} let go"

@@ -18,58 +18,20 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.learning.solving.solvers import Adam, SoftmaxStep
-from benchmarks.peers import through_jacobians
+from benchmarks.peers import EPSILON, RATE, SCALE, SIZE, ZERO_POINT, Step, plain_numpy, through_jacobians
 from benchmarks.rows import Row, at_least, beside, finish
 
-SIZE = 2048
-RATE, EPSILON = 0.01, 0.1
-ZERO_POINT, SCALE = 3, 0.02
 MOST_JACOBIANS = 10**8  # of pycoral's rule: more values would take minutes
-
-Step = Callable[[NDArray[np.uint8], NDArray[np.int32]], Any]
 
 
 def ours(classes: int, batch: int) -> Step:
     return SoftmaxStep(SIZE, classes, batch, Adam(RATE, epsilon=EPSILON), ZERO_POINT, SCALE)
-
-
-def plain_numpy(classes: int, batch: int) -> Step:
-    """The formulas as one writes them down, in float32."""
-    zero_point, scale = np.float32(ZERO_POINT), np.float32(SCALE)
-    parameters = [np.zeros((SIZE, classes), np.float32), np.zeros(classes, np.float32)]
-    m = [np.zeros_like(p) for p in parameters]
-    v = [np.zeros_like(p) for p in parameters]
-    t = 0
-
-    def step(raw: NDArray[np.uint8], targets: NDArray[np.int32]) -> tuple[float, int]:
-        nonlocal t
-        t += 1
-        rows = np.arange(len(raw))
-        x = (raw.astype(np.float32) - zero_point) * scale
-        logits = x @ parameters[0] + parameters[1]
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
-        loss = -np.log(probabilities[rows, targets] + 1e-12).mean()
-        right = (probabilities.argmax(axis=1) == targets).sum()
-        error = probabilities.copy()
-        error[rows, targets] -= 1
-        error = error / len(raw)
-        for n, gradient in enumerate((x.T @ error, error.sum(axis=0))):
-            m[n] = 0.9 * m[n] + 0.1 * gradient
-            v[n] = 0.999 * v[n] + 0.001 * gradient**2
-            m_hat = m[n] / (1 - 0.9**t)
-            v_hat = v[n] / (1 - 0.999**t)
-            parameters[n] = parameters[n] - RATE * m_hat / (np.sqrt(v_hat) + EPSILON)
-        return float(loss), int(right)
-
-    return step
 
 
 def with_torch(classes: int, batch: int) -> Step:

@@ -23,6 +23,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read by BLAS when it is loaded
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -177,9 +179,6 @@ def main() -> int:
     parser.add_argument("--classes", type=int, default=CLASSES)
     parser.add_argument("--times", type=int, default=5)
     options = parser.parse_args()
-    if os.environ.get("OPENBLAS_NUM_THREADS") != "1":  # BLAS looks at this when it is loaded, which it is by now
-        again = [sys.executable, "-m", "benchmarks.update", *sys.argv[1:]]
-        os.execve(sys.executable, again, {**os.environ, "OPENBLAS_NUM_THREADS": "1"})
     every: list[Row] = []
     for number, (count, size) in enumerate(options.cases):
         with tempfile.TemporaryDirectory() as folder:

@@ -1,9 +1,9 @@
 """From a frame's bytes to a bottleneck, and by the head in service to what it shows.
 
-    image        from bytes to pixels; the only place that imports Pillow
-    bundle       a backbone's files: loaded, imported, written
-    backbone     the frozen network, from pixels to a bottleneck; the only place that imports a TFLite runtime
-    classifier   all of it in a row, for each frame
+image.py       from bytes to pixels; the only place that imports Pillow
+bundle.py      a backbone's files: loaded, imported, written
+backbone.py    the frozen network, from pixels to a bottleneck; the only place that imports a TFLite runtime
+classifier.py  all of it in a row, for each frame
 
 Read classifier first: it is the whole way. Imports agent.board, agent.reporting, agent.records and agent.errors, and of
 learning the head that it applies (solving) and the hash of a picture (pictures).

@@ -66,10 +66,10 @@ class HttpBoard(Board):
         return unpack_page(self._ask("GET", f"/v1/examples?{query}"))
 
     def send_head(self, parcel: bytes) -> dict[str, Any]:
-        return _object(self.address, self._ask("POST", "/v1/heads", parcel))
+        return as_object(self.address, self._ask("POST", "/v1/heads", parcel))
 
     def send_backbone(self, parcel: bytes) -> dict[str, Any]:
-        return _object(self.address, self._ask("POST", "/v1/models", parcel))
+        return as_object(self.address, self._ask("POST", "/v1/models", parcel))
 
     def _ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
         """The body of a good answer."""
@@ -92,12 +92,13 @@ def _error(answer: bytes) -> str | None:
         return None
 
 
-def _object(address: str, answer: bytes) -> dict[str, Any]:
+def as_object(address: str, answer: bytes, key: str | None = None) -> dict[str, Any]:
+    """Raises BoardError for what is no JSON object, or lacks the key that a board would have put into it."""
     try:
         found = json.loads(answer)
     except ValueError:
         found = None
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or (key is not None and key not in found):
         raise BoardError(f"{address} answers with something else than a board: {answer[:80]!r}")
     return found
 

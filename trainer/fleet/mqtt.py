@@ -12,7 +12,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from agent.reporting.mqtt.endpoint import Endpoint
 from agent.reporting.topics import Topics
 from agent.state.parcels import PAGE_EXAMPLES, Page, unpack_page
-from trainer.fleet.boards import TIMEOUT_S, Board, BoardError, RefusalError
+from trainer.fleet.boards import TIMEOUT_S, Board, BoardError, RefusalError, as_object
 
 QOS = 1
 
@@ -101,12 +101,7 @@ class MqttBoard(Board):
         return f"the user {self._endpoint.username}" if self._endpoint.username else "clients without a login"
 
     def _object(self, answer: bytes) -> dict[str, Any]:
-        try:
-            found = json.loads(answer)
-        except ValueError:
-            found = None
-        if not isinstance(found, dict) or "ok" not in found:
-            raise BoardError(f"{self.address} answers with something else than a board: {answer[:80]!r}")
+        found = as_object(self.address, answer, "ok")
         if not found["ok"]:
             raise RefusalError(f"{self.address}: {found.get('error')}")
         return found

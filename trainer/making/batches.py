@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
-from types import TracebackType
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -70,7 +69,7 @@ class Batches:
 class Prefetched(Generic[T]):
     """`make(first)`, `make(first + 1)`, … in that order, some of them made ahead by `workers` threads.
 
-    `make` must be a function of its number alone. As a context manager it stops its threads at the end.
+    `make` must be a function of its number alone. `close` stops the threads.
     """
 
     def __init__(self, make: Callable[[int], T], first: int, workers: int) -> None:
@@ -80,12 +79,7 @@ class Prefetched(Generic[T]):
         for _ in range(AHEAD * workers):
             self._submit()
 
-    def __enter__(self) -> "Prefetched[T]":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
 
     def next(self) -> T:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from agent.reporting.timing import Timings
 from agent.terminal import say
 from trainer.making import checkpoint
-from trainer.making.batches import Batches, validation_top1
+from trainer.making.batches import validation_top1
 from trainer.making.corpus import Corpus, read_corpus
 from trainer.making.devices import prepare
 from trainer.making.lessons import Lessons
@@ -38,19 +38,11 @@ class Course:
         )
         return corpus, view_boxes(corpus.pictures, self.terms.views, self.terms.seed)
 
-    def batches(self, corpus: Corpus, boxes: NDArray[np.float32], size: int, taught: Lessons | None = None) -> Batches:
-        """Raises DatasetError for a corpus without training pictures."""
-        return Batches(corpus, boxes, taught, size, self.terms.batch, self.terms.seed)
-
-    def loop(self, network: Any) -> Loop:
-        """Raises ConfigError where curves cannot be written."""
-        return Loop(network, self.standing, self.terms, self.timings)
-
     def figures(self, loop: Loop, corpus: Corpus, size: int) -> dict[str, Any]:
         """What is to be known of a training that is over; its network is judged by the validation pictures."""
         with self.timings.phase("evaluate", len(corpus.validation_rows)):
             top1 = validation_top1(loop.network, corpus, size, self.terms.batch)
-        loop.curves.add({} if top1 is None else {"validation_top1": top1}, self.standing.step)
+        loop.scalars.add({} if top1 is None else {"validation_top1": top1}, self.standing.step)
         return {
             "checkpoint": str(self.terms.out),
             "backend": keras.config.backend(),

@@ -4,6 +4,7 @@ Batch normalizations keep the statistics that they came with (their scale and sh
 them; only a network of random weights, which has none, trains them, and it has no first stage.
 """
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,9 @@ def finetune(terms: Finetuning, timings: Timings) -> dict[str, Any]:
         raise ConfigError(f"{source} takes {opened.width} x {opened.height}; only squares are trained")
     corpus, boxes = course.read(opened.height)
     network, features = with_top(opened, len(corpus.labels))
-    with course.loop(network) as loop:
-        train_halves(terms, opened, loop, features, course.batches(corpus, boxes, opened.height))
+    batches = Batches(corpus, boxes, None, opened.height, terms.batch, terms.seed)
+    with closing(Loop(network, course.standing, terms, timings)) as loop:
+        train_halves(terms, opened, loop, features, batches)
         return course.figures(loop, corpus, opened.height)
 
 

@@ -7,9 +7,9 @@ input, and where exactly a training stands, so that one that was killed goes on 
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from tqdm import tqdm
@@ -66,7 +66,7 @@ def warm_cosine(peak: float, begin: float = 0.0, end: float = 1.0) -> Callable[[
     return rate
 
 
-class Curves:
+class Scalars:
     """Curves for TensorBoard below a folder, or nothing where there is none; it needs no TensorFlow for that."""
 
     def __init__(self, folder: Path | None) -> None:
@@ -95,7 +95,7 @@ class Curves:
 
 
 class Loop:
-    """The steps of a compiled network. A context manager, as it holds its curves open.
+    """The steps of a compiled network; to be closed, as it holds its curves open.
 
     `waited_share` is the share of its time that the device had no input.
     """
@@ -105,18 +105,13 @@ class Loop:
         self.network, self.standing = network, standing
         self.loss = math.nan
         self.pictures_per_s = 0.0
-        self.curves = Curves(terms.tensorboard)
+        self.scalars = Scalars(terms.tensorboard)
         self._terms, self._timings = terms, timings
         self._waited_s = self._stepped_s = 0.0
         self._written = time.monotonic()
 
-    def __enter__(self) -> "Loop":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.curves.close()
+    def close(self) -> None:
+        self.scalars.close()
 
     @property
     def waited_share(self) -> float:
@@ -128,7 +123,7 @@ class Loop:
         Raises TrainingError where the loss is not finite, StateError where the last checkpoint cannot be written.
         """
         with (
-            Prefetched(stage.batches, self.standing.step, self._terms.workers) as batches,
+            closing(Prefetched(stage.batches, self.standing.step, self._terms.workers)) as batches,
             tqdm(total=100.0, desc=stage.name, bar_format=BAR, disable=None) as bar,
         ):
             try:
@@ -181,7 +176,7 @@ class Loop:
                 f"the loss is {self.loss} at step {self.standing.step}: take a lower --rate, or --precision float32; "
                 f"{self._terms.out} holds the last checkpoint"
             )
-        self.curves.add(
+        self.scalars.add(
             {name: float(value) for name, value in logs.items()}
             | {
                 "learning_rate": float(self.network.optimizer.learning_rate),

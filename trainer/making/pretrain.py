@@ -6,6 +6,7 @@ temperature 2; Hinton et al. 2015) and the corpus' own classes (cross-entropy, s
 Without one only the classes are left.
 """
 
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,11 +15,12 @@ from typing import Any
 from agent.errors import ConfigError
 from agent.reporting.timing import Timings
 from trainer.making import checkpoint
+from trainer.making.batches import Batches
 from trainer.making.checkpoint import Standing
 from trainer.making.corpus import Corpus
 from trainer.making.course import Course, compiled
 from trainer.making.lessons import Lessons, taught_by
-from trainer.making.loop import Stage, Terms, warm_cosine
+from trainer.making.loop import Loop, Stage, Terms, warm_cosine
 from trainer.making.teacher import load_teacher
 from trainer.networks.applications import Application, headless
 from trainer.networks.tinyresnet import tiny_resnet, with_heads
@@ -55,10 +57,10 @@ def pretrain(terms: Pretraining, timings: Timings) -> dict[str, Any]:
     if terms.resume:
         checkpoint.restore(network, terms.out)
     share = partial(share_of_time, 60 * terms.minutes)
-    with course.loop(network) as loop:
+    with closing(Loop(network, course.standing, terms, timings)) as loop:
         for name, until, size in sizes(terms):
             if share(loop.standing) < until:
-                batches = course.batches(corpus, boxes, size, taught)
+                batches = Batches(corpus, boxes, taught, size, terms.batch, terms.seed)
                 loop.run(Stage(name, batches, share, until, warm_cosine(terms.rate)))
         return course.figures(loop, corpus, terms.size)
 

@@ -1,10 +1,10 @@
 """The files of a cache, and what is in them byte by byte; what it means is the business of the rooms above.
 
-layout          records, and the first page of a segment: begin here, beside docs/cache.md
-segment         a segment as a file: made, named, opened
-segment_io      the records in it: written, read, and checked
-reuse           segments that a compaction emptied, to be filled again
-journal         the other file: what is said beside and after the records
+layout.py      records, and the first page of a segment: begin here, beside docs/cache.md
+segment.py     a segment as a file: made, named, opened
+segment_io.py  the records in it: written, read, and checked
+reuse.py       segments that a compaction emptied, to be filled again
+journal.py     the other file: what is said beside and after the records
 
 They import agent.errors and agent.board.files.
 """

@@ -1,8 +1,8 @@
 """A retraining as a process, beside the frames.
 
-    retraining   the daemon's end: at most one child, its status, its pauses, its end
-    control      the child's end of the pipe by which it is told to pause
-    pausing      when it should, and that it does: heat, memory, frames that take too long
+retraining.py  the daemon's end: at most one child, its status, its pauses, its end
+control.py     the child's end of the pipe by which it is told to pause
+pausing.py     when it should, and that it does: heat, memory, frames that take too long
 
 Read retraining first. What the child does is the command's own (agent/commands/retrain.py) and learning.training's.
 Imports agent.board, agent.records, agent.reporting and agent.errors, and nothing else of learning.

@@ -1,3 +1,5 @@
+from contextlib import closing
+
 import numpy as np
 import pytest
 
@@ -70,7 +72,7 @@ def test_what_is_made_ahead_comes_in_order_and_errors_come_in_their_turn() -> No
             raise ValueError("five")
         return number * number
 
-    with Prefetched(make, first=2, workers=3) as ahead:
+    with closing(Prefetched(make, first=2, workers=3)) as ahead:
         assert [ahead.next() for _ in range(3)] == [4, 9, 16]
         with pytest.raises(ValueError, match="five"):
             ahead.next()
