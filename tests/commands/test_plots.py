@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from agent.commands.plots import HEIGHT, ROWS, WIDTH, chart, curves_png
+from agent.commands.plots import HEIGHT, ROWS, WIDTH, chart, curves_png, curves_text
 
 
 def heights(text: str) -> list[int]:
@@ -71,6 +71,16 @@ def has_color(picture: np.ndarray, red: int, green: int, blue: int) -> bool:
 
 
 BLUE, ORANGE = (0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)
+
+
+def test_a_text_shows_the_curves_that_there_are() -> None:
+    judged = curves_text(report((100, 1.0, 0.5, 0.4), (200, 0.1, 0.8, 0.6), top1=0.6), 60, True)
+    titles = [line for line in judged.splitlines() if line.startswith(("training", "validation"))]
+    assert titles == ["training loss, logarithmic", "training top-1", "validation top-1", "validation top-5"]
+    unjudged = curves_text(report((100, 1.0, 0.5, None), (200, 0.1, 0.8, None), top1=None), 60, True)
+    assert "training top-1" in unjudged and "validation" not in unjudged
+    for without in (report(top1=0.93), {"version": "3"}):
+        assert curves_text(without, 60, True).startswith("no curves")
 
 
 def test_a_picture_shows_the_curves_that_there_are() -> None:
