@@ -1,7 +1,7 @@
 """What requests carry beside their path: numbers in the query, JSON, and multipart/form-data."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent.ingress.http.message import Request
@@ -16,7 +16,7 @@ class BadRequest(ValueError):
     """A request that is not of the form that its route takes."""
 
 
-def check_query(request: Request, *known: str) -> None:
+def check_query(request: Request, known: Sequence[str]) -> None:
     """Raises BadRequest for a parameter that is not among the known."""
     for name in request.query:
         if name not in known:

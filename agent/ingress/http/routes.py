@@ -4,7 +4,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from agent.errors import BusyError, TrainingError
-from agent.ingress.http.forms import BadRequest, check_query, number, only_key, picture
+from agent.ingress.http.forms import BadRequest, number, only_key, picture
 from agent.ingress.http.message import Reply, Request, Stream, error_reply
 from agent.ingress.http.routing import Router
 from agent.records import Frame
@@ -29,8 +29,8 @@ class Api(Router):
         self._events = events
         super().__init__(
             [
-                ("POST", "/v1/frames", self._post_frame),
-                ("GET", "/v1/frames", self._get_frames),
+                ("POST", "/v1/frames?camera&label&top", self._post_frame),
+                ("GET", "/v1/frames?limit", self._get_frames),
                 ("DELETE", "/v1/frames/{frame_id}", self._delete_frame),
                 ("POST", "/v1/frames/{frame_id}/label", self._post_label),
                 ("DELETE", "/v1/labels/{label}", self._delete_label),
@@ -42,8 +42,8 @@ class Api(Router):
                 ("GET", "/v1/heads/{version}", self._get_head),
                 ("POST", "/v1/heads", self._post_head),
                 ("POST", "/v1/heads/rollback", self._post_rollback),
-                ("POST", "/v1/heads/{version}/activate", self._post_activate),
-                ("GET", "/v1/examples", self._get_examples),
+                ("POST", "/v1/heads/{version}/activate?force", self._post_activate),
+                ("GET", "/v1/examples?start&limit", self._get_examples),
                 ("GET", "/v1/models", self._get_models),
                 ("POST", "/v1/models", self._post_model),
                 ("POST", "/v1/models/rollback", self._post_models_rollback),
@@ -58,7 +58,6 @@ class Api(Router):
         )
 
     def _post_frame(self, request: Request) -> Reply:
-        check_query(request, "camera", "label", "top")
         payload, fields = picture(request)
         result = self._service.classify(
             Frame.pushed(payload, fields.get("camera", "")),
@@ -70,62 +69,50 @@ class Api(Router):
         return Reply(HTTPStatus.OK, result.as_dict())
 
     def _get_frames(self, request: Request) -> Reply:
-        check_query(request, "limit")
         limit = number(request.query, "limit", 20, MAX_RECENT)
         return Reply(HTTPStatus.OK, {"frames": [result.as_dict() for result in self._service.seeing.recent()[:limit]]})
 
     def _delete_frame(self, request: Request, frame_id: str) -> Reply:
-        check_query(request)
         return Reply(
             HTTPStatus.OK, {"frame_id": frame_id, "examples_deleted": int(self._service.teaching.forget(frame_id))}
         )
 
     def _post_label(self, request: Request, frame_id: str) -> Reply:
-        check_query(request)
         label = self._service.teaching.label(frame_id, only_key(request, "label"))
         return Reply(HTTPStatus.OK, {"frame_id": frame_id, "label": label})
 
     def _delete_label(self, request: Request, label: str) -> Reply:
-        check_query(request)
         return Reply(HTTPStatus.OK, {"label": label, "examples_deleted": self._service.teaching.delete_label(label)})
 
     def _post_rename(self, request: Request, label: str) -> Reply:
-        check_query(request)
         new, count = self._service.teaching.rename_label(label, only_key(request, "to"))
         return Reply(HTTPStatus.OK, {"label": new, "examples_renamed": count})
 
     def _post_retrain(self, request: Request) -> Reply:
-        check_query(request)
         try:
             return Reply(HTTPStatus.ACCEPTED, self._service.teaching.retrain())
         except (BusyError, TrainingError) as error:
             return error_reply(HTTPStatus.CONFLICT, str(error))
 
     def _get_retrain(self, request: Request) -> Reply:
-        check_query(request)
         return Reply(HTTPStatus.OK, self._service.teaching.retraining())
 
     def _delete_retrain(self, request: Request) -> Reply:
-        check_query(request)
         try:
             return Reply(HTTPStatus.OK, self._service.teaching.cancel())
         except TrainingError as error:
             return error_reply(HTTPStatus.CONFLICT, str(error))
 
     def _get_heads(self, request: Request) -> Reply:
-        check_query(request)
         return Reply(HTTPStatus.OK, self._service.heads.list())
 
     def _get_head(self, request: Request, version: str) -> Reply:
-        check_query(request)
         return Reply(HTTPStatus.OK, self._service.heads.report(version))
 
     def _post_rollback(self, request: Request) -> Reply:
-        check_query(request)
         return Reply(HTTPStatus.OK, {"active": self._service.heads.rollback()})
 
     def _post_activate(self, request: Request, version: str) -> Reply:
-        check_query(request, "force")
         force = request.query.get("force", "0")
         if force not in ("0", "1"):
             raise BadRequest(f"force must be 0 or 1, not {force[:40]!r}")
@@ -133,45 +120,35 @@ class Api(Router):
         return Reply(HTTPStatus.OK, {"active": version})
 
     def _post_head(self, request: Request) -> Reply:
-        check_query(request)
         return Reply(HTTPStatus.OK, self._service.exchange.take_head(request.body))
 
     def _get_examples(self, request: Request) -> Reply:
-        check_query(request, "start", "limit")
         most = number(request.query, "limit", PAGE_EXAMPLES, PAGE_EXAMPLES)
         page = self._service.exchange.page(request.query.get("start", "0"), most)
         return Reply(HTTPStatus.OK, page, content_type="application/octet-stream")
 
     def _get_models(self, request: Request) -> Reply:
-        check_query(request)
         return Reply(HTTPStatus.OK, self._service.exchange.models())
 
     def _post_model(self, request: Request) -> Reply:
-        check_query(request)
         return Reply(HTTPStatus.OK, self._service.exchange.take_backbone(request.body))
 
     def _post_models_rollback(self, request: Request) -> Reply:
-        check_query(request)
         return Reply(HTTPStatus.OK, self._service.exchange.rollback())
 
     def _post_use(self, request: Request, name: str) -> Reply:
-        check_query(request)
         return Reply(HTTPStatus.OK, self._service.exchange.use(name))
 
     def _get_status(self, request: Request) -> Reply:
-        check_query(request)
         return Reply(HTTPStatus.OK, self._service.status())
 
     def _get_timings(self, request: Request) -> Reply:
-        check_query(request)
         return Reply(HTTPStatus.OK, self._service.phases())
 
     def _get_events(self, request: Request) -> Stream:
-        check_query(request)
         return Stream(self._events.listen(self._service.status()), feed.CONTENT_TYPE)
 
     def _get_openapi(self, request: Request) -> Reply:
-        check_query(request)
         return Reply(HTTPStatus.OK, OPENAPI.read_bytes())
 
     def _get_metrics(self, request: Request) -> Reply:

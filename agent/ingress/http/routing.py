@@ -15,12 +15,13 @@ from agent.errors import (
     RefusedHeadError,
     UnknownError,
 )
-from agent.ingress.http.forms import BadRequest
+from agent.ingress.http.forms import BadRequest, check_query
 from agent.ingress.http.message import Reply, Request, Stream, error_reply
 
 log = logging.getLogger(__name__)
 
 Answer = Callable[..., Reply | Stream]  # takes the request, and the words that stand in the path's braces
+_Methods = dict[str, tuple[Answer, tuple[str, ...]]]  # method: what answers, and the parameters that it takes
 
 # The first that fits decides.
 _STATUSES: tuple[tuple[type[Exception], HTTPStatus], ...] = (
@@ -38,15 +39,18 @@ class Router:
     """Called with a request, gives the reply; never raises. A path without braces goes before one with them."""
 
     def __init__(self, routes: Iterable[tuple[str, str, Answer]]) -> None:
-        """routes: (method, path such as /v1/heads/{version}, what answers)."""
-        self._literal: dict[str, dict[str, Answer]] = {}
-        self._patterns: dict[str, tuple[re.Pattern[str], dict[str, Answer]]] = {}
-        for method, path, answer in routes:
+        """routes: (method, address such as /v1/heads/{version}/activate?force, what answers). Of an address's query
+        these are the parameters that it takes."""
+        self._literal: dict[str, _Methods] = {}
+        self._patterns: dict[str, tuple[re.Pattern[str], _Methods]] = {}
+        for method, address, answer in routes:
+            path, _, query = address.partition("?")
+            route = answer, tuple(filter(None, query.split("&")))
             if "{" not in path:
-                self._literal.setdefault(path, {})[method] = answer
+                self._literal.setdefault(path, {})[method] = route
             else:
                 pattern = re.compile(re.sub(r"\{[a-z_]+\}", "([^/]+)", path))
-                self._patterns.setdefault(path, (pattern, {}))[1][method] = answer
+                self._patterns.setdefault(path, (pattern, {}))[1][method] = route
 
     @property
     def routes(self) -> set[tuple[str, str]]:
@@ -72,14 +76,16 @@ class Router:
         methods, words = self._found(request.path)
         if not methods:
             return error_reply(HTTPStatus.NOT_FOUND, f"there is no {request.path[:80]!r} here")
-        answer = methods.get(request.method)
-        if answer is None:
+        route = methods.get(request.method)
+        if route is None:
             allowed = [*methods, *(["HEAD"] if "GET" in methods else [])]
             message = f"{request.path[:80]} takes {' or '.join(allowed)}, not {request.method}"
             return error_reply(HTTPStatus.METHOD_NOT_ALLOWED, message, Allow=", ".join(allowed))
+        answer, parameters = route
+        check_query(request, parameters)
         return answer(request, *words)
 
-    def _found(self, path: str) -> tuple[dict[str, Answer], list[str]]:
+    def _found(self, path: str) -> tuple[_Methods, list[str]]:
         methods = self._literal.get(path)
         if methods is not None:
             return methods, []
