@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +50,19 @@ def grow(cache: Cache, count: int) -> None:
         cache.append(synthetic(known, min(_GROUP, count - known), rng))
 
 
-def in_turn(contestants: dict[str, Callable[[], object]], times: int) -> dict[str, float]:
-    """The median of each in seconds, after one run that does not count."""
+def in_turn(
+    contestants: dict[str, Callable[[], object]], times: int, before: Callable[[], None] = lambda: None
+) -> dict[str, float]:
+    """The median of each in seconds, after one run that does not count; every time another one is the first.
+
+    `before` is called before each run, and is not timed.
+    """
     taken: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(times + 1):
-        for name, run in contestants.items():
+    runs = list(contestants.items())
+    for turn in range(times + 1):
+        first = turn % len(runs)
+        for name, run in runs[first:] + runs[:first]:
+            before()
             began = time.perf_counter()
             run()
             taken[name].append(time.perf_counter() - began)
@@ -68,8 +75,7 @@ def in_turn(contestants: dict[str, Callable[[], object]], times: int) -> dict[st
 def random_batches(folder: Path, source: CachedExamples) -> Iterator[Row]:
     rng = np.random.default_rng(1)
     text = TextFiles(folder, BATCH, rng)
-    decoded = np.empty((BATCH, LAYOUT.size), np.float32)
-    out = np.empty((BATCH, LAYOUT.size), np.uint8)
+    decoded, out = (np.empty((BATCH, LAYOUT.size), dtype) for dtype in (np.float32, np.uint8))
     rows = np.arange(source.count, dtype=np.intp)
     streamed = Shuffled(source, rows, STREAM_BYTES, Phases()).batches(BATCH, 0)
     in_all = source.count // BATCH
@@ -115,7 +121,6 @@ def cold_scan(folder: Path, source: CachedExamples) -> Iterator[Row]:
     paths = sorted(folder.glob("*.seg"))
     descriptors = [os.open(path, os.O_RDONLY) for path in paths]
     buffer = np.empty(1024 * LAYOUT.size, np.uint8)
-    fresh = Cache.read(folder)
 
     def forget() -> None:
         for descriptor in descriptors:
@@ -133,24 +138,16 @@ def cold_scan(folder: Path, source: CachedExamples) -> Iterator[Row]:
             rows = np.arange(first, min(first + 1024, examples.count))
             examples.read(rows, out[: len(rows)])
 
-    taken: dict[str, list[float]] = {"plain": [], "ours": [], "checked": []}
     scan(source)  # checks it
-    for turn in range(7):
-        unchecked = fresh.examples()
-        runs: list[tuple[str, Callable[[], None]]] = [
-            ("plain", plain),
-            ("ours", lambda: scan(source)),
-            ("checked", partial(scan, unchecked)),
-        ]
-        for name, run in runs[turn % 3 :] + runs[: turn % 3]:
-            forget()
-            began = time.perf_counter()
-            run()
-            taken[name].append(time.perf_counter() - began)
+    with Cache.read(folder) as fresh:
+        contestants: dict[str, Callable[[], object]] = {
+            "plain": plain,
+            "ours": lambda: scan(source),
+            "checked": lambda: scan(fresh.examples()),
+        }
+        found = in_turn(contestants, 7, before=forget)
     for descriptor in descriptors:
         os.close(descriptor)
-    fresh.close()
-    found = {name: statistics.median(each) for name, each in taken.items()}
     size = sum(path.stat().st_size for path in paths)
     rate = {name: f"{size / taken / 1e6:.0f} MB/s" for name, taken in found.items()}
     peer = f"preadv {rate['plain']}"

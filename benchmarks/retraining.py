@@ -132,6 +132,8 @@ def main() -> int:
         text, ours = line(name, source)
         print(text, flush=True)
         found[name] = ours if options.no_peers else {**ours, **peers(source)}
+    if not found:
+        parser.error("there is no set to train on")
     return finish(list(rows_of(found)))
 
 

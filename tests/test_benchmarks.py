@@ -1,4 +1,5 @@
 import json
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from agent.learning.training.examples import VAL
 from agent.learning.training.train import train
 from benchmarks import __main__ as runner
 from benchmarks import synthetic
+from benchmarks.daemon import Client, phases, running, teach
+from benchmarks.pictures import photograph
 from benchmarks.rows import ROWS_FILE, Row, at_least, at_most, finish
 
 MEASURES_NOTHING = {"synthetic"}  # it makes what others learn from
@@ -30,6 +33,26 @@ def test_a_missed_goal_is_the_exit_code_and_rows_are_printed_or_left(
     monkeypatch.setenv(ROWS_FILE, str(tmp_path / "rows"))
     assert finish([met, missed]) == 1
     assert [Row(**row) for row in json.loads((tmp_path / "rows").read_text())] == [met, missed]
+
+
+def test_a_daemon_answers_while_its_block_lasts_and_is_gone_behind_it(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    picture, payload = photograph(20_000)
+    teach(state, picture)
+    with running(state, {"http": {"socket": str(tmp_path / "http.sock")}}) as daemon:
+        for where in (daemon.url, tmp_path / "http.sock"):
+            with closing(Client(where, payload)) as client:
+                assert phases(client.post())["decode"] > 0
+        assert daemon.ask("GET", "/v1/status")["sources"]["http"]["frames"] == 2
+    assert not daemon.process.is_running()
+
+
+def test_a_daemon_that_does_not_start_ends_the_benchmark_and_says_what_to_try(tmp_path: Path) -> None:
+    with (
+        pytest.raises(SystemExit, match="did not start; try: .* run --config"),
+        running(tmp_path / "s", {}, ("-c", "")),
+    ):
+        pass
 
 
 def test_synthetic_examples_have_classes_that_can_be_learnt_and_the_same_words_give_the_same(

@@ -1,7 +1,7 @@
 """Figures as Prometheus reads them: OpenMetrics 1.0, or its older text format.
 
-https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md. prometheus-client would write the same
-and takes 14 MB of memory, a fifth of what the daemon may have.
+https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md. prometheus-client would write the
+same for 1.4 MB of memory and twice the time; the families and their bounds would have to be said here all the same.
 """
 
 import math
