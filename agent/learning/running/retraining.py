@@ -74,7 +74,7 @@ class Retraining:
             self._status = {"state": "running", "started_ms": int(time.time() * 1000), "pauses": 0}
             try:
                 self._begin(on_phases, on_done)
-            except RuntimeError as error:  # a ChildError, or what a thread raises that cannot be started
+            except (RuntimeError, MemoryError) as error:  # a ChildError, or what a thread raises that cannot be started
                 reason = f"the retraining cannot be started: {error}"
                 self._end({"state": "failed", "error": reason})
                 raise ChildError(reason) from error
@@ -129,7 +129,7 @@ class Retraining:
         thread = threading.Thread(target=self._watch, args=arguments, name="retraining", daemon=True)
         try:
             thread.start()
-        except RuntimeError:
+        except (RuntimeError, MemoryError):
             child.kill()
             child.wait()
             raise
