@@ -14,6 +14,7 @@ from tests.boards.debian import UnavailableError
 from tests.boards.machine import I386, ROOT, machine
 
 TESTS = (
+    "tests/board",
     "tests/cache",
     "tests/ingress",
     "tests/learning",
@@ -25,9 +26,11 @@ TESTS = (
 )
 
 NEED_TFLITE = (
+    "tests/board/test_systemd.py",
     "tests/ingress/http/test_routes.py",
     "tests/ingress/mqtt/test_source.py",
     "tests/ingress/http/test_openapi.py",
+    "tests/learning/running/test_retraining.py",
 )  # the daemon
 
 
