@@ -19,7 +19,7 @@ from agent.measuring.learning import LAYOUT
 from agent.records import SPLITS, Example
 from agent.reporting.timing import Stopwatch
 from benchmarks.rows import at_most, finish
-from trainer.sweeping.sweep import GRID, Effort, Setting, sweep
+from trainer.sweeping.sweep import GRID, Extent, Setting, sweep
 
 GOAL = 3.0
 _GROUP = 1000
@@ -45,9 +45,9 @@ def fill(folder: Path, count: int, classes: int) -> Path:
     return folder
 
 
-def seconds(cache: Path, settings: tuple[Setting, ...], effort: Effort) -> float:
+def seconds(cache: Path, settings: tuple[Setting, ...], extent: Extent) -> float:
     began = time.monotonic()
-    sweep(cache, settings, effort, Stopwatch(), int)
+    sweep(cache, settings, extent, Stopwatch(), int)
     return time.monotonic() - began
 
 
@@ -57,16 +57,16 @@ def main() -> int:
     parser.add_argument("--classes", type=int, nargs="+", default=[10, 100])
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    effort = Effort(steps=max(1, arguments.examples // 100), validate_every=500)
+    extent = Extent(steps=max(1, arguments.examples // 100), validate_every=500)
     rows = []
     for classes in arguments.classes:
         with tempfile.TemporaryDirectory(prefix="lastlayer-") as folder:
             cache = fill(Path(folder), arguments.examples, classes)
             one, six = [], []
             for _ in range(arguments.rounds):  # in turn: what else goes on hits both
-                one.append(sum(seconds(cache, (setting,), effort) for setting in (GRID[0], GRID[3])) / 2)
-                six.append(seconds(cache, GRID, effort))
-        what = f"six settings beside one, {classes} classes, {effort.steps} steps"
+                one.append(sum(seconds(cache, (setting,), extent) for setting in (GRID[0], GRID[3])) / 2)
+                six.append(seconds(cache, GRID, extent))
+        what = f"six settings beside one, {classes} classes, {extent.steps} steps"
         rows.append(at_most(what, min(six) / min(one), GOAL, f"{min(six):.2f} s", f"{min(one):.2f} s"))
     return finish(rows)
 

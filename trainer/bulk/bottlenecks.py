@@ -17,7 +17,7 @@ from agent.learning.pictures.bursts import split_of_group
 from agent.learning.pictures.dataset import LabelledPicture
 from agent.records import Example
 from agent.reporting.timing import Timings
-from trainer.bulk.embedding import Answer, Picture
+from trainer.bulk.embedding import Embedded, Picture
 from trainer.bulk.ledger import Ledger
 from trainer.bulk.neighbours import Neighbours
 
@@ -92,7 +92,7 @@ class Collector:
         self._place = account.done  # of the next picture
         self._committed = time.monotonic()
 
-    def take(self, answer: Answer) -> None:
+    def take(self, answer: Embedded) -> None:
         """What is known of the next pictures. Raises StateError where flash cannot be written."""
         for phases in answer.phases:
             self._timings.merge(phases)
@@ -102,7 +102,7 @@ class Collector:
         if since >= GROUP or (since and time.monotonic() - self._committed >= GROUP_S):
             self.commit()
 
-    def _take(self, answer: Answer, place: int) -> None:
+    def _take(self, answer: Embedded, place: int) -> None:
         picture, account = self._pictures[self._place], self._ledger.account
         stamp = account.began_ms + self._place
         self._place += 1
@@ -125,7 +125,7 @@ class Collector:
             account.contradicting += 1
             self._ledger.skip(picture, "the same picture was learnt before with another label")
 
-    def _example(self, picture: LabelledPicture, answer: Answer, place: int, stamp: int) -> Example:
+    def _example(self, picture: LabelledPicture, answer: Embedded, place: int, stamp: int) -> Example:
         group = self._neighbours.join(answer.fingerprints[place])
         split, said = picture.split or split_of_group(group), picture.split is not None
         bottleneck = answer.bottlenecks[place]
@@ -144,7 +144,7 @@ class Collector:
         self._committed = time.monotonic()
 
 
-def collect(answers: Iterable[Answer], collector: Collector, on_pictures: Callable[[int], object]) -> None:
+def collect(answers: Iterable[Embedded], collector: Collector, on_pictures: Callable[[int], object]) -> None:
     """Take all answers; what was taken so far is made durable also where it ends early, if that is possible."""
     try:
         for answer in answers:

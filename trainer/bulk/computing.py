@@ -11,7 +11,7 @@ from agent.learning.pictures.dataset import LabelledPicture
 from agent.reporting.timing import Stopwatch, Timings
 from agent.state.state import open_state
 from trainer.bulk.bottlenecks import Collector, block_for, collect, named, sent
-from trainer.bulk.embedding import Answer, PackedBackbone, unreadable
+from trainer.bulk.embedding import Embedded, PackedBackbone, unreadable
 from trainer.bulk.keras_backbone import KerasBackbone
 from trainer.bulk.ledger import Ledger
 from trainer.bulk.scaling import Run
@@ -30,7 +30,7 @@ class Gauge:
         self._answers = self._pictures = 0
         self._worker_s = self._began = self._ended = self._waited_ms = 0.0
 
-    def took(self, answer: Answer) -> None:
+    def took(self, answer: Embedded) -> None:
         self._answers += 1
         self._ended = time.monotonic()
         if self._answers <= self._workers:
@@ -100,10 +100,10 @@ class Computation:
     def _left(self, ledger: Ledger) -> Sequence[LabelledPicture]:
         return self._pictures[ledger.account.done :]
 
-    def _collect(self, cache: Cache, ledger: Ledger, answers: Iterator[Answer], gauge: Gauge) -> None:
+    def _collect(self, cache: Cache, ledger: Ledger, answers: Iterator[Embedded], gauge: Gauge) -> None:
         collector = Collector(cache, ledger, self._pictures, self._timings)
 
-        def gauged() -> Iterator[Answer]:
+        def gauged() -> Iterator[Embedded]:
             for answer in answers:
                 yield answer
                 gauge.took(answer)  # once it is taken

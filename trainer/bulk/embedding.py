@@ -23,7 +23,7 @@ Picture = bytes | Callable[[], bytes]  # what reads it raises OSError or zipfile
 
 
 @dataclass
-class Answer:
+class Embedded:
     """What became of a block of n pictures."""
 
     frame_ids: list[str]  # [n]; "" where a picture could not be read
@@ -34,15 +34,15 @@ class Answer:
     seconds: float = 0.0  # of work
 
 
-def unreadable(size: int, dtype: np.dtype[Any], why: str) -> Answer:
+def unreadable(size: int, dtype: np.dtype[Any], why: str) -> Embedded:
     """Of a single picture that nobody could do anything with."""
-    return Answer([""], [0], np.zeros((1, size), dtype), {0: why})
+    return Embedded([""], [0], np.zeros((1, size), dtype), {0: why})
 
 
-def joined(first: Answer, second: Answer) -> Answer:
+def joined(first: Embedded, second: Embedded) -> Embedded:
     """Two answers as one."""
     behind = len(first.frame_ids)
-    return Answer(
+    return Embedded(
         first.frame_ids + second.frame_ids,
         first.fingerprints + second.fingerprints,
         np.concatenate([first.bottlenecks, second.bottlenecks]),
@@ -75,10 +75,10 @@ class Embedder:
     def backbone_id(self) -> str:
         return self._classifier.backbone.backbone_id
 
-    def __call__(self, pictures: Sequence[Picture]) -> Answer:
+    def __call__(self, pictures: Sequence[Picture]) -> Embedded:
         began = time.monotonic()
         backbone = self._classifier.backbone
-        answer = Answer(
+        answer = Embedded(
             [""] * len(pictures), [0] * len(pictures), np.zeros((len(pictures), backbone.size), backbone.dtype)
         )
         for place, payload in contents(pictures, self._timings, answer.errors).items():

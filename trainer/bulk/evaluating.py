@@ -14,7 +14,7 @@ from agent.reporting.timing import Stopwatch, Timings
 from agent.vision.backbone import Backbone
 from agent.vision.bundle import Bundle
 from trainer.bulk.bottlenecks import block_for, named, sent
-from trainer.bulk.embedding import Answer, PackedBackbone, unreadable
+from trainer.bulk.embedding import Embedded, PackedBackbone, unreadable
 from trainer.bulk.workers import Workers
 from trainer.cluster import connected
 
@@ -40,7 +40,7 @@ class Table:
         self._counted = 0
         self._outcome = Outcome()
 
-    def take(self, answer: Answer) -> None:
+    def take(self, answer: Embedded) -> None:
         """About the next pictures."""
         for phases in answer.phases:
             self._timings.merge(phases)

@@ -21,7 +21,7 @@ from agent.records import picture_id
 from agent.reporting.timing import Timings
 from agent.vision.bundle import sha256_of
 from agent.vision.image import decode
-from trainer.bulk.embedding import Answer, Picture, contents
+from trainer.bulk.embedding import Embedded, Picture, contents
 
 BATCHES_AHEAD = 4  # decoded while the device works
 
@@ -56,10 +56,10 @@ class KerasBackbone:
         with self._timings.phase("bottleneck", images=len(images)):
             return np.asarray(self._model.predict_on_batch(images.astype(np.float32)), np.float32)
 
-    def answers(self, blocks: Iterable[Sequence[Picture]], threads: int) -> Iterator[Answer]:
+    def answers(self, blocks: Iterable[Sequence[Picture]], threads: int) -> Iterator[Embedded]:
         """In order; so many threads read and decode, at most BATCHES_AHEAD blocks ahead of the device."""
         with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
-            ahead: deque[Future[tuple[Answer, NDArray[np.uint8]]]] = deque()
+            ahead: deque[Future[tuple[Embedded, NDArray[np.uint8]]]] = deque()
             for block in blocks:
                 ahead.append(pool.submit(self._decoded, block))
                 if len(ahead) > BATCHES_AHEAD + threads:
@@ -67,10 +67,10 @@ class KerasBackbone:
             while ahead:
                 yield self._finished(*ahead.popleft().result())
 
-    def _decoded(self, pictures: Sequence[Picture]) -> tuple[Answer, NDArray[np.uint8]]:
+    def _decoded(self, pictures: Sequence[Picture]) -> tuple[Embedded, NDArray[np.uint8]]:
         """An answer that lacks the bottlenecks, and the images [n, height, width, 3] that they are to be made of."""
         count = len(pictures)
-        answer = Answer([""] * count, [0] * count, np.zeros((count, self.size), np.float32))
+        answer = Embedded([""] * count, [0] * count, np.zeros((count, self.size), np.float32))
         images = np.zeros((count, self.height, self.width, 3), np.uint8)
         for place, payload in contents(pictures, self._timings, answer.errors).items():
             try:
@@ -82,7 +82,7 @@ class KerasBackbone:
                 answer.errors[place] = str(error)
         return answer, images
 
-    def _finished(self, answer: Answer, images: NDArray[np.uint8]) -> Answer:
+    def _finished(self, answer: Embedded, images: NDArray[np.uint8]) -> Embedded:
         began = time.monotonic()
         answer.bottlenecks = self.bottlenecks(images)
         answer.seconds = time.monotonic() - began

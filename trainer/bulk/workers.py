@@ -10,7 +10,7 @@ from typing import Any
 
 from agent.errors import ServiceError
 from agent.reporting.timing import Timer
-from trainer.bulk.embedding import Answer, PackedBackbone, Picture, joined
+from trainer.bulk.embedding import Embedded, PackedBackbone, Picture, joined
 from trainer.cluster import Client, KilledWorker, WorkerPlugin, get_worker, in_our_words
 
 IN_FLIGHT = 4  # blocks for each worker: one is worked on, some wait, and one that is slow keeps nobody idle
@@ -29,18 +29,20 @@ class _Backbone(WorkerPlugin):  # type: ignore[misc]
         pass
 
 
-def _embed(name: str, pictures: Sequence[Picture]) -> Answer:
+def _embed(name: str, pictures: Sequence[Picture]) -> Embedded:
     return get_worker().plugins[name].packed.embedder()(pictures)  # type: ignore[no-any-return]
 
 
-def _embed_apart(packed: PackedBackbone, pictures: Sequence[Picture]) -> Answer:
+def _embed_apart(packed: PackedBackbone, pictures: Sequence[Picture]) -> Embedded:
     return packed.embedder()(pictures)
 
 
 class Workers:
     """The workers of a cluster, with a backbone each."""
 
-    def __init__(self, client: Client, packed: PackedBackbone, timings: Timer, alone: Callable[[str], Answer]) -> None:
+    def __init__(
+        self, client: Client, packed: PackedBackbone, timings: Timer, alone: Callable[[str], Embedded]
+    ) -> None:
         """`alone` makes the answer for a picture that ends every process that takes it. Raises ServiceError."""
         self._client = client
         self._packed = packed
@@ -50,7 +52,7 @@ class Workers:
         with in_our_words():
             client.register_plugin(_Backbone(self._name, packed))
 
-    def answers(self, blocks: Iterable[Sequence[Picture]]) -> Iterator[Answer]:
+    def answers(self, blocks: Iterable[Sequence[Picture]]) -> Iterator[Embedded]:
         """To each block, in their order. Raises ServiceError.
 
         At most IN_FLIGHT blocks a worker are out at any time, so that memory is bounded here and there.
@@ -72,7 +74,7 @@ class Workers:
         threads: int = sum(self._client.nthreads().values())
         return max(2, IN_FLIGHT * threads)
 
-    def _answer(self, block: Sequence[Picture], task: Any) -> Answer:
+    def _answer(self, block: Sequence[Picture], task: Any) -> Embedded:
         with self._timings.phase("wait", images=len(block)):
             try:
                 answer = self._result(task)
@@ -80,7 +82,7 @@ class Workers:
                 answer = self._apart(block)
         return answer
 
-    def _result(self, task: Any) -> Answer:
+    def _result(self, task: Any) -> Embedded:
         """Raises KilledWorker, and ServiceError where there has been nobody for a while to do it."""
         last_seen = time.monotonic()
         while True:
@@ -93,7 +95,7 @@ class Workers:
                 elif now - last_seen > GONE_S:
                     raise ServiceError("all workers are gone: run the same command again, to go on") from None
 
-    def _apart(self, block: Sequence[Picture]) -> Answer:
+    def _apart(self, block: Sequence[Picture]) -> Embedded:
         """In a process of its own; a block that ends it is halved until the picture that does so is found."""
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, mp_context=context) as pool:

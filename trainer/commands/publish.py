@@ -13,7 +13,7 @@ from agent.state.parcels import SentHead, pack_backbone, pack_head
 from agent.terminal import columns, command, show
 from agent.vision.bundle import load_bundle
 from trainer.commands import fleet
-from trainer.fleet.boards import Board, BoardError, Delivery, RefusalError, publish
+from trainer.fleet.boards import Board, BoardError, BoardRefusalError, Delivery, publish
 from trainer.reporting import reporting
 
 EPILOG = """\
@@ -54,7 +54,7 @@ def execute(arguments: argparse.Namespace) -> int:
     show(arguments, [asdict(delivery) for delivery in deliveries], _text(deliveries))
     if not all(delivery.reached for delivery in deliveries):
         return BoardError.exit_code
-    return 0 if all(delivery.accepted for delivery in deliveries) else RefusalError.exit_code
+    return 0 if all(delivery.accepted for delivery in deliveries) else BoardRefusalError.exit_code
 
 
 def _head(arguments: argparse.Namespace) -> Callable[[Board], dict[str, Any]]:

@@ -19,7 +19,7 @@ from trainer.commands.arguments import extra, folder, positive
 from trainer.reporting import reporting, show_with_phases
 
 if TYPE_CHECKING:
-    from trainer.sweeping.sweep import Curve, Effort, Setting
+    from trainer.sweeping.sweep import Curve, Extent, Setting
 
 EPILOG = """\
 A setting is sgd:RATE, adam:RATE or adam:RATE:EPSILON; without --settings, those that the study tried: SGD and Adam
@@ -62,15 +62,15 @@ def execute(arguments: argparse.Namespace) -> int:
     words = arguments.settings
     settings = tuple(dict.fromkeys(map(sweep.parsed, words))) if words else sweep.GRID
     every = arguments.validate_every or min(STUDY.validate_every, max(1, arguments.steps // 20))
-    effort = sweep.Effort(arguments.batch, arguments.steps, every, arguments.seed)
+    extent = sweep.Extent(arguments.batch, arguments.steps, every, arguments.seed)
     with reporting(arguments, "numpy") as timings:
-        found = _swept(arguments, settings, effort, timings)
+        found = _swept(arguments, settings, extent, timings)
     several = len(found) > 1
     documents = []
     for number, (state, curves) in enumerate(found.items()):
         choice_ = choice.choose(curves)
         out = arguments.out / f"{number}-{state.name}" if several else arguments.out
-        documents.append(_document(state, curves, effort, choice_.as_dict()) | {"out": str(out)})
+        documents.append(_document(state, curves, extent, choice_.as_dict()) | {"out": str(out)})
         _write(out, documents[-1], curves, choice_.picked)
     payload = documents[0] if not several else {"sweeps": documents}
     show_with_phases(arguments, payload, "\n\n".join(map(_text, documents)), timings)
@@ -78,31 +78,31 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _swept(
-    arguments: argparse.Namespace, settings: "Sequence[Setting]", effort: "Effort", timings: Timings
+    arguments: argparse.Namespace, settings: "Sequence[Setting]", extent: "Extent", timings: Timings
 ) -> "dict[Path, list[Curve]]":
     from trainer.sweeping.sweep import cache_of, spread_out, sweep
 
     caches = {state: cache_of(state) for state in arguments.states}
     found = {}
     spread = arguments.workers or arguments.scheduler
-    total = effort.steps * (1 if spread else len(caches))
+    total = extent.steps * (1 if spread else len(caches))
     with tqdm(total=total, desc="sweep", unit=" steps", disable=True if spread else None) as bar:
         if spread:
             workers = arguments.workers or os.cpu_count() or 1
-            return spread_out(caches, settings, effort, timings, workers, arguments.scheduler)
+            return spread_out(caches, settings, extent, timings, workers, arguments.scheduler)
         for state, cache in caches.items():
-            found[state] = sweep(cache, settings, effort, timings, bar.update, arguments.threads)
+            found[state] = sweep(cache, settings, extent, timings, bar.update, arguments.threads)
     return found
 
 
-def _document(state: Path, curves: "Sequence[Curve]", effort: "Effort", choice: dict[str, Any]) -> dict[str, Any]:
+def _document(state: Path, curves: "Sequence[Curve]", extent: "Extent", choice: dict[str, Any]) -> dict[str, Any]:
     words = next((curve.setting.as_words() for curve in curves if str(curve.setting) == choice["picked"]), None)
-    rest = f"--batch {effort.batch} --steps {choice['picked_steps']}"
+    rest = f"--batch {extent.batch} --steps {choice['picked_steps']}"
     return {
         "format": 1,
         "kind": "sweep",
         "state": str(state),
-        **asdict(effort),
+        **asdict(extent),
         "curves": [curve.as_dict() for curve in curves],
         **choice,
         "command": None if words is None else f"lastlayer --state {state} retrain {words} {rest}",

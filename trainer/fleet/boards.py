@@ -28,14 +28,14 @@ class BoardError(ServiceError):
     """A board that cannot be reached, or does not answer as one."""
 
 
-class RefusalError(LastlayerError, ValueError):
+class BoardRefusalError(LastlayerError, ValueError):
     """What a board answers to something that it does not want."""
 
     exit_code = 8
 
 
 class Board(ABC):
-    """One board. What it is asked raises BoardError where it cannot be reached, RefusalError where it refuses."""
+    """One board. What it is asked raises BoardError where it cannot be reached, BoardRefusalError where it refuses."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -81,7 +81,7 @@ class HttpBoard(Board):
         except urllib3.exceptions.HTTPError as error:
             raise BoardError(f"{self.address} does not answer: {error.__cause__ or error}") from error
         if answer.status >= 300:
-            raise RefusalError(f"{self.address}: {_error(answer.data) or f'status {answer.status}'}")
+            raise BoardRefusalError(f"{self.address}: {_error(answer.data) or f'status {answer.status}'}")
         return answer.data
 
 

@@ -12,7 +12,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from agent.reporting.mqtt.endpoint import Endpoint
 from agent.reporting.topics import Topics
 from agent.state.parcels import PAGE_EXAMPLES, Page, unpack_page
-from trainer.fleet.boards import TIMEOUT_S, Board, BoardError, RefusalError, as_object
+from trainer.fleet.boards import TIMEOUT_S, Board, BoardError, BoardRefusalError, as_object
 
 QOS = 1
 
@@ -103,5 +103,5 @@ class MqttBoard(Board):
     def _object(self, answer: bytes) -> dict[str, Any]:
         found = as_object(self.address, answer, "ok")
         if not found["ok"]:
-            raise RefusalError(f"{self.address}: {found.get('error')}")
+            raise BoardRefusalError(f"{self.address}: {found.get('error')}")
         return found

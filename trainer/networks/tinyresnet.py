@@ -64,7 +64,7 @@ def with_heads(backbone: Any, heads: dict[str, int]) -> Any:
 
 
 @dataclass(frozen=True)
-class Column:
+class Channels:
     """Mean and deviation of every channel of one pooled block, [C] each."""
 
     mean: NDArray[np.float32]
@@ -80,18 +80,18 @@ def maps(trained: Any) -> Any:
     return keras.Model(trained.input, [trained.get_layer(name).output for name in TAPS], name="backbone")
 
 
-def measured_columns(tapped: Any, images: NDArray[np.uint8]) -> list[Column]:
+def measured_columns(tapped: Any, images: NDArray[np.uint8]) -> list[Channels]:
     """Statistics of the pooled maps over images [N, S, S, 3]."""
     pooled = [np.asarray(part).mean(axis=(1, 2)) for part in tapped.predict(images, batch_size=32, verbose=0)]
     columns = []
     for part in pooled:
         deviation = part.std(axis=0)
         # A dead channel must not be blown up to the size of the others.
-        columns.append(Column(part.mean(axis=0), np.maximum(deviation, 0.05 * np.median(deviation) + 1e-6)))
+        columns.append(Channels(part.mean(axis=0), np.maximum(deviation, 0.05 * np.median(deviation) + 1e-6)))
     return columns
 
 
-def bottleneck_network(tapped: Any, size: int, columns: list[Column]) -> Any:
+def bottleneck_network(tapped: Any, size: int, columns: list[Channels]) -> Any:
     """Image [B, size, size, 3] of 0..255 → the standardised bottleneck [B, D]."""
     image = keras.Input((size, size, 3), name="image")
     parts = []

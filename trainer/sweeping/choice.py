@@ -10,7 +10,7 @@ GROWTH = 0.05  # of the validation loss: a gap that opened by more since that lo
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Assessment:
     """What is said of one setting."""
 
     name: str
@@ -24,11 +24,11 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Pick:
     picked: str | None  # the name of a setting; None where all diverged
     reason: str
     steps: int | None  # to train with it: all, or as many as led to its lowest validation loss
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[Assessment, ...]
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -43,10 +43,10 @@ def gap(point: Point) -> float:
     return point.val.loss - point.train.loss
 
 
-def judged(curve: Curve) -> Verdict:
+def judged(curve: Curve) -> Assessment:
     name = str(curve.setting)
     if curve.diverged or not curve.points:
-        return Verdict(name, None, None, None, None, None, True, "it diverged: the loss was not finite any more")
+        return Assessment(name, None, None, None, None, None, True, "it diverged: the loss was not finite any more")
     last = curve.points[-1]
     lowest = min(curve.points, key=lambda point: point.val.loss)
     grew = gap(last) - gap(lowest)
@@ -57,15 +57,15 @@ def judged(curve: Curve) -> Verdict:
             f"; the loss was lowest at step {lowest.step:,}, {lowest.val.loss:.3f}, with a gap of {gap(lowest):.3f}"
             + (": it grows" if overfits else "")
         )
-    return Verdict(name, last.val.loss, last.val.top1, gap(last), lowest.step, grew, overfits, words)
+    return Assessment(name, last.val.loss, last.val.top1, gap(last), lowest.step, grew, overfits, words)
 
 
-def choose(curves: Sequence[Curve]) -> Choice:
+def choose(curves: Sequence[Curve]) -> Pick:
     """By what the curves are at their end."""
     verdicts = tuple(map(judged, curves))
     alive = [(verdict, verdict.val_loss) for verdict in verdicts if verdict.val_loss is not None]
     if not alive:
-        return Choice(None, "all settings diverged: try lower learning rates", None, verdicts)
+        return Pick(None, "all settings diverged: try lower learning rates", None, verdicts)
     steady = [(verdict, loss) for verdict, loss in alive if not verdict.overfits]
     picked, loss = min(steady or alive, key=lambda each: each[1])
     steps: int | None = next(curve.points[-1].step for curve in curves if str(curve.setting) == picked.name)
@@ -82,4 +82,4 @@ def choose(curves: Sequence[Curve]) -> Choice:
             reason += (
                 f"; {', '.join(lower)} reached a lower one, but with a gap between training and validation that grows"
             )
-    return Choice(picked.name, reason, steps, verdicts)
+    return Pick(picked.name, reason, steps, verdicts)

@@ -70,7 +70,7 @@ GRID = tuple(
 
 
 @dataclass(frozen=True)
-class Effort:
+class Extent:
     batch: int = STUDY.batch
     steps: int = STUDY.steps
     validate_every: int = STUDY.validate_every
@@ -113,7 +113,7 @@ def cache_of(folder: Path) -> Path:
 def sweep(
     cache: Path,
     settings: Sequence[Setting],
-    effort: Effort,
+    extent: Extent,
     timings: Timer,
     on_step: Callable[[int], object],
     threads: int | None = None,
@@ -131,9 +131,9 @@ def sweep(
         if not len(val_rows):
             raise StateError(f"{cache} holds no validation examples: nothing says which setting is best")
         examples = TrainingSet(source, train_rows, targets, len(labels), MEMORY_BYTES, watch)
-        judges = _judges(source, train_rows, val_rows, targets, len(labels), effort.seed, watch)
+        judges = _judges(source, train_rows, val_rows, targets, len(labels), extent.seed, watch)
         shares = shared_out(settings, min(threads or len(os.sched_getaffinity(0)), len(settings)))
-        found = _Sweep(examples, shares, effort, judges).run(on_step)
+        found = _Sweep(examples, shares, extent, judges).run(on_step)
     return sorted(found, key=lambda curve: settings.index(curve.setting))
 
 
@@ -148,7 +148,7 @@ def _judges(
 def spread_out(
     caches: Mapping[Path, Path],
     settings: Sequence[Setting],
-    effort: Effort,
+    extent: Extent,
     timings: Timings,
     workers: int,
     scheduler: str | None,
@@ -163,7 +163,7 @@ def spread_out(
         threads = sum(client.nthreads().values())
         shares = shared_out(settings, min(len(settings), max(1, threads // len(caches))))
         tasks = {
-            state: [client.submit(_swept, cache.absolute(), share, effort, pure=False) for share in shares]
+            state: [client.submit(_swept, cache.absolute(), share, extent, pure=False) for share in shares]
             for state, cache in caches.items()
         }
         found = {}
@@ -176,9 +176,9 @@ def spread_out(
     return found
 
 
-def _swept(cache: Path, settings: Sequence[Setting], effort: Effort) -> tuple[list[Curve], dict[str, Any]]:
+def _swept(cache: Path, settings: Sequence[Setting], extent: Extent) -> tuple[list[Curve], dict[str, Any]]:
     timings = Timings(node="worker", runtime="numpy", role="trainer")
-    curves = sweep(cache, settings, effort, timings, int, threads=1)
+    curves = sweep(cache, settings, extent, timings, int, threads=1)
     return curves, timings.drain()
 
 
@@ -190,15 +190,15 @@ def shared_out(settings: Sequence[Setting], count: int) -> list[list[Setting]]:
 
 class _Sweep:
     def __init__(
-        self, examples: TrainingSet, shares: list[list[Setting]], effort: Effort, judges: tuple[Judge, Judge]
+        self, examples: TrainingSet, shares: list[list[Setting]], extent: Extent, judges: tuple[Judge, Judge]
     ) -> None:
         source = examples.source
         size = source.size
         self._standardisation = Standardisation(
             np.full(size, source.zero_point, np.float32), np.full(size, source.scale, np.float32)
         )
-        self._examples, self._effort, self._judges = examples, effort, judges
-        self._batch = min(effort.batch, len(examples.rows))
+        self._examples, self._effort, self._judges = examples, extent, judges
+        self._batch = min(extent.batch, len(examples.rows))
         self._settings = [setting for share in shares for setting in share]
         self._heads = [
             HeadsSideBySide(size, examples.classes, self._batch, [setting.made() for setting in share])
@@ -208,7 +208,7 @@ class _Sweep:
         self._losses = np.zeros(len(self._settings))  # since the last point
 
     def run(self, on_step: Callable[[int], object]) -> list[Curve]:
-        phases, effort = self._examples.watch.phases, self._effort
+        phases, extent = self._examples.watch.phases, self._effort
         since = 0
         with ThreadPoolExecutor(len(self._heads), thread_name_prefix="heads") as pool:
             for number, (features, targets) in enumerate(self._batches(), 1):
@@ -216,11 +216,11 @@ class _Sweep:
                     steps = [pool.submit(heads.step, features, targets) for heads in self._heads]
                     self._losses += [loss for step in steps for loss, _ in step.result()]
                 since += 1
-                if number % effort.validate_every == 0 or number == effort.steps:
+                if number % extent.validate_every == 0 or number == extent.steps:
                     self._judge(number, since)
                     since = 0
                 on_step(1)
-                if number == effort.steps:
+                if number == extent.steps:
                     break
         diverged = [gone for heads in self._heads for gone in heads.diverged]
         parts = zip(self._settings, self._points, diverged, strict=True)

@@ -15,7 +15,7 @@ from tests.daemon import lastlayer
 from tests.trainer.bulk.corpora import contents, write_corpus
 from trainer.bulk import bottlenecks
 from trainer.bulk.bottlenecks import Collector, block_for, collect, in_order, named, sent
-from trainer.bulk.embedding import Answer, Embedder, Picture, joined
+from trainer.bulk.embedding import Embedded, Embedder, Picture, joined
 from trainer.bulk.ledger import Ledger
 
 COUNT = 30
@@ -39,7 +39,7 @@ def pictures(corpus: Path) -> list[LabelledPicture]:
 
 
 @pytest.fixture(scope="module")
-def answers(pictures: list[LabelledPicture], tmp_path_factory: pytest.TempPathFactory) -> list[Answer]:
+def answers(pictures: list[LabelledPicture], tmp_path_factory: pytest.TempPathFactory) -> list[Embedded]:
     """To each picture by itself."""
     embedder = Embedder(open_state(tmp_path_factory.mktemp("embedder")).bundle)
     return [embedder([picture.read]) for picture in pictures]
@@ -48,7 +48,7 @@ def answers(pictures: list[LabelledPicture], tmp_path_factory: pytest.TempPathFa
 def run(
     out: Path,
     pictures: Sequence[LabelledPicture],
-    answers: Sequence[Answer],
+    answers: Sequence[Embedded],
     end_after: int | None = None,
     block: int = 7,
 ) -> Ledger:
@@ -56,7 +56,7 @@ def run(
     state = open_state(out)
     timings = Timings(node="test", runtime="test", role="trainer")
 
-    def left(ledger: Ledger) -> list[Answer]:
+    def left(ledger: Ledger) -> list[Embedded]:
         rest = list(answers[ledger.account.done :])
         blocks = [rest[first : first + block] for first in range(0, len(rest), block)]
         merged = []
@@ -80,7 +80,7 @@ def run(
 
 @pytest.fixture(scope="module")
 def whole(
-    tmp_path_factory: pytest.TempPathFactory, pictures: list[LabelledPicture], answers: list[Answer]
+    tmp_path_factory: pytest.TempPathFactory, pictures: list[LabelledPicture], answers: list[Embedded]
 ) -> tuple[Path, Ledger]:
     out = tmp_path_factory.mktemp("whole")
     return out, run(out, pictures, answers)
@@ -115,7 +115,7 @@ def test_ended_at_any_instant_and_resumed_it_holds_the_same(
     tmp_path: Path,
     whole: tuple[Path, Ledger],
     pictures: list[LabelledPicture],
-    answers: list[Answer],
+    answers: list[Embedded],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Ended between two blocks, or between what is on flash and the progress that says so, by blocks of any size."""
@@ -146,7 +146,7 @@ def test_ended_at_any_instant_and_resumed_it_holds_the_same(
 
 
 def test_a_corpus_that_has_grown_adds_what_is_new(
-    tmp_path: Path, pictures: list[LabelledPicture], answers: list[Answer], whole: tuple[Path, Ledger]
+    tmp_path: Path, pictures: list[LabelledPicture], answers: list[Embedded], whole: tuple[Path, Ledger]
 ) -> None:
     run(tmp_path, pictures[:20], answers[:20])
     ledger = run(tmp_path, pictures, answers)
@@ -157,7 +157,7 @@ def test_a_corpus_that_has_grown_adds_what_is_new(
 def test_a_full_disk_ends_it_with_a_message_and_it_goes_on_later(
     tmp_path: Path,
     pictures: list[LabelledPicture],
-    answers: list[Answer],
+    answers: list[Embedded],
     whole: tuple[Path, Ledger],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -8,7 +8,7 @@ pytest.importorskip("distributed", reason="the trainer extra is not installed")
 from agent.learning.pictures.dataset import LabelledPicture
 from agent.learning.solving.head import Head
 from agent.reporting.timing import Timings
-from trainer.bulk.embedding import Answer
+from trainer.bulk.embedding import Embedded
 from trainer.bulk.evaluating import Table
 from trainer.cli import main
 
@@ -23,8 +23,8 @@ def test_unknown_labels_and_unreadable_pictures_are_counted_apart() -> None:
     table = Table(head, pictures, Timings(node="test", runtime="test", role="trainer"))
     rows = np.array([[3, 0], [3, 0], [0, 3], [0, 0], [3, 0]], np.uint8)
     ids = ["1", "2", "3", "", "5"]
-    table.take(Answer(ids[:2], [0, 0], rows[:2]))
-    table.take(Answer(ids[2:], [0, 0, 0], rows[2:], {1: "torn"}))
+    table.take(Embedded(ids[:2], [0, 0], rows[:2]))
+    table.take(Embedded(ids[2:], [0, 0, 0], rows[2:], {1: "torn"}))
     outcome = table.outcome()
     assert outcome.evaluation is not None
     assert outcome.evaluation.images == 3
@@ -36,7 +36,7 @@ def test_unknown_labels_and_unreadable_pictures_are_counted_apart() -> None:
 def test_where_no_label_is_known_there_are_no_figures() -> None:
     head = Head(("a", "b"), np.eye(2, dtype=np.float32), np.zeros(2, np.float32), "id")
     table = Table(head, [picture("stranger")], Timings(node="test", runtime="test", role="trainer"))
-    table.take(Answer(["1"], [0], np.zeros((1, 2), np.uint8)))
+    table.take(Embedded(["1"], [0], np.zeros((1, 2), np.uint8)))
     assert table.outcome().evaluation is None
 
 

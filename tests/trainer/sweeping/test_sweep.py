@@ -17,9 +17,9 @@ from agent.reporting.timing import Stopwatch
 from tests.trainer.sweeping.caches import write_cache
 from trainer.cli import main
 from trainer.sweeping import sweep as sweeping
-from trainer.sweeping.sweep import GRID, Effort, Setting, parsed, shared_out, sweep
+from trainer.sweeping.sweep import GRID, Extent, Setting, parsed, shared_out, sweep
 
-EFFORT = Effort(batch=32, steps=120, validate_every=40)
+EXTENT = Extent(batch=32, steps=120, validate_every=40)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("threads", [1, 2, 6])
 def test_each_setting_learns_as_if_it_were_alone(state: Path, threads: int) -> None:
-    curves = sweep(state / "cache", GRID, EFFORT, Stopwatch(), int, threads)
+    curves = sweep(state / "cache", GRID, EXTENT, Stopwatch(), int, threads)
     assert [curve.setting for curve in curves] == list(GRID)
     for curve in curves:
         setting = curve.setting
@@ -56,14 +56,14 @@ def test_the_examples_are_read_once_for_all_settings(state: Path, monkeypatch: p
 
     monkeypatch.setattr(CachedExamples, "read", counted)
     for settings in (GRID[:1], GRID):
-        sweep(state / "cache", settings, EFFORT, Stopwatch(), int, 2)
+        sweep(state / "cache", settings, EXTENT, Stopwatch(), int, 2)
     assert read[1] == read[6] > 0
 
 
 def test_a_setting_that_diverges_does_not_spoil_the_others(state: Path) -> None:
     wild = Setting("sgd", 3e38)
-    curves = sweep(state / "cache", [wild, *GRID[:2]], EFFORT, Stopwatch(), int, 1)
-    alone = sweep(state / "cache", GRID[:2], EFFORT, Stopwatch(), int, 1)
+    curves = sweep(state / "cache", [wild, *GRID[:2]], EXTENT, Stopwatch(), int, 1)
+    alone = sweep(state / "cache", GRID[:2], EXTENT, Stopwatch(), int, 1)
     assert curves[0].diverged and not curves[0].points
     for found, expected in zip(curves[1:], alone, strict=True):
         np.testing.assert_allclose(
@@ -95,7 +95,7 @@ def test_a_cache_without_validation_or_without_labels_is_refused(tmp_path: Path,
     with pytest.raises(StateError, match="holds no examples"):
         sweeping.cache_of(tmp_path)
     with pytest.raises(TrainingError, match="at least two labels"):
-        sweep(write_cache(tmp_path, count=20, classes=1) / "cache", GRID, EFFORT, Stopwatch(), int)
+        sweep(write_cache(tmp_path, count=20, classes=1) / "cache", GRID, EXTENT, Stopwatch(), int)
     assert sweeping.cache_of(state / "cache") == sweeping.cache_of(state)
 
 
@@ -130,4 +130,4 @@ def test_processes_share_states_and_settings(state: Path, tmp_path: Path, capsys
 
 
 def test_the_effort_of_the_study_is_the_default() -> None:
-    assert Effort() == replace(EFFORT, batch=100, steps=10_000, validate_every=500)
+    assert Extent() == replace(EXTENT, batch=100, steps=10_000, validate_every=500)
