@@ -17,6 +17,7 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,8 @@ def write_bundle(
         partial.rename(folder)
         sync_folder(folder.parent)
     except OSError as error:
+        with suppress(OSError):  # where the second rename was refused; else there is none aside, or one in its place
+            aside.rename(folder)
         raise StateError(f"{folder} cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

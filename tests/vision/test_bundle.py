@@ -1,5 +1,7 @@
+import errno
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -185,6 +187,25 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StateError, match="cannot be written: Not a directory"):
         write_bundle(tmp_path / "file" / "bundle", b"new", manifest_of(b"new"))
+
+
+def test_a_rename_that_is_refused_leaves_the_old_bundle_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "bundle"
+    write_bundle(folder, b"old", manifest_of(b"old"))
+    rename = Path.rename
+
+    def refused(self: Path, target: Path) -> Path:
+        if self.name == ".bundle.partial":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(StateError, match="No space left"):
+        write_bundle(folder, b"new", manifest_of(b"new"))
+    assert (folder / "model.tflite").read_bytes() == b"old"
+    assert names(tmp_path) == ["bundle"]
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
