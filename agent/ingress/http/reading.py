@@ -201,7 +201,8 @@ class Incoming:
         try:
             return self._http.next_event()
         except (h11.RemoteProtocolError, ValueError) as error:  # h11 0.14 gives int() a number of any length
-            raise Refused(HTTPStatus.BAD_REQUEST, f"the request cannot be read: {str(error)[:200]}") from error
+            reason = str(error).partition(": bytearray(")[0][:200]  # who sent it knows the line, and not Python
+            raise Refused(HTTPStatus.BAD_REQUEST, f"the request cannot be read: {reason}") from error
 
 
 def check_size(length: int, limit: int) -> None:

@@ -142,6 +142,12 @@ def test_a_bad_request_is_refused_in_json(server: Server, request_bytes: bytes, 
     assert b'"size"' in exchange(connect(server), b"GET / HTTP/1.1\r\n\r\n"), "it goes on serving"
 
 
+@pytest.mark.parametrize("request_bytes", [b"GARBAGE\r\n\r\n", b"GET / HTTP/1.1\r\nGARBAGE\r\n\r\n"])
+def test_what_cannot_be_read_is_named_in_words(server: Server, request_bytes: bytes) -> None:
+    said = json.loads(exchange(connect(server), request_bytes).partition(b"\r\n\r\n")[2])["error"]
+    assert re.fullmatch("the request cannot be read: illegal (request|header) line", said)
+
+
 def test_who_asks_before_sending_a_body_is_answered_first(server: Server) -> None:
     with connect(server) as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
