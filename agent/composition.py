@@ -149,7 +149,7 @@ def service(
         lambda seen: told.announcer.result(seen.result),
         lambda seen: told.events.result(seen.result),
     )
-    inbox = Inbox(config.frames.inbox)
+    inbox = Inbox(config.frames.inbox, config.frames.decoding_bytes)
     seeing = Seeing(classifier, inbox, recent, listeners, max_bytes=config.frames.max_bytes)
     exchange = Exchange(root, state.folder, cache, heads, node=config.mqtt.node, margin=config.retrain.margin)
     return Service(seeing, teaching, heads, exchange, pausing, told.timings, told.announcer)

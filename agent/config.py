@@ -79,9 +79,15 @@ def _socket_path(path: str) -> str | None:
 @dataclass(frozen=True, slots=True)
 class FramesConfig:
     max_bytes: Annotated[int, Rule("The largest picture that is accepted, in bytes.", 1024, 268_435_456)] = 10_485_760
-    max_pixels: Annotated[
-        int, Rule("The largest picture that is decoded, in pixels; one takes 3 bytes of memory.", 1, 500_000_000)
-    ] = 40_000_000
+    max_pixels: Annotated[int, Rule("The largest picture that is decoded, in pixels.", 1, 500_000_000)] = 40_000_000
+    decoding_bytes: Annotated[
+        int,
+        Rule(
+            "Memory for all pictures that are decoded at once; one may take three quarters of it.",
+            16_777_216,
+            4_294_967_296,
+        ),
+    ] = 268_435_456
     inbox: Annotated[
         int, Rule("How many frames may be under way; beyond that, senders wait or are told to come again.", 1, 1000)
     ] = 16

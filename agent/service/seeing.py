@@ -9,6 +9,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,19 @@ BUSY_S = 5.0
 
 
 class Inbox:
-    """Room for `capacity` frames, whoever brings them. Thread-safe."""
+    """Room for `capacity` frames, whoever brings them, and for the memory that their pictures take. Thread-safe.
 
-    def __init__(self, capacity: int) -> None:
+    All together they take `decoding_bytes` at most, and large ones three quarters of it: a small one, of a sixteenth at
+    most, so never waits until a large one is decoded.
+    """
+
+    def __init__(self, capacity: int, decoding_bytes: int) -> None:
         self.capacity = capacity
+        self._small, self._for_large, self._for_all = decoding_bytes // 16, decoding_bytes * 3 // 4, decoding_bytes
+        self._frames = 0  # under way
+        self._bytes = 0  # that they take
         self._dropped: Counter[Source] = Counter()
-        self._room = threading.BoundedSemaphore(capacity)
+        self._changed = threading.Condition()
         self._counting = threading.Lock()
 
     @property
@@ -43,18 +51,37 @@ class Inbox:
             self._dropped[source] += 1
 
     @contextmanager
-    def room(self, source: Source, wait_s: float | None) -> Iterator[None]:
-        """Room for one frame while the block runs.
+    def room(self, source: Source, wait_s: float | None, decoding_bytes: int) -> Iterator[None]:
+        """Room for one frame while the block runs, whose picture takes so many bytes of memory.
 
         Raises BusyError, and counts the frame as dropped, where there is none within `wait_s` seconds; None waits.
+        Raises ImageError for a picture that takes more than there ever is.
         """
-        if not self._room.acquire(timeout=wait_s):
-            self.drop(source)
-            raise BusyError(f"{self.capacity} frames are under way already: send fewer, or try again in a second")
+        if decoding_bytes > self._for_large:
+            raise ImageError(
+                f"the picture would take {decoding_bytes} bytes of memory while it is decoded, the limit is "
+                f"{self._for_large} (three quarters of frames.decoding_bytes): scale it down, or send a JPEG"
+            )
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._has_room(decoding_bytes), wait_s):
+                self.drop(source)
+                raise BusyError(
+                    f"{self._frames} frames are under way already, whose pictures take {self._bytes} bytes of memory: "
+                    "send fewer, or smaller ones, or try again in a second"
+                )
+            self._frames += 1
+            self._bytes += decoding_bytes
         try:
             yield
         finally:
-            self._room.release()
+            with self._changed:
+                self._frames -= 1
+                self._bytes -= decoding_bytes
+                self._changed.notify_all()
+
+    def _has_room(self, more: int) -> bool:
+        most = self._for_all if more <= self._small else self._for_large
+        return self._frames < self.capacity and self._bytes + more <= most
 
 
 class RecentFrames:
@@ -128,8 +155,7 @@ class Seeing:
         """
         try:
             self._check_size(frame.payload)
-            with self.inbox.room(source, wait_s):
-                seen = self.classifier.classify(frame, top)
+            seen = self.classifier.classify(frame, top, partial(self.inbox.room, source, wait_s))
         except ImageError:
             with self._counting:
                 self._bad_frames[source] += 1

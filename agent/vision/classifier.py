@@ -2,6 +2,8 @@
 
 import logging
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,9 @@ from agent.learning.solving.head import Head, predictions
 from agent.records import Frame, Result, Seen
 from agent.reporting.timing import Stopwatch, Timings
 from agent.vision.backbone import Backbone
-from agent.vision.image import MAX_PIXELS, Line, decode, drawn
+from agent.vision.image import MAX_PIXELS, Line, Picture, drawn
+
+Room = Callable[[int], AbstractContextManager[object]]  # memory for so many bytes, until its block ends
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +62,7 @@ class Classifier:
         if not self._turn.acquire(timeout=timeout):
             return f"the backbone has been busy for {timeout:g} s"
         try:
-            bottleneck = self.backbone.bottleneck(self._decoded(self._probe.picture, Stopwatch()))
+            bottleneck = self.backbone.bottleneck(self._opened(self._probe.picture).pixels())
             scores = head.probabilities(bottleneck) if head else bottleneck
         except Exception as error:
             log.debug("a picture of our own could not be classified", exc_info=True)
@@ -70,21 +74,29 @@ class Classifier:
     def embed(self, payload: bytes) -> tuple[NDArray[Any], int]:
         """The bottleneck [D] and the perceptual hash of a picture's bytes. Raises ImageError."""
         watch = Stopwatch()
-        image = self._decoded(payload, watch)
+        with watch.phase("decode"):
+            image = self._opened(payload).pixels()
         with self._turn, watch.phase("bottleneck"):
             bottleneck = self.backbone.bottleneck(image)
         self._timings.record(watch)
         return bottleneck, dhash(thumbnail(image))
 
-    def classify(self, frame: Frame, top: int = TOP) -> Seen:
-        """Raises ImageError where the frame's bytes are no good picture."""
-        version, head = self._in_service or (None, None)
+    def classify(self, frame: Frame, top: int = TOP, room: Room = nullcontext) -> Seen:
+        """It goes on from the header when it has `room` for the memory that the pixels take.
+
+        Raises ImageError where the frame's bytes are no good picture, and what `room` raises.
+        """
         watch = Stopwatch()
-        image = self._decoded(frame.payload, watch)
-        with self._turn, watch.phase("session_run"):
-            with watch.phase("bottleneck"):
-                bottleneck = self.backbone.bottleneck(image)
-            probabilities = head.probabilities(bottleneck) if head else None
+        with watch.phase("decode"):
+            picture = self._opened(frame.payload)
+        with room(picture.decoding_bytes):
+            version, head = self._in_service or (None, None)
+            with watch.phase("decode"):
+                image = picture.pixels()
+            with self._turn, watch.phase("session_run"):
+                with watch.phase("bottleneck"):
+                    bottleneck = self.backbone.bottleneck(image)
+                probabilities = head.probabilities(bottleneck) if head else None
         with watch.phase("result_processing"):
             best = predictions(probabilities, head.labels, top) if head and probabilities is not None else ()
         self._timings.record(watch)
@@ -93,10 +105,9 @@ class Classifier:
         )
         return Seen(frame, result, bottleneck, thumbnail(image))
 
-    def _decoded(self, payload: bytes, watch: Stopwatch) -> NDArray[np.uint8]:
+    def _opened(self, payload: bytes) -> Picture:
         bundle = self.backbone.bundle
-        with watch.phase("decode"):
-            return decode(payload, bundle.width, bundle.height, max_pixels=self._max_pixels)
+        return Picture(payload, bundle.width, bundle.height, max_pixels=self._max_pixels)
 
 
 class Probe:

@@ -1,53 +1,102 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 
-from agent.errors import BusyError
+from agent.errors import BusyError, ImageError
 from agent.service.seeing import Inbox
 
 PATIENCE_S = 20.0
+ROOMY = 1 << 30
 
 
 def test_a_full_inbox_refuses_and_counts() -> None:
-    inbox = Inbox(2)
-    with inbox.room("http", 0), inbox.room("http", 0):
+    inbox = Inbox(2, ROOMY)
+    with inbox.room("http", 0, 1), inbox.room("http", 0, 1):
         for _ in range(3):
-            with pytest.raises(BusyError, match="2 frames are under way"), inbox.room("http", 0):
+            with pytest.raises(BusyError, match="2 frames are under way"), inbox.room("http", 0, 1):
                 pass
     assert inbox.dropped == {"http": 3}
-    with inbox.room("http", 0):
+    with inbox.room("http", 0, 1):
         assert inbox.dropped == {"http": 3}
 
 
 def test_who_waits_gets_the_room_that_becomes_free() -> None:
-    inbox, waiting = Inbox(1), threading.Event()
+    inbox, waiting = Inbox(1, ROOMY), threading.Event()
 
     def wait() -> str:
         waiting.set()
-        with inbox.room("http", PATIENCE_S):
+        with inbox.room("http", PATIENCE_S, 1):
             return "got it"
 
     with ThreadPoolExecutor() as pool:
-        with inbox.room("http", 0):
+        with inbox.room("http", 0, 1):
             answer = pool.submit(wait)
             assert waiting.wait(PATIENCE_S)
         assert answer.result(PATIENCE_S) == "got it"
 
 
 def test_a_frame_that_fails_gives_its_room_back() -> None:
-    inbox = Inbox(1)
+    inbox = Inbox(1, ROOMY)
     for _ in range(5):
-        with pytest.raises(ZeroDivisionError), inbox.room("http", 0):
+        with pytest.raises(ZeroDivisionError), inbox.room("http", 0, 1):
             raise ZeroDivisionError
     assert inbox.dropped == {}
 
 
 def test_what_each_source_lost_is_counted_apart() -> None:
-    inbox = Inbox(1)
+    inbox = Inbox(1, ROOMY)
     inbox.drop("mqtt")
-    with inbox.room("folder", None):
+    with inbox.room("folder", None, 1):
         for _ in range(2):
-            with pytest.raises(BusyError), inbox.room("http", 0):
+            with pytest.raises(BusyError), inbox.room("http", 0, 1):
                 pass
     assert inbox.dropped == {"mqtt": 1, "http": 2}
+
+
+def test_the_memory_of_the_pictures_under_way_is_bounded() -> None:
+    inbox = Inbox(100, 1600)
+    told = "2 frames are under way already, whose pictures take 1200 bytes"
+    with inbox.room("http", 0, 600), inbox.room("http", 0, 600):  # noqa: SIM117
+        with pytest.raises(BusyError, match=told), inbox.room("http", 0, 101):
+            pass
+    with inbox.room("http", 0, 1200):
+        pass
+
+
+def test_small_pictures_find_room_beside_large_ones() -> None:
+    inbox = Inbox(100, 1600)
+    with inbox.room("http", 0, 1200), inbox.room("http", 0, 100), inbox.room("http", 0, 100):
+        pass
+
+
+def test_small_pictures_fill_no_more_than_there_is() -> None:
+    inbox = Inbox(100, 1600)
+    with ExitStack() as under_way:
+        for _ in range(16):
+            under_way.enter_context(inbox.room("http", 0, 100))
+        with pytest.raises(BusyError), inbox.room("http", 0, 1):
+            pass
+
+
+def test_a_large_picture_waits_for_another_to_be_decoded() -> None:
+    inbox, waiting = Inbox(100, 1600), threading.Event()
+
+    def wait() -> str:
+        waiting.set()
+        with inbox.room("folder", None, 1000):
+            return "got it"
+
+    with ThreadPoolExecutor() as pool:
+        with inbox.room("http", 0, 1000):
+            answer = pool.submit(wait)
+            assert waiting.wait(PATIENCE_S)
+        assert answer.result(PATIENCE_S) == "got it"
+
+
+def test_a_picture_that_never_finds_room_is_refused_for_good() -> None:
+    inbox = Inbox(100, 1600)
+    with pytest.raises(ImageError, match="1201 bytes of memory .* the limit is 1200"), inbox.room("http", None, 1201):
+        pass
+    assert inbox.dropped == {}
