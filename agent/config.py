@@ -83,7 +83,7 @@ class FramesConfig:
     decoding_bytes: Annotated[
         int,
         Rule(
-            "Memory for all pictures that are decoded at once; one may take three quarters of it.",
+            "Memory for the pictures that are decoded at once; a large one may take three quarters of it.",
             16_777_216,
             4_294_967_296,
         ),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from agent.board.allocator import Residue
 from agent.board.systemd import Notifier, Watchdog
 from agent.composition import Parts, built
 from agent.config import Config
@@ -50,11 +51,13 @@ class Daemon:
 
         Until `stop` is set, or another backbone is to be in use. Nothing that fails ends it.
         """
+        residue = Residue()
         chores: dict[str, Callable[[], object]] = {
             "following the head store": self.service.heads.follow_store,
             "minding the retraining": self.service.pausing.look,
             "telling a changed status": lambda: self.events.tell_changes(self.service.status),
             "feeding the watchdog": self.watchdog.look,
+            "giving memory back": residue.give_back,
         }
         next_report = time.monotonic() + self.window_s
         while not stop.wait(min(TICK_S, max(0.0, next_report - time.monotonic()))):

@@ -2,13 +2,15 @@
 
 import ctypes
 import logging
+import time
 from typing import Any
 
 log = logging.getLogger(__name__)
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _LARGE_BYTES = 1 << 20
 _KEPT_BYTES = 2 << 20
+_WORK_S = 0.05
 
 
 def give_back_large_blocks() -> None:
@@ -22,9 +24,31 @@ def give_back_large_blocks() -> None:
     _call("mallopt", _M_TRIM_THRESHOLD, _KEPT_BYTES)  # it would be 128 KiB now: small blocks would come and go too
 
 
+def share_arenas() -> None:
+    """From now on all threads take their smaller blocks from two pools. Each has one of its own otherwise, up to eight
+    for a core, and what was freed last stays in each."""
+    _call("mallopt", _M_ARENA_MAX, 2)
+
+
 def give_back_freed() -> None:
     """What was freed so far goes back to the system, also where something that is in use lies behind it."""
     _call("malloc_trim", 0)
+
+
+class Residue:
+    """What is left of smaller blocks, in pieces, in a pool for each thread: it goes back while others wait for work.
+
+    Not for several threads.
+    """
+
+    def __init__(self) -> None:
+        self._worked_s = time.process_time()
+
+    def give_back(self) -> None:
+        """Where this process has worked for more than 50 ms since it was done last; takes about one, then."""
+        if time.process_time() > self._worked_s + _WORK_S:
+            give_back_freed()
+            self._worked_s = time.process_time()
 
 
 def _call(name: str, *arguments: int) -> None:

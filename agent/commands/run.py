@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from agent.board.allocator import give_back_large_blocks
+from agent.board.allocator import give_back_large_blocks, share_arenas
 from agent.board.systemd import Notifier
 from agent.commands import SUMMARIES
 from agent.commands.arguments import add_config, service_root
@@ -50,6 +50,7 @@ def execute(arguments: argparse.Namespace) -> int:
         config = replace(config, backbone=arguments.backbone)
     root = service_root(arguments, config)
     give_back_large_blocks()  # pictures, above all: what one took would stay for good
+    share_arenas()  # a connection is a thread
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -26,15 +26,15 @@ BUSY_S = 5.0
 class Inbox:
     """Room for `capacity` frames, whoever brings them, and for the memory that their pictures take. Thread-safe.
 
-    All together they take `decoding_bytes` at most, and large ones three quarters of it: a small one, of a sixteenth at
-    most, so never waits until a large one is decoded.
+    All together they take `decoding_bytes` at most. What takes more than a sixteenth of it is large: one such picture
+    is decoded at a time, and may take three quarters. The rest is for small ones, which never wait for a large one.
     """
 
     def __init__(self, capacity: int, decoding_bytes: int) -> None:
         self.capacity = capacity
-        self._small, self._for_large, self._for_all = decoding_bytes // 16, decoding_bytes * 3 // 4, decoding_bytes
+        self._small, self._for_small, self._for_large = (decoding_bytes * share // 16 for share in (1, 4, 12))
         self._frames = 0  # under way
-        self._bytes = 0  # that they take
+        self._small_bytes, self._large_bytes = 0, 0  # that they take
         self._dropped: Counter[Source] = Counter()
         self._changed = threading.Condition()
         self._counting = threading.Lock()
@@ -66,22 +66,29 @@ class Inbox:
             if not self._changed.wait_for(lambda: self._has_room(decoding_bytes), wait_s):
                 self.drop(source)
                 raise BusyError(
-                    f"{self._frames} frames are under way already, whose pictures take {self._bytes} bytes of memory: "
-                    "send fewer, or smaller ones, or try again in a second"
+                    f"{self._frames} frames are under way already, whose pictures take "
+                    f"{self._small_bytes + self._large_bytes} bytes of memory: send fewer, or smaller ones, or wait a "
+                    "second"
                 )
-            self._frames += 1
-            self._bytes += decoding_bytes
+            self._count(1, decoding_bytes)
         try:
             yield
         finally:
             with self._changed:
-                self._frames -= 1
-                self._bytes -= decoding_bytes
+                self._count(-1, -decoding_bytes)
                 self._changed.notify_all()
 
     def _has_room(self, more: int) -> bool:
-        most = self._for_all if more <= self._small else self._for_large
-        return self._frames < self.capacity and self._bytes + more <= most
+        if self._frames >= self.capacity:
+            return False
+        return self._small_bytes + more <= self._for_small if more <= self._small else self._large_bytes == 0
+
+    def _count(self, frames: int, bytes_taken: int) -> None:
+        self._frames += frames
+        if abs(bytes_taken) <= self._small:
+            self._small_bytes += bytes_taken
+        else:
+            self._large_bytes += bytes_taken
 
 
 class RecentFrames:

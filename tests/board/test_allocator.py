@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -45,12 +46,54 @@ def test_what_was_freed_goes_back_when_it_is_asked_for() -> None:
     assert kept_mb("no")[1] < 8
 
 
+# Sixteen threads at a time; how many pools there are, as the library itself tells.
+POOLS = """
+import ctypes, sys, threading
+from agent.board import allocator
+if sys.argv[1] == "yes":
+    allocator.share_arenas()
+together = threading.Barrier(16)
+def work():
+    block = bytes(100_000)
+    together.wait()
+threads = [threading.Thread(target=work) for _ in range(16)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+library = ctypes.CDLL(None)
+library.fopen.restype, library.malloc_info.argtypes = ctypes.c_void_p, (ctypes.c_int, ctypes.c_void_p)
+library.fclose.argtypes = (ctypes.c_void_p,)
+file = library.fopen(sys.argv[2].encode(), b"w")
+library.malloc_info(0, file)
+library.fclose(file)
+print(open(sys.argv[2]).read().count("<heap nr="))
+"""
+
+
+def test_threads_share_two_pools(tmp_path: Path) -> None:
+    def pools(called: str) -> int:
+        command = [sys.executable, "-c", POOLS, called, str(tmp_path / called)]
+        return int(subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout)
+
+    assert pools("yes") <= 2 < pools("no")
+
+
+def test_what_is_left_goes_back_after_work_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    worked, given = [0.0], []
+    monkeypatch.setattr(time, "process_time", lambda: worked[0])
+    monkeypatch.setattr(allocator, "give_back_freed", lambda: given.append(worked[0]))
+    residue = allocator.Residue()
+    for worked[0] in (0.01, 0.04, 0.1, 0.1, 0.14, 0.2):
+        residue.give_back()
+    assert given == [0.1, 0.2]
+
+
 def test_a_library_without_the_call_is_no_trouble(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("ctypes.CDLL", lambda name: object())
     caplog.set_level("DEBUG")
     allocator.give_back_large_blocks()
+    allocator.share_arenas()
     allocator.give_back_freed()
-    missing = [*["the C library has no mallopt"] * 2, "the C library has no malloc_trim"]
+    missing = [*["the C library has no mallopt"] * 3, "the C library has no malloc_trim"]
     assert [record.getMessage() for record in caplog.records] == missing

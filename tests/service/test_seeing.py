@@ -55,29 +55,24 @@ def test_what_each_source_lost_is_counted_apart() -> None:
     assert inbox.dropped == {"mqtt": 1, "http": 2}
 
 
-def test_the_memory_of_the_pictures_under_way_is_bounded() -> None:
+def test_large_pictures_are_decoded_one_at_a_time() -> None:
     inbox = Inbox(100, 1600)
-    told = "2 frames are under way already, whose pictures take 1200 bytes"
-    with inbox.room("http", 0, 600), inbox.room("http", 0, 600):  # noqa: SIM117
-        with pytest.raises(BusyError, match=told), inbox.room("http", 0, 101):
-            pass
+    told = "1 frames are under way already, whose pictures take 101 bytes"
+    with inbox.room("http", 0, 101), pytest.raises(BusyError, match=told), inbox.room("http", 0, 101):
+        pass
     with inbox.room("http", 0, 1200):
         pass
 
 
-def test_small_pictures_find_room_beside_large_ones() -> None:
-    inbox = Inbox(100, 1600)
-    with inbox.room("http", 0, 1200), inbox.room("http", 0, 100), inbox.room("http", 0, 100):
-        pass
-
-
-def test_small_pictures_fill_no_more_than_there_is() -> None:
+def test_small_pictures_have_room_of_their_own_and_no_more() -> None:
     inbox = Inbox(100, 1600)
     with ExitStack() as under_way:
-        for _ in range(16):
-            under_way.enter_context(inbox.room("http", 0, 100))
+        for size in (1200, 100, 100, 100, 100):
+            under_way.enter_context(inbox.room("http", 0, size))
         with pytest.raises(BusyError), inbox.room("http", 0, 1):
             pass
+    with inbox.room("http", 0, 1):
+        pass
 
 
 def test_a_large_picture_waits_for_another_to_be_decoded() -> None:
