@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARCH ?= $(shell dpkg --print-architecture)
 
-.PHONY: help install demo test test-slow test-systemd test-examples test-dashboards test-arm test-i386 lint bench deb clean
+.PHONY: help install demo test test-slow test-systemd test-examples test-dashboards test-bounds test-arm test-i386 lint bench deb clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -19,7 +19,7 @@ demo: install  ## see it all once (PHOTOS=folder: your own pictures, KEEP=1: lea
 	@$(BIN)/lastlayer demo $(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(filter-out 0,$(KEEP)),--keep)
 
 test: $(VENV)/.dev  ## run all tests but those that have a target of their own
-	$(BIN)/python -m pytest -n auto -m "not slow and not systemd and not arm and not examples and not dashboards"
+	$(BIN)/python -m pytest -n auto -m "not slow and not systemd and not arm and not examples and not dashboards and not bounds"
 
 test-slow: $(VENV)/.trainer  ## run the slow tests, and those of the trainer that need its extra
 	$(BIN)/python -m pytest -n auto tests/trainer -m "not slow"
@@ -33,6 +33,9 @@ test-examples: $(VENV)/.dev  ## run the camera scripts in examples/
 
 test-dashboards: $(VENV)/.dev  ## run the dashboards in examples/dashboards/
 	$(BIN)/python -m pytest -m dashboards
+
+test-bounds: $(VENV)/.dev  ## post at a real daemon what takes memory, and look at it
+	$(BIN)/python -m pytest -m bounds
 
 test-arm: $(VENV)/.dev  ## run the agent on a 32-bit ARM board, under an emulator
 	$(BIN)/python -m pytest -m arm
