@@ -37,7 +37,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
         epilog=EPILOG,
     )
     add = parser.add_argument
-    add("network", help="a .keras or .h5 file, a SavedModel, or a name in keras.applications")
+    add("network", help="efficientnet-lite0, a .keras or .h5 file, a SavedModel, or a name in keras.applications")
     add("--calibrate", type=folder, required=True, help="pictures of what the board will see, 100 or more")
     add("--out", type=Path, required=True, help="folder of the bundle; its name becomes the bundle's")
     add("--quantize", choices=QUANTIZATIONS, default="int8", help="int8 takes uint8 pictures (the default)")
@@ -56,7 +56,9 @@ def execute(arguments: argparse.Namespace) -> int:
     with extra(hushed=True):
         from trainer.exporting.export import Order, export
         from trainer.networks.loading import Wanted
-    wanted = filled(Wanted, arguments, source=arguments.network, custom=tuple(arguments.custom))
+    wanted = filled(
+        Wanted, arguments, source=arguments.network, custom=tuple(arguments.custom), cut=tuple(arguments.cut)
+    )
     order = Order(wanted, arguments.out, arguments.calibrate, arguments.quantize, arguments.transfer, about)
     with reporting(arguments, FAMILY) as timings:
         exported = export(order, timings)

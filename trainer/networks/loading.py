@@ -1,10 +1,10 @@
-"""A network from where a person has it: an application's name, a .keras or .h5 file, a SavedModel."""
+"""A network from where a person has it: a name, a .keras or .h5 file, a SavedModel."""
 
 import hashlib
 import importlib
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ import keras
 
 from agent.errors import BundleError, ConfigError
 from agent.vision.bundle import sha256_of
-from trainer.networks import preprocessing, tinyresnet
+from trainer.networks import efficientnet_lite, preprocessing, tinyresnet
 from trainer.networks.applications import Application, headless, is_application, names
 from trainer.networks.cutting import cut
+from trainer.networks.standardised import maps
 from trainer.quiet import quiet
 
 
@@ -22,12 +23,13 @@ from trainer.quiet import quiet
 class Wanted:
     """What a person asked for."""
 
-    source: str  # an application's name, or a path
-    weights: str | None = None  # of an application: imagenet, random, or a file
+    source: str  # efficientnet-lite0, an application's name, or a path
+    weights: str | None = None  # of an application: imagenet, random, or a file; of efficientnet-lite0: a file
     alpha: float | None = None
     size: int | None = None
     seed: int = 0
     layer: str | None = None  # where to cut
+    cut: tuple[str, ...] = ()  # layers to tap, or a name for such
     preprocess: str | None = None  # a name of preprocessing.NAMED
     custom: tuple[str, ...] = ()  # module:Class
 
@@ -36,12 +38,12 @@ class Wanted:
 class Network:
     """A float network, ready to be measured and converted."""
 
-    model: Any  # Keras: image [B, H, W, 3] of 0..255 → bottleneck [B, D]; of a tiny resnet, to its two maps
+    model: Any  # Keras: image [B, H, W, 3] of 0..255 → bottleneck [B, D]; of a tapped one, to the list of its maps
     height: int
     width: int
     cut: str  # where it was cut, for people
     source: dict[str, Any]  # where it comes from, for the manifest
-    tapped: bool = False  # one of ours: `tinyresnet` makes its bottleneck
+    tapped: bool = False  # `standardised` makes its bottleneck
     is_random: bool = False  # its weights say nothing yet
 
 
@@ -49,13 +51,17 @@ def open_network(wanted: Wanted) -> Network:
     """Raises ConfigError for what cannot be read or understood, BundleError for what cannot be a backbone."""
     if wanted.preprocess is not None and wanted.preprocess not in preprocessing.NAMED:
         raise ConfigError(f"--preprocess {wanted.preprocess}: there are {', '.join(preprocessing.NAMED)}")
+    if wanted.cut and wanted.layer is not None:
+        raise ConfigError("--layer cuts at one layer, --cut taps several: leave one of them away")
     path = Path(wanted.source)
     if path.exists():
         return _from_file(path, wanted)
+    if wanted.source == efficientnet_lite.NAME:
+        return _efficientnet_lite(wanted)
     if not is_application(wanted.source):
         raise ConfigError(
-            f"there is no file or folder {wanted.source}, and keras.applications has no such network; it has "
-            f"{', '.join(names())}"
+            f"there is no file or folder {wanted.source}, and no network is called so; there are "
+            f"{efficientnet_lite.NAME}, and of keras.applications {', '.join(names())}"
         )
     return _from_applications(wanted)
 
@@ -102,25 +108,57 @@ def _imported(custom: Sequence[str]) -> dict[str, Any]:
     return found
 
 
+def _efficientnet_lite(wanted: Wanted) -> Network:
+    if wanted.preprocess is not None or wanted.alpha is not None or wanted.layer is not None:
+        raise ConfigError(
+            f"{wanted.source} has its own preprocessing and width, and is cut by --cut: leave --preprocess, --alpha and "
+            "--layer away"
+        )
+    cut = wanted.cut or ("standard",)
+    named = cut[0] if len(cut) == 1 and cut[0] in efficientnet_lite.CUTS else None
+    size = wanted.size or efficientnet_lite.SIZES.get(named or "", efficientnet_lite.SIZE)
+    path = Path(wanted.weights) if wanted.weights is not None else efficientnet_lite.weights_file()
+    taps = efficientnet_lite.CUTS[named] if named is not None else cut
+    network = efficientnet_lite.efficientnet_lite0(size)
+    efficientnet_lite.load_weights(network, path)
+    source = {"network": "EfficientNet-Lite0", "weights": path.name, "sha256": sha256_of(path)}
+    if wanted.weights is None:
+        source |= {"package": f"{efficientnet_lite.PACKAGE} {efficientnet_lite.package_version()}"}
+    return _tapped(network, taps, size, source)
+
+
+def _tapped(network: Any, taps: Sequence[str], size: int, source: dict[str, Any]) -> Network:
+    return Network(maps(network, taps), size, size, _tapped_where(taps), source, tapped=True)
+
+
+def _tapped_where(taps: Sequence[str]) -> str:
+    return f"the layers {', '.join(taps)}, pooled and standardised"
+
+
 def _from_applications(wanted: Wanted) -> Network:
     if wanted.preprocess is not None:
         raise ConfigError(f"{wanted.source} has a preprocessing of its own: leave --preprocess away")
     asked = application(wanted)
     features = headless(asked)
-    model, where = cut(features, wanted.source, wanted.layer)
     size = int(features.input_shape[1])
     source = {"network": f"keras.applications.{wanted.source}", "weights": str(asked.weights)}
     if asked.alpha is not None:
         source["alpha"] = str(asked.alpha)
     if isinstance(asked.weights, Path):
         source |= {"weights": asked.weights.name, "sha256": sha256_of(asked.weights)}
-    return Network(model, size, size, where, source, is_random=asked.weights == "random")
+    is_random = asked.weights == "random"
+    if wanted.cut:
+        return replace(_tapped(features, wanted.cut, size, source), is_random=is_random)
+    model, where = cut(features, wanted.source, wanted.layer)
+    return Network(model, size, size, where, source, is_random=is_random)
 
 
 def _from_file(path: Path, wanted: Wanted) -> Network:
     if wanted.weights is not None or wanted.alpha is not None:
         raise ConfigError(f"{path} has its own weights and width: --weights and --alpha are for keras.applications")
     if path.is_dir():
+        if wanted.cut:
+            raise ConfigError(f"{path} is a SavedModel, which has no layers to tap: leave --cut away")
         from trainer.networks.savedmodel import open_saved_model
 
         model, where = open_saved_model(path, wanted.layer)
@@ -129,15 +167,16 @@ def _from_file(path: Path, wanted: Wanted) -> Network:
     else:
         whole = load_keras(path, wanted.custom)
         source = {"network": path.name, "sha256": sha256_of(path)}
-        if wanted.layer is None and tinyresnet.has_taps(whole):
-            size = wanted.size or tinyresnet.SIZE
-            return Network(tinyresnet.maps(in_float32(whole)), size, size, tinyresnet.WHERE, source, tapped=True)
-        model, where = cut(in_float32(whole), path.name, wanted.layer)
+        if wanted.layer is None and not wanted.cut and tinyresnet.has_taps(whole):
+            return _tapped(in_float32(whole), tinyresnet.TAPS, wanted.size or tinyresnet.SIZE, source)
+        if wanted.cut:
+            model, where = maps(in_float32(whole), wanted.cut), _tapped_where(wanted.cut)
+        else:
+            model, where = cut(in_float32(whole), path.name, wanted.layer)
         inside = preprocessing.is_inside(whole)
     height, width = _sides(model, path, wanted.size)
-    return Network(
-        _with_preprocessing(model, (height, width), path, wanted.preprocess, inside), height, width, where, source
-    )
+    model = _with_preprocessing(model, (height, width), path, wanted.preprocess, inside)
+    return Network(model, height, width, where, source, tapped=bool(wanted.cut))
 
 
 def _sha256_of_folder(folder: Path) -> str:
