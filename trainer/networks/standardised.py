@@ -3,7 +3,8 @@
 A depthwise convolution as large as the map takes the mean, and its weights and bias divide by the column's deviation
 and subtract its mean over the calibration pictures. So one output scale for all columns, which is all that int8
 allows, serves the quiet ones as well as the loud ones; and the convolution sums in 32 bits with a scale for each
-channel, where a mean of its own would round to 8 bits once more.
+channel, where a mean of its own would round to 8 bits once more. What is further than REACH deviations from the mean
+is cut off, inside the same operator: a few values far out would make the steps of all the others coarse.
 """
 
 import difflib
@@ -17,6 +18,8 @@ from keras import layers
 from numpy.typing import NDArray
 
 from agent.errors import BundleError
+
+REACH = 5.0  # deviations
 
 
 @dataclass(frozen=True)
@@ -58,15 +61,19 @@ def measured_columns(tapped: Any, images: NDArray[np.uint8]) -> list[Channels]:
 
 
 def bottleneck_network(tapped: Any, sides: tuple[int, int], columns: Sequence[Channels]) -> Any:
-    """Image [B, H, W, 3] of 0..255 → the standardised bottleneck [B, D]; `sides` is height and width."""
+    """Image [B, H, W, 3] of 0..255 → the standardised bottleneck [B, D], of -1 (REACH deviations below) to 1.
+
+    `sides` is height and width.
+    """
     image = keras.Input((*sides, 3), name="image")
     parts = []
     for number, (block, column) in enumerate(zip(tapped(image), columns, strict=True), 1):
         height, width, channels = block.shape[1:]
         pool = layers.DepthwiseConv2D((height, width), name=f"pooled_{number}")
-        pooled = pool(block)
-        kernel = np.broadcast_to(1 / (height * width * column.deviation[:, None]), (height, width, channels, 1))
-        pool.set_weights([kernel, -column.mean / column.deviation])
+        pooled = keras.ops.clip(pool(block), -1.0, 1.0)
+        reach = REACH * column.deviation
+        kernel = np.broadcast_to(1 / (height * width * reach[:, None]), (height, width, channels, 1))
+        pool.set_weights([kernel, -column.mean / reach])
         parts.append(layers.Reshape((channels,))(pooled))
     bottleneck = layers.Concatenate(name="bottleneck")(parts) if len(parts) > 1 else parts[0]
     return keras.Model(image, bottleneck, name="bottleneck_network")
