@@ -8,13 +8,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from agent.config import MqttConfig
 from agent.reporting.mqtt.endpoint import Endpoint
+from agent.reporting.mqtt.limits import Breaks, Limits
 from agent.reporting.mqtt.outbox import Outbox, Receipt, as_json, sync
 from agent.reporting.mqtt.sending import Sending
-from agent.reporting.mqtt.session import Message, Session
+from agent.reporting.mqtt.session import UNSUPPORTED_VERSION, Message, Session
 from agent.reporting.topics import Topics, is_topic
 
 logger = logging.getLogger(__name__)
@@ -43,6 +45,9 @@ class Broker:
         self._session: Session | None = None
         self._connected = False
         self._v5 = True  # until a broker does not speak it
+        self._limits = Limits()  # of the broker that was there last
+        self._breaks = Breaks()
+        self._told: set[str] = set()  # what was said of brokers
         self._filters: tuple[str, ...] = ()
         self._listener: Callable[[Message], None] = lambda message: None
         self._farewell: Receipt | None = None
@@ -62,6 +67,12 @@ class Broker:
         """Messages that were not, or not provably, published; state does not count."""
         with self._state:
             return self._sending.dropped
+
+    @property
+    def too_large(self) -> int:
+        """Messages, state included, that were not sent to a broker that does not take them for their size."""
+        with self._state:
+            return self._sending.too_large
 
     @property
     def waiting(self) -> int:
@@ -87,21 +98,29 @@ class Broker:
             return self._state.wait_for(lambda: self._connected, timeout)
 
     def publish(
-        self, topic: str, payload: Mapping[str, Any], *, retain: bool = False, correlation: bytes | None = None
+        self,
+        topic: str,
+        payload: Mapping[str, Any],
+        *,
+        retain: bool = False,
+        correlation: bytes | None = None,
+        parts: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> bool:
         """Sends a JSON object; True if it is on its way, or kept until there is a connection.
 
-        `correlation` is the correlation data of MQTT 5; in 3.1.1 it is left out.
+        `correlation` is the correlation data of MQTT 5; in 3.1.1 it is left out. `parts` (topic → object) say the same
+        as what is retained, to a broker that takes it for too large.
         """
         try:
             message = as_json(payload)
+            smaller = {at: as_json(part) for at, part in (parts or {}).items()}
             if not is_topic(topic):
                 raise ValueError("this is no topic")
         except (TypeError, ValueError) as error:
             return self._refuse(topic, error)
         with self._state:
             if retain:
-                self._sending.keep(topic, message)
+                self._sending.keep(topic, message, smaller)
                 return True
             return self._sending.send_or_drop(topic, message, correlation)
 
@@ -109,6 +128,11 @@ class Broker:
         """Sends bytes as they are; True if they are on their way."""
         with self._state:
             return self._sending.send_or_drop(topic, payload)
+
+    def room(self, topic: str) -> int:
+        """How many bytes the broker that is there takes on a topic."""
+        with self._state:
+            return self._sending.room(topic)
 
     def report(self, name: str, payload: Mapping[str, Any]) -> bool:
         """Sends a JSON object on a topic below the node, with its number as `seq`.
@@ -163,11 +187,12 @@ class Broker:
             except Exception as error:  # what paho raises at answers that are not MQTT
                 logger.debug("the MQTT broker confuses us", exc_info=True)
                 end = f"does not speak MQTT: {type(error).__name__}: {error}"
-            if session.refused_version and self._v5:
-                self._v5 = False
+            if self._asks_for_less(session.refused_for):
                 self._part(session, None)
                 continue
             self._v5 = self._v5 or session.opened  # the broker may be another one, or a newer one, the next time
+            if session.opened and not self._stopping.is_set():
+                self._learn(session)
             self._part(session, end)
             # One that accepts and hangs up at once, as when two boards have one name, is not courted every moment.
             if time.monotonic() - began > LONGEST_DELAY_S:
@@ -175,6 +200,26 @@ class Broker:
             self._sync()
             self._stopping.wait(delay)
             delay = min(2 * delay, LONGEST_DELAY_S)
+
+    def _asks_for_less(self, refused_for: str) -> bool:
+        """Whether a login that was refused is worth another try at once, as the broker wants it."""
+        if refused_for == UNSUPPORTED_VERSION and self._v5:
+            self._v5 = False
+            return True
+        less = self._limits.without(refused_for)
+        self._limits = less or self._limits
+        return less is not None
+
+    def _learn(self, session: Session) -> None:
+        """From a connection that ended: perhaps over a packet that is too large for a broker which says no limit."""
+        with self._state:
+            largest = session.largest()
+        if self._breaks.note(*largest, said_so=session.is_end_for_size):
+            logger.warning(
+                "the MQTT broker %s breaks the connection over a packet of %d bytes: none that large is sent any more",
+                self._endpoint,
+                self._breaks.most + 1,
+            )
 
     def _new_session(self) -> Session:
         session = Session(
@@ -184,6 +229,7 @@ class Broker:
             self._listener,
             v5=self._v5,
             max_message_bytes=self._max_message_bytes,
+            limits=replace(self._limits, packet_bytes=self._breaks.most),
         )
         with self._state:
             self._session = session
@@ -199,6 +245,7 @@ class Broker:
             with self._state:
                 self._sending.advance()
                 farewell = self._farewell
+            self._count_refused(session)
             self._sync()
             if self._stopping.is_set():
                 if farewell is None:
@@ -213,8 +260,11 @@ class Broker:
             self._connected = True
             self._last_error = None
             if self._session is not None:
+                self._limits = self._session.limits
                 self._sending.opened(self._session)
             self._state.notify_all()
+        for missing in self._limits.missing:
+            self._warn_once(missing)
 
     def _part(self, session: Session, end: str | None) -> None:
         """Leaves a connection that has ended; logs why, unless that was wanted or is known."""
@@ -226,8 +276,20 @@ class Broker:
             self._last_error = None if self._stopping.is_set() else error or self._last_error
             self._sending.parted()
         session.close()
+        self._count_refused(session)
         if not known:
             logger.warning("%s; trying again", error)
+
+    def _count_refused(self, session: Session) -> None:
+        for reason, count in session.take_refused().items():
+            with self._state:
+                self._sending.drop(count)
+            self._warn_once(f"refuses messages: {reason}; mqtt.dropped counts them")
+
+    def _warn_once(self, said: str) -> None:
+        if said not in self._told:
+            self._told.add(said)
+            logger.warning("the MQTT broker %s %s", self._endpoint, said)
 
     def _sync(self) -> None:
         with self._state:

@@ -28,9 +28,15 @@ SYNC_S = 30.0  # what a power cut may take of the reports that wait, but of no o
 
 class Receipt(Protocol):
     def is_published(self) -> bool:
-        """Whether the broker has acknowledged it."""
+        """Whether the broker has acknowledged it, or nothing is to be waited for."""
 
 
+class _TooLarge:
+    def is_published(self) -> bool:
+        return True
+
+
+TOO_LARGE: Receipt = _TooLarge()  # for what the broker does not take for its size, so that nothing waits behind it
 Send = Callable[[str, bytes], Receipt | None]  # (topic below the node, payload); None: not now
 
 
@@ -75,6 +81,9 @@ class Outbox:
             return False
         if send is not None and not len(self._spool) and len(self._under_way) < MAX_STRAIGHT:
             receipt = send(name, report.payload)
+            if receipt is TOO_LARGE:
+                self._lost += 1
+                return False
             if receipt is not None:
                 self._under_way.append(_Sent(receipt, report, spooled=False))
                 return True
@@ -130,6 +139,7 @@ class Outbox:
     def _take_acknowledged(self) -> None:
         while self._under_way and self._under_way[0].receipt.is_published():
             sent = self._under_way.popleft()
+            self._lost += sent.receipt is TOO_LARGE  # counted now: until here it might have been sent once more
             if sent.spooled and self._spool.take():
                 self._sequence.settle()
 
