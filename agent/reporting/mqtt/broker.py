@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from agent.board.secret import warn_of_open
 from agent.config import MqttConfig
-from agent.reporting.mqtt.endpoint import Endpoint
+from agent.reporting.mqtt.endpoint import Endpoint, secrets
 from agent.reporting.mqtt.limits import Breaks, Limits
 from agent.reporting.mqtt.outbox import Outbox, Receipt, as_json, sync
 from agent.reporting.mqtt.sending import Sending
@@ -36,6 +37,7 @@ class Broker:
         """Raises ConfigError if no broker is configured, or the files for its login and TLS cannot be used."""
         self.topics = Topics(mqtt.node)
         self._endpoint = Endpoint.of(mqtt)
+        warn_of_open(secrets(mqtt))
         self._max_message_bytes = max_message_bytes
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
         self._stopping = threading.Event()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-MAX_PACKET_BYTES = 268_435_460  # of any packet in MQTT
+MAX_PACKET_BYTES = 268_435_455  # of any packet, but for its header; paho says and hears no larger limit
 IN_FLIGHT = 20  # messages on their way that are not acknowledged; as many as paho sends unasked
 TIMES = 3  # that a connection breaks over the same packet before it is taken for too large
 LEAST_BYTES = 1024  # of a packet that is taken for too large: breaks may have other reasons

@@ -19,7 +19,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.reporting.mqtt.endpoint import Endpoint
-from agent.reporting.mqtt.limits import Limits, TooLargeError, publish_bytes, subscribe_bytes
+from agent.reporting.mqtt.limits import MAX_PACKET_BYTES, Limits, TooLargeError, publish_bytes, subscribe_bytes
 from agent.reporting.mqtt.outbox import Receipt
 from agent.reporting.topics import OFFLINE, Topics
 
@@ -86,7 +86,7 @@ class Session:
         properties = None
         if self._v5:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-            properties.MaximumPacketSize = self._max_message_bytes
+            properties.MaximumPacketSize = min(self._max_message_bytes, MAX_PACKET_BYTES)
         self._client.connect(
             self._endpoint.host, self._endpoint.port, self._endpoint.keepalive_s, properties=properties
         )
@@ -114,6 +114,11 @@ class Session:
         """Whether the broker has answered nothing, neither yes nor no nor rubbish, to the login."""
         silent = self._code in (_OK, MQTTErrorCode.MQTT_ERR_CONN_LOST, MQTTErrorCode.MQTT_ERR_KEEPALIVE)
         return silent and not self.opened and not self.refusal
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the broker keeps the connection, and has not answered."""
+        return self.is_unanswered and self._code == _OK
 
     @property
     def is_end_for_size(self) -> bool:

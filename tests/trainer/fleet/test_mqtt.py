@@ -10,8 +10,9 @@ import pytest
 
 from agent.config import MqttConfig
 from agent.reporting.mqtt.endpoint import Endpoint
-from tests.mosquitto import Listener, Mosquitto
-from trainer.fleet.boards import TIMEOUT_S, BoardError
+from tests.daemon import Daemon, trainer
+from tests.mosquitto import Listener, Mosquitto, retained
+from trainer.fleet.boards import TIMEOUT_S, BoardError, BoardRefusalError
 from trainer.fleet.mqtt import MqttBoard
 
 SOON_S = TIMEOUT_S / 3
@@ -68,3 +69,44 @@ def test_a_broker_that_goes_away_while_a_board_is_asked_is_noticed(mosquitto: Mo
 def test_a_login_that_the_broker_refuses_is_said(tmp_path: Path) -> None:
     with Mosquitto(tmp_path, users={"desk": "secret"}) as broker:
         assert "refused the connection: Not authorized" in complaint(board_behind(broker))
+
+
+@pytest.mark.parametrize("setting", ["max_packet_size 4000", "message_size_limit 4000"])
+def test_a_parcel_that_the_broker_does_not_take_is_refused_at_once_in_words(setting: str, tmp_path: Path) -> None:
+    with Mosquitto(tmp_path, settings=[setting]) as broker:
+        began = time.monotonic()
+        with pytest.raises(BoardError) as raised:
+            board_behind(broker).send_head(b"x" * 5000)
+    assert time.monotonic() - began < SOON_S
+    size = 5000 + len("lastlayer/porch/exchange/head/0123456789abcdef") + 8
+    said = str(raised.value)
+    if setting.startswith("max"):
+        assert f"takes packets of 4000 bytes at most, and this one has {size}: raise its limit (max_packet_size" in said
+    else:
+        assert "perhaps 5000 bytes are more than the broker takes" in said
+
+
+def test_examples_come_in_pages_that_the_broker_lets_through(state: Path, tmp_path: Path) -> None:
+    with (
+        Mosquitto(tmp_path, settings=["max_packet_size 4000"]) as broker,
+        Daemon(state, {"mqtt": {"host": broker.host, "port": broker.port, "node": "porch"}}) as daemon,
+    ):
+        retained(broker, "lastlayer/porch/availability")
+        words = (f"mqtt://{broker.host}:{broker.port}/porch", "--out", tmp_path / "all", "--json")
+        found = json.loads(trainer("collect", *words).stdout)
+        assert (found["added"], found["failed"]) == (80, {})
+        status = daemon.ask("GET", "/v1/status")["mqtt"]
+        assert (status["connected"], status["dropped"]) == (True, 0)
+        assert broker.log.count("as lastlayer-porch (") == 1
+        assert status["too_large"] >= 1, "the discovery, as one message"
+
+
+def test_a_page_that_no_example_fits_into_is_refused_in_words(state: Path, tmp_path: Path) -> None:
+    with (
+        Mosquitto(tmp_path, settings=["max_packet_size 500"]) as broker,
+        Daemon(state, {"mqtt": {"host": broker.host, "port": broker.port, "node": "porch"}}),
+    ):
+        retained(broker, "lastlayer/porch/availability")
+        too_large = r"one example takes \d+ bytes, and the MQTT broker allows \d+: raise its limit"
+        with pytest.raises(BoardRefusalError, match=too_large):
+            board_behind(broker).page("0" * 16)
