@@ -66,7 +66,7 @@ class Broker:
 
     @property
     def dropped(self) -> int:
-        """Messages that were not, or not provably, published; state does not count."""
+        """Messages that were not, or not provably, published; state counts only where the broker refuses it."""
         with self._state:
             return self._sending.dropped
 
@@ -193,11 +193,10 @@ class Broker:
                 self._part(session, None)
                 continue
             self._v5 = self._v5 or session.opened  # the broker may be another one, or a newer one, the next time
-            if session.opened and not self._stopping.is_set():
-                self._learn(session)
+            learnt = session.opened and not self._stopping.is_set() and self._learn(session)
             self._part(session, end)
             # One that accepts and hangs up at once, as when two boards have one name, is not courted every moment.
-            if time.monotonic() - began > LONGEST_DELAY_S:
+            if learnt or time.monotonic() - began > LONGEST_DELAY_S:
                 delay = FIRST_DELAY_S
             self._sync()
             self._stopping.wait(delay)
@@ -212,16 +211,18 @@ class Broker:
         self._limits = less or self._limits
         return less is not None
 
-    def _learn(self, session: Session) -> None:
-        """From a connection that ended: perhaps over a packet that is too large for a broker which says no limit."""
+    def _learn(self, session: Session) -> bool:
+        """Whether a connection ended over a packet that is too large for a broker which does not say what it takes."""
         with self._state:
             largest = session.largest()
-        if self._breaks.note(*largest, said_so=session.is_end_for_size):
-            logger.warning(
-                "the MQTT broker %s breaks the connection over a packet of %d bytes: none that large is sent any more",
-                self._endpoint,
-                self._breaks.most + 1,
-            )
+        if not self._breaks.note(*largest, said_so=session.is_end_for_size):
+            return False
+        logger.warning(
+            "the MQTT broker %s breaks the connection over a packet of %d bytes: none that large is sent any more",
+            self._endpoint,
+            self._breaks.most + 1,
+        )
+        return True
 
     def _new_session(self) -> Session:
         session = Session(

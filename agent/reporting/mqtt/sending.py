@@ -45,7 +45,7 @@ class Sending:
 
     @property
     def dropped(self) -> int:
-        """Messages that were not, or not provably, published; state does not count."""
+        """Messages that were not, or not provably, published; state counts only where the broker refuses it."""
         return self._dropped + (self._outbox.dropped if self._outbox else 0)
 
     @property

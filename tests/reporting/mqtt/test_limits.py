@@ -206,6 +206,32 @@ def test_a_broker_that_names_no_limit_and_breaks_off_is_not_sent_the_same_for_ev
     assert sum("breaks the connection over a packet of" in line for line in warned(caplog)) == 1
 
 
+def test_in_3_1_1_too_a_state_that_breaks_each_connection_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Broker, "_v5", property(lambda self: False, lambda self, v5: None), raising=False)
+    with (
+        mosquitto_with(tmp_path, "max_packet_size 4000") as mosquitto,
+        Listener(mosquitto, "#") as listener,
+        started(mosquitto) as broker,
+    ):
+        Announcer(broker, discovery_prefix="homeassistant").discover()
+        listener.wait_for("homeassistant/button/lastlayer_porch/button_retrain/config")
+        assert broker.report("result", {"n": 1})
+        listener.wait_for("lastlayer/porch/result")
+        assert mosquitto.log.count("as lastlayer-porch (p2,") == TIMES + 1
+        assert broker.too_large == 1
+
+
+def test_what_is_taken_from_others_may_be_as_large_as_mqtt_has_it(mosquitto: Mosquitto) -> None:
+    config = MqttConfig(host=mosquitto.host, port=mosquitto.port, node="porch")
+    broker = Broker(config, max_message_bytes=(256 << 20) + (1 << 20))
+    broker.start()
+    assert broker.wait_connected(PATIENCE_S), broker.last_error
+    assert mosquitto.wait_for_log("as lastlayer-porch (p5,")
+    broker.stop(PATIENCE_S)
+
+
 def test_what_the_broker_refuses_is_counted_and_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "acl").write_text("topic write lastlayer/porch/availability\ntopic read #\n")
     (tmp_path / "acl").chmod(0o600)
