@@ -8,16 +8,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from agent.board.secret import warn_of_open
 from agent.config import MqttConfig
 from agent.reporting.mqtt.endpoint import Endpoint, secrets
-from agent.reporting.mqtt.limits import Breaks, Limits
 from agent.reporting.mqtt.outbox import Outbox, Receipt, as_json, sync
 from agent.reporting.mqtt.sending import Sending
-from agent.reporting.mqtt.session import UNSUPPORTED_VERSION, Message, Session
+from agent.reporting.mqtt.session import Message, Session
+from agent.reporting.mqtt.terms import Terms
 from agent.reporting.topics import Topics, is_topic
 
 logger = logging.getLogger(__name__)
@@ -46,9 +45,7 @@ class Broker:
         self._sending = Sending(self.topics, outbox)
         self._session: Session | None = None
         self._connected = False
-        self._v5 = True  # until a broker does not speak it
-        self._limits = Limits()  # of the broker that was there last
-        self._breaks = Breaks()
+        self._terms = Terms()
         self._told: set[str] = set()  # what was said of brokers
         self._filters: tuple[str, ...] = ()
         self._listener: Callable[[Message], None] = lambda message: None
@@ -183,17 +180,16 @@ class Broker:
             try:
                 end = self._converse(session)
                 if session.is_unanswered:
-                    self._v5 = not self._v5  # some brokers say nothing to a version that they do not know
+                    self._terms.v5 = not self._terms.v5  # some say nothing to a version that they do not know
             except OSError as error:
                 end = f"cannot be reached: {error.strerror or error}"
             except Exception as error:  # what paho raises at answers that are not MQTT
                 logger.debug("the MQTT broker confuses us", exc_info=True)
                 end = f"does not speak MQTT: {type(error).__name__}: {error}"
-            if self._asks_for_less(session.refused_for):
+            if self._terms.lower(session):
                 self._part(session, None)
                 continue
-            self._v5 = self._v5 or session.opened  # the broker may be another one, or a newer one, the next time
-            learnt = session.opened and not self._stopping.is_set() and self._learn(session)
+            learnt = self._learn(session)
             self._part(session, end)
             # One that accepts and hangs up at once, as when two boards have one name, is not courted every moment.
             if learnt or time.monotonic() - began > LONGEST_DELAY_S:
@@ -202,27 +198,17 @@ class Broker:
             self._stopping.wait(delay)
             delay = min(2 * delay, LONGEST_DELAY_S)
 
-    def _asks_for_less(self, refused_for: str) -> bool:
-        """Whether a login that was refused is worth another try at once, as the broker wants it."""
-        if refused_for == UNSUPPORTED_VERSION and self._v5:
-            self._v5 = False
-            return True
-        less = self._limits.without(refused_for)
-        self._limits = less or self._limits
-        return less is not None
-
     def _learn(self, session: Session) -> bool:
-        """Whether a connection ended over a packet that is too large for a broker which does not say what it takes."""
+        """Whether the connection broke over a packet that is sent no more."""
         with self._state:
-            largest = session.largest()
-        if not self._breaks.note(*largest, said_so=session.is_end_for_size):
-            return False
-        logger.warning(
-            "the MQTT broker %s breaks the connection over a packet of %d bytes: none that large is sent any more",
-            self._endpoint,
-            self._breaks.most + 1,
-        )
-        return True
+            too_large = None if self._stopping.is_set() else self._terms.learn(session)
+        if too_large is not None:
+            logger.warning(
+                "the MQTT broker %s breaks the connection over a packet of %d bytes: none that large is sent any more",
+                self._endpoint,
+                too_large,
+            )
+        return too_large is not None
 
     def _new_session(self) -> Session:
         session = Session(
@@ -230,9 +216,9 @@ class Broker:
             self._filters,
             self._on_open,
             self._listener,
-            v5=self._v5,
+            v5=self._terms.v5,
             max_message_bytes=self._max_message_bytes,
-            limits=replace(self._limits, packet_bytes=self._breaks.most),
+            limits=self._terms.limits,
         )
         with self._state:
             self._session = session
@@ -262,11 +248,11 @@ class Broker:
         with self._state:
             self._connected = True
             self._last_error = None
-            if self._session is not None:
-                self._limits = self._session.limits
-                self._sending.opened(self._session)
+            session = self._session
+            if session is not None:
+                self._sending.opened(session)
             self._state.notify_all()
-        for missing in self._limits.missing:
+        for missing in session.limits.missing if session is not None else ():
             self._warn_once(missing)
 
     def _part(self, session: Session, end: str | None) -> None:

@@ -18,8 +18,9 @@ from agent.config import MqttConfig
 from agent.reporting.announcer import Announcer
 from agent.reporting.discovery import device_id
 from agent.reporting.mqtt.broker import Broker
-from agent.reporting.mqtt.limits import FORGET_S, LEAST_BYTES, MAX_PACKET_BYTES, TIMES, Breaks, publish_bytes
+from agent.reporting.mqtt.limits import publish_bytes
 from agent.reporting.mqtt.outbox import Outbox, open_outbox
+from agent.reporting.mqtt.terms import TIMES, Terms
 from tests.mosquitto import PATIENCE_S, Listener, Mosquitto, retained
 from tests.waiting import until
 
@@ -209,7 +210,7 @@ def test_a_broker_that_names_no_limit_and_breaks_off_is_not_sent_the_same_for_ev
 def test_in_3_1_1_too_a_state_that_breaks_each_connection_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Broker, "_v5", property(lambda self: False, lambda self, v5: None), raising=False)
+    monkeypatch.setattr(Terms, "v5", property(lambda self: False, lambda self, v5: None), raising=False)
     with (
         mosquitto_with(tmp_path, "max_packet_size 4000") as mosquitto,
         Listener(mosquitto, "#") as listener,
@@ -313,41 +314,6 @@ def test_a_broker_without_wildcards_is_asked_for_none(caplog: pytest.LogCaptureF
         assert first[0] >> 4 == 8 and b"label" in first
         assert serving.packets.get(timeout=PATIENCE_S)[0] >> 4 == 3
     assert [line for line in warned(caplog) if "does not let us hear a/#" in line]
-
-
-def test_a_packet_is_suspected_after_it_broke_some_connections_in_a_row() -> None:
-    breaks = Breaks()
-    large = 5000
-    for ended in [(0, large), (0, large), (large, 100), (0, large), (0, large)]:
-        assert not breaks.note(*ended, said_so=False)
-    assert breaks.most == MAX_PACKET_BYTES
-    assert breaks.note(10, large, said_so=False)
-    assert breaks.most == large - 1
-
-
-def test_connections_that_break_over_little_or_over_nothing_show_nothing() -> None:
-    breaks = Breaks()
-    for ended in [(0, 0), (LEAST_BYTES, LEAST_BYTES), (0, LEAST_BYTES - 1)]:
-        for _ in range(3 * TIMES):
-            assert not breaks.note(*ended, said_so=False)
-    assert breaks.most == MAX_PACKET_BYTES
-
-
-def test_a_broker_that_gives_the_size_as_its_reason_is_believed_at_once() -> None:
-    breaks = Breaks()
-    assert not breaks.note(0, 0, said_so=True)
-    assert breaks.note(0, 500, said_so=True)
-    assert breaks.most == 499
-
-
-def test_what_was_concluded_is_tried_again_after_a_while() -> None:
-    now = [0.0]
-    breaks = Breaks(lambda: now[0])
-    breaks.note(0, 5000, said_so=True)
-    now[0] = FORGET_S - 1
-    assert breaks.most == 4999
-    now[0] = FORGET_S + 1
-    assert breaks.most == MAX_PACKET_BYTES
 
 
 @given(st.text(min_size=1, max_size=300), st.integers(0, 1 << 22), st.integers(0, 100), st.integers(0, 1))
