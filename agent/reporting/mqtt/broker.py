@@ -234,7 +234,7 @@ class Broker:
             with self._state:
                 self._sending.advance()
                 farewell = self._farewell
-            self._count_refused(session)
+            self._heed(session)
             self._sync()
             if self._stopping.is_set():
                 if farewell is None:
@@ -265,15 +265,18 @@ class Broker:
             self._last_error = None if self._stopping.is_set() else error or self._last_error
             self._sending.parted()
         session.close()
-        self._count_refused(session)
+        self._heed(session)
         if not known:
             logger.warning("%s; trying again", error)
 
-    def _count_refused(self, session: Session) -> None:
+    def _heed(self, session: Session) -> None:
+        """What the broker refused of what we asked of it."""
         for reason, count in session.take_refused().items():
             with self._state:
                 self._sending.drop(count)
             self._warn_once(f"refuses messages: {reason}; mqtt.dropped counts them")
+        for name in sorted(session.deaf_to):
+            self._warn_once(f"does not let us hear {name}")
 
     def _warn_once(self, said: str) -> None:
         if said not in self._told:

@@ -5,7 +5,6 @@ What one connection left unacknowledged cannot turn up, stale, in the next. The 
 """
 
 import contextlib
-import logging
 import socket
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -22,8 +21,6 @@ from agent.reporting.mqtt.endpoint import Endpoint
 from agent.reporting.mqtt.limits import MAX_PACKET_BYTES, Limits, TooLargeError, publish_bytes, subscribe_bytes
 from agent.reporting.mqtt.outbox import Receipt
 from agent.reporting.topics import OFFLINE, Topics
-
-logger = logging.getLogger(__name__)
 
 MAX_QUEUED = 100  # messages that the broker has not acknowledged yet
 QOS = 1  # of what we hear
@@ -65,6 +62,7 @@ class Session:
         self.refused_for = ""  # the same, as MQTT 5 calls it
         self.opened = False
         self.limits = limits or Limits()
+        self.deaf_to: set[str] = set()  # filters that the broker does not let us hear
         self._endpoint = endpoint
         self._filters = filters
         self._on_open = on_open
@@ -231,7 +229,7 @@ class Session:
         for name in self._filters:
             takes_it = self.limits.wildcards or not set(name) & set("+#")
             if not takes_it or subscribe_bytes(name) > self.limits.packet_bytes:
-                self._warn_of_deaf(name)
+                self.deaf_to.add(name)
                 continue
             _, number = self._client.subscribe(name, QOS)
             self._asked[number] = name
@@ -241,10 +239,7 @@ class Session:
     ) -> None:
         name = self._asked.pop(mid, None)
         if name is not None and any(reason.is_failure for reason in reasons):
-            self._warn_of_deaf(name)
-
-    def _warn_of_deaf(self, name: str) -> None:
-        logger.warning("the MQTT broker %s does not let us hear %s", self._endpoint, name)
+            self.deaf_to.add(name)
 
     def _on_publish(
         self, _client: paho.Client, _u: object, _mid: int, reason: ReasonCode, _p: Properties | None

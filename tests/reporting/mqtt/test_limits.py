@@ -313,7 +313,7 @@ def test_a_broker_without_wildcards_is_asked_for_none(caplog: pytest.LogCaptureF
         first = serving.packets.get(timeout=PATIENCE_S)
         assert first[0] >> 4 == 8 and b"label" in first
         assert serving.packets.get(timeout=PATIENCE_S)[0] >> 4 == 3
-    assert [line for line in warned(caplog) if "does not let us hear a/#" in line]
+    assert [line.rpartition("does not let us hear ")[2] for line in warned(caplog)] == ["a/#", "b/+"]
 
 
 @given(st.text(min_size=1, max_size=300), st.integers(0, 1 << 22), st.integers(0, 100), st.integers(0, 1))
