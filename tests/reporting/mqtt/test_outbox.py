@@ -267,3 +267,13 @@ def test_what_is_too_large_is_lost_and_counted_once_and_holds_up_nothing(tmp_pat
     assert seqs(second) == [1, 3, 5, 8]
     assert (box.waiting, box.dropped) == (1, 4)
     assert outbox(tmp_path).waiting == 0
+
+
+def test_many_that_are_too_large_go_at_once(tmp_path: Path) -> None:
+    box, link = outbox(tmp_path), Narrow()
+    for _ in range(10 * MAX_FROM_SPOOL):
+        box.put("result", LARGE, None)
+    box.put("result", REPORT, None)
+    box.connected()
+    box.advance(link.send)
+    assert seqs(link) == [10 * MAX_FROM_SPOOL + 1]
