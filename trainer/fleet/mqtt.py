@@ -107,6 +107,10 @@ class MqttBoard(Board):
             else:
                 client.publish(question, payload, limits.qos)
 
+        def on_publish(_c: paho.Client, _u: object, _mid: int, reason: ReasonCode, _p: object) -> None:
+            if reason.is_failure:  # only MQTT 5 tells
+                heard.put(self._failed(f"does not take {question}: {reason}: allow it to {self._user} in its ACL"))
+
         def on_disconnect(_c: paho.Client, _u: object, _f: object, reason: ReasonCode, _p: object) -> None:
             why = "stopped answering" if reason.getName() == "Keep alive timeout" else "closed the connection"
             before = f"{why} before {self.address} had answered"
@@ -116,7 +120,8 @@ class MqttBoard(Board):
                 perhaps = f"perhaps {len(payload)} bytes are more than the broker takes"
                 heard.put(self._failed(f"{before}: is it running? then try again; {perhaps}"))
 
-        client.on_connect, client.on_subscribe, client.on_disconnect = on_connect, on_subscribe, on_disconnect
+        client.on_connect, client.on_subscribe = on_connect, on_subscribe
+        client.on_publish, client.on_disconnect = on_publish, on_disconnect
         client.on_message = lambda _c, _u, message: heard.put(bytes(message.payload))
         return client
 

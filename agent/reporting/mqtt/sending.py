@@ -61,7 +61,7 @@ class Sending:
         self._retained[topic] = message
         self._parts[topic] = parts or {}
         if self._session is not None:
-            self._owe(topic)
+            self._owed[topic] = message
         self._send_owed()
 
     def send_or_drop(self, topic: str, message: bytes, correlation: bytes | None = None) -> bool:
@@ -93,8 +93,7 @@ class Sending:
         if not self._has_left:
             self._session = session
             self._send(self._topics.availability, ONLINE.encode(), retain=True)
-            for topic in self._retained:
-                self._owe(topic)
+            self._owed = dict(self._retained)
         self._send_owed()
         if self._outbox is not None:
             self._outbox.connected()
@@ -146,9 +145,6 @@ class Sending:
 
     def _send_report(self, name: str, message: bytes) -> Receipt | None:
         return self._send(self._topics.below(name), message)
-
-    def _owe(self, topic: str) -> None:
-        self._owed[topic] = self._retained[topic]
 
     def _send_owed(self) -> None:
         for topic in list(self._owed):

@@ -71,6 +71,15 @@ def test_a_login_that_the_broker_refuses_is_said(tmp_path: Path) -> None:
         assert "refused the connection: Not authorized" in complaint(board_behind(broker))
 
 
+def test_a_broker_that_does_not_let_us_ask_is_named_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "acl").write_text("topic read lastlayer/#\n")
+    (tmp_path / "acl").chmod(0o600)
+    with Mosquitto(tmp_path, settings=[f"acl_file {tmp_path / 'acl'}"]) as broker:
+        said = complaint(board_behind(broker))
+    assert "does not take lastlayer/porch/exchange/examples/" in said
+    assert "Not authorized: allow it to clients without a login in its ACL" in said
+
+
 @pytest.mark.parametrize("setting", ["max_packet_size 4000", "message_size_limit 4000"])
 def test_a_parcel_that_the_broker_does_not_take_is_refused_at_once_in_words(setting: str, tmp_path: Path) -> None:
     with Mosquitto(tmp_path, settings=[setting]) as broker:
