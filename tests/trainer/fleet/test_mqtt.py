@@ -1,6 +1,7 @@
 """What a desktop says of a broker that lets nothing through."""
 
 import json
+import socket
 import threading
 import time
 from pathlib import Path
@@ -119,3 +120,29 @@ def test_a_page_that_no_example_fits_into_is_refused_in_words(state: Path, tmp_p
         too_large = r"one example takes \d+ bytes, and the MQTT broker allows \d+: raise its limit"
         with pytest.raises(BoardRefusalError, match=too_large):
             board_behind(broker).page("0" * 16)
+
+
+@pytest.mark.parametrize("refusal", [b"\x20\x02\x00\x01", b"\x20\x03\x00\x84\x00", b""])
+def test_a_broker_that_knows_no_mqtt_5_is_asked_in_3_1_1(refusal: bytes) -> None:
+    versions, question = [], b""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            nonlocal question
+            for _ in range(2):
+                connection, _ = listening.accept()
+                with connection:
+                    versions.append(connection.recv(1000)[8])  # after the fixed header (2) and the name (6)
+                    connection.sendall(b"\x20\x02\x00\x00" if versions[-1] == 4 else refusal)
+                    if versions[-1] == 4:
+                        connection.sendall(b"\x90\x03" + connection.recv(1000)[2:4] + b"\x01")
+                        question = connection.recv(1000)
+
+        thread = threading.Thread(target=serve, name="broker")
+        thread.start()
+        config = MqttConfig(host="127.0.0.1", port=listening.getsockname()[1], node="porch")
+        with pytest.raises(BoardError, match="closed the connection before mqtt://old/porch had answered"):
+            MqttBoard("mqtt://old/porch", Endpoint.of(config)).page("0" * 16)
+        thread.join()
+    assert versions == [5, 4]
+    assert b"lastlayer/porch/exchange/examples/" in question
