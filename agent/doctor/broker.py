@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from agent.reporting.mqtt.endpoint import Endpoint
     from agent.reporting.mqtt.limits import Limits
     from agent.reporting.mqtt.session import Session
+    from agent.reporting.mqtt.terms import Terms
 
 TIMEOUT_S = 5.0
 FEW_BYTES = 16_384  # the discovery of a board with a dozen phases and cameras
@@ -50,23 +51,22 @@ def _log_in(mqtt: "MqttConfig") -> "Limits":
     ImportError where paho is missing.
     """
     from agent.reporting.mqtt.endpoint import Endpoint
-    from agent.reporting.mqtt.limits import Limits
-    from agent.reporting.mqtt.session import UNSUPPORTED_VERSION
+    from agent.reporting.mqtt.terms import Terms
 
     endpoint = Endpoint.of(mqtt)
     where = f"the MQTT broker {endpoint}"
-    v5, limits = True, Limits()
+    terms = Terms()
     while True:
         try:
-            session = _greeted(endpoint, limits, v5=v5)
+            session = _greeted(endpoint, terms)
         except OSError as error:
             raise ServiceError(f"{where} cannot be reached: {error.strerror or error}") from error
         if session.opened:
             return session.limits
-        if v5 and (session.is_unanswered or session.refused_for == UNSUPPORTED_VERSION):
-            v5 = False
-        elif less := limits.without(session.refused_for):
-            limits = less
+        if terms.lower(session):
+            continue
+        if terms.v5 and session.is_unanswered:
+            terms.v5 = False
         elif session.refusal:
             raise ServiceError(f"{where} {session.refusal}")
         elif session.is_silent:
@@ -75,14 +75,20 @@ def _log_in(mqtt: "MqttConfig") -> "Limits":
             raise ServiceError(f"{where} {session.end}: is it a broker?")
 
 
-def _greeted(endpoint: "Endpoint", limits: "Limits", *, v5: bool) -> "Session":
+def _greeted(endpoint: "Endpoint", terms: "Terms") -> "Session":
     """A connection that has ended, with the answer to its login, if one came in time. Raises OSError."""
     from agent.reporting.mqtt.limits import MAX_PACKET_BYTES
     from agent.reporting.mqtt.session import Session
 
     other = replace(endpoint, node=f"{endpoint.node}-doctor")
     session = Session(
-        other, (), lambda: None, lambda message: None, v5=v5, max_message_bytes=MAX_PACKET_BYTES, limits=limits
+        other,
+        (),
+        lambda: None,
+        lambda message: None,
+        v5=terms.v5,
+        max_message_bytes=MAX_PACKET_BYTES,
+        limits=terms.limits,
     )
     deadline = time.monotonic() + TIMEOUT_S
     try:

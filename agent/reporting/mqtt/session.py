@@ -114,6 +114,11 @@ class Session:
         return silent and not self.opened and not self.refusal
 
     @property
+    def is_misread(self) -> bool:
+        """Whether there was an answer to the login that paho cannot read, such as a limit beyond what it knows."""
+        return self._code == MQTTErrorCode.MQTT_ERR_PROTOCOL and not self.opened and not self.refusal
+
+    @property
     def is_silent(self) -> bool:
         """Whether the broker keeps the connection, and has not answered."""
         return self.is_unanswered and self._code == _OK

@@ -26,8 +26,8 @@ class Terms:
         return replace(self._limits, packet_bytes=self._breaks.most)
 
     def lower(self, session: Session) -> bool:
-        """Whether a login was refused for something that can be left out: it is, from now on."""
-        if session.refused_for == UNSUPPORTED_VERSION and self.v5:
+        """Whether a login failed for something that can be left out: it is, from now on."""
+        if self.v5 and (session.refused_for == UNSUPPORTED_VERSION or session.is_misread):
             self.v5 = False
             return True
         less = self._limits.without(session.refused_for)

@@ -308,6 +308,27 @@ def test_no_more_is_under_way_than_the_broker_wants() -> None:
             serving.packets.get(timeout=0.5)
 
 
+def test_a_limit_that_paho_cannot_read_is_left_to_3_1_1(caplog: pytest.LogCaptureFixture) -> None:
+    def let_in(listening: socket.socket) -> None:
+        for answer in (b"\x20\x08\x00\x00\x05\x27\xff\xff\xff\xff", b"\x20\x02\x00\x00"):
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(answer)
+                while connection.recv(1000):
+                    pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=let_in, args=(listening,))
+        thread.start()
+        broker = Broker(MqttConfig(host="127.0.0.1", port=listening.getsockname()[1], node="porch"))
+        broker.start()
+        assert broker.wait_connected(PATIENCE_S), broker.last_error
+        broker.stop(0.5)
+        thread.join()
+    assert not warned(caplog)
+
+
 def test_a_broker_without_wildcards_is_asked_for_none(caplog: pytest.LogCaptureFixture) -> None:
     with fake(b"\x28\x00", hears=["a/#", "b/+", "label"]) as (serving, _):
         first = serving.packets.get(timeout=PATIENCE_S)
