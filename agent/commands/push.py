@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from agent.board.secret import Secret, warn_of_open
 from agent.commands import SUMMARIES
 from agent.commands.sender import Address, Sender
 from agent.errors import ConfigError, ImageError, LastlayerError
@@ -90,6 +91,7 @@ def _token(file: Path | None) -> str | None:
         raise ConfigError(f"--token-file {file}: cannot be read: {error}") from error
     if not token or not token.isprintable() or " " in token:
         raise ConfigError(f"--token-file {file}: holds no token; it must be one line without blanks")
+    warn_of_open([Secret("--token-file", file)])
     return token
 
 

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from agent.board.secret import Secret, warn_of_open
 from agent.config import parse_config
 from agent.errors import ConfigError
 from agent.reporting.mqtt.endpoint import Endpoint
@@ -28,6 +29,8 @@ def boards_of(arguments: argparse.Namespace) -> list[Board]:
 
     To the broker of a board --mqtt-user and --mqtt-password-file are shown.
     """
+    named = [("--token-file", arguments.token_file), ("--mqtt-password-file", arguments.mqtt_password_file)]
+    warn_of_open(Secret(name, file) for name, file in named if file is not None)
     token = None
     if arguments.token_file is not None:
         try:
