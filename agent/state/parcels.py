@@ -24,6 +24,7 @@ from agent.vision.bundle import MANIFEST, Bundle, write_bundle
 
 FORMAT = 1
 MAX_HEADER_BYTES = 4 << 20
+MAX_PARCEL_BYTES = 256 << 20  # in a file: the most that a board can take over HTTP
 PAGE_EXAMPLES = 256  # half a MB at 2,048 values
 
 Kind = Literal["examples", "head", "backbone"]

@@ -5,11 +5,14 @@ import json
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from agent.board.files import read_bounded
 from agent.config import parse_config
 from agent.errors import ConfigError
 from agent.reporting.mqtt.endpoint import Endpoint
 from trainer.fleet.boards import Board, HttpBoard
 from trainer.fleet.mqtt import MqttBoard
+
+MAX_TOKEN_BYTES = 4096  # of its file
 
 BOARDS = """\
 A board is named by the address that it listens on, http://HOST:PORT, or by the broker that it reports to and its node,
@@ -31,7 +34,7 @@ def boards_of(arguments: argparse.Namespace) -> list[Board]:
     token = None
     if arguments.token_file is not None:
         try:
-            token = arguments.token_file.read_text("ascii").strip()
+            token = read_bounded(arguments.token_file, MAX_TOKEN_BYTES).decode("ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"--token-file {arguments.token_file} cannot be read: {error}") from error
     found: list[Board] = []

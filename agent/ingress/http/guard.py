@@ -9,6 +9,7 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from agent.board.files import open_regular
 from agent.errors import ConfigError
 from agent.ingress.http.message import Heading, Refused
 
@@ -121,7 +122,7 @@ def _comes_from_elsewhere(heading: Heading, host: str) -> bool:
 def read_token(path: Path) -> str:
     """The token in a file; a newline at its end does not count. Raises ConfigError."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             raw = file.read(MAX_TOKEN_CHARS + 2)
     except OSError as error:
         raise ConfigError(f"http.token_file: {path} cannot be read: {error.strerror}") from error

@@ -1,3 +1,4 @@
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -147,3 +148,10 @@ def test_a_token_is_one_line(tmp_path: Path) -> None:
             read_token(file)
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         read_token(tmp_path / "none")
+
+
+def test_a_token_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "token")
+    for path, what in ((tmp_path / "token", "a FIFO"), (Path("/dev/zero"), "a device")):
+        with pytest.raises(ConfigError, match=f"cannot be read: it is {what}"):
+            read_token(path)
