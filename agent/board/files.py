@@ -22,7 +22,7 @@ def open_regular(path: str | os.PathLike[str], *, flags: int = 0, dir_fd: int | 
         _check_regular(os.stat(path, dir_fd=dir_fd, follow_symlinks=not flags & os.O_NOFOLLOW))
         descriptor = os.open(path, flags, dir_fd=dir_fd)
     except ValueError as error:  # a zero byte in the name, or a character that no name has here
-        raise OSError(errno.EINVAL, f"no file has such a name: {error}") from error
+        raise _UnusableError(errno.EINVAL, f"no file has such a name: {error}") from error
     try:
         _check_regular(os.fstat(descriptor))
         return io.FileIO(descriptor)
@@ -64,9 +64,16 @@ class Rationed(io.BufferedReader):
         return content
 
 
+class _UnusableError(OSError):
+    """One that speaks in words alone."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
 def _too_large(size: int | None, limit: int) -> OSError:
     found = "more than that" if size is None else f"{size} bytes"
-    return OSError(errno.EFBIG, f"at most {limit} bytes are read here, it has {found}")
+    return _UnusableError(errno.EFBIG, f"at most {limit} bytes are read here, it has {found}")
 
 
 _KINDS = {
@@ -80,7 +87,8 @@ _KINDS = {
 
 def _check_regular(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, f"it is {_KINDS.get(stat.S_IFMT(status.st_mode), 'something')}, not a regular file")
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something")
+        raise _UnusableError(errno.EINVAL, f"it is {kind}, not a regular file")
 
 
 def write_atomically(path: Path, *parts: bytes | memoryview) -> None:

@@ -12,7 +12,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from agent.reporting.mqtt.endpoint import Endpoint
 from agent.reporting.topics import Topics
 from agent.state.parcels import PAGE_EXAMPLES, Page, unpack_page
-from trainer.fleet.boards import TIMEOUT_S, Board, BoardError, BoardRefusalError, as_object
+from trainer.fleet.boards import MAX_ANSWER_BYTES, TIMEOUT_S, Board, BoardError, BoardRefusalError, as_object
 
 QOS = 1
 
@@ -90,8 +90,13 @@ class MqttBoard(Board):
             heard.put(self._failed(f"{why} before {self.address} had answered: is it running? then try again"))
 
         client.on_connect, client.on_subscribe, client.on_disconnect = on_connect, on_subscribe, on_disconnect
-        client.on_message = lambda _c, _u, message: heard.put(bytes(message.payload))
+        client.on_message = lambda _c, _u, message: heard.put(self._bounded(message.payload))
         return client
+
+    def _bounded(self, answer: bytes | bytearray) -> bytes | BoardError:
+        if len(answer) > MAX_ANSWER_BYTES:
+            return BoardError(f"{self.address} is given up: its answer has more than {MAX_ANSWER_BYTES} bytes")
+        return bytes(answer)
 
     def _failed(self, what: str) -> BoardError:
         return BoardError(f"the MQTT broker {self._endpoint} {what}")
@@ -103,5 +108,5 @@ class MqttBoard(Board):
     def _object(self, answer: bytes) -> dict[str, Any]:
         found = as_object(self.address, answer, "ok")
         if not found["ok"]:
-            raise BoardRefusalError(f"{self.address}: {found.get('error')}")
+            raise BoardRefusalError(f"{self.address}: {found.get('error', 'it does not say why')}")
         return found
