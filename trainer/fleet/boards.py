@@ -69,7 +69,7 @@ class HttpBoard(Board):
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         more = {} if ca is None or not address.startswith("https:") else {"ca_certs": str(ca)}
         self._pool = urllib3.connection_from_url(self.address, timeout=TIMEOUT_S, **more)
-        self._pool.ConnectionCls = _Https if address.startswith("https:") else _Http
+        self._pool.ConnectionCls = TlsConnection if address.startswith("https:") else Connection
 
     def page(self, start: str) -> Page:
         query = urlencode({"start": start, "limit": PAGE_EXAMPLES})
@@ -153,11 +153,11 @@ class _Answer(http.client.HTTPResponse):
         self.fp = Rationed(_Bounded(sock), MAX_ANSWER_BYTES)  # nothing is allocated that was only announced
 
 
-class _Http(HTTPConnection):
+class Connection(HTTPConnection):
     response_class = _Answer
 
 
-class _Https(HTTPSConnection):
+class TlsConnection(HTTPSConnection):
     response_class = _Answer
 
 
