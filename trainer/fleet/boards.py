@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -67,9 +67,10 @@ class HttpBoard(Board):
     def __init__(self, address: str, token: str | None, ca: Path | None) -> None:
         super().__init__(address.rstrip("/"))
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        more = {} if ca is None or not address.startswith("https:") else {"ca_certs": str(ca)}
+        encrypted = urlsplit(address).scheme == "https"
+        more = {"ca_certs": str(ca)} if encrypted and ca is not None else {}
         self._pool = urllib3.connection_from_url(self.address, timeout=TIMEOUT_S, **more)
-        self._pool.ConnectionCls = TlsConnection if address.startswith("https:") else Connection
+        self._pool.ConnectionCls = TlsConnection if encrypted else Connection
 
     def page(self, start: str) -> Page:
         query = urlencode({"start": start, "limit": PAGE_EXAMPLES})

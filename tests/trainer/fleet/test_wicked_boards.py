@@ -4,6 +4,8 @@ import gzip
 import hashlib
 import json
 import socket
+import ssl
+import subprocess
 import threading
 import time
 import tracemalloc
@@ -28,7 +30,7 @@ from tests.trainer.fleet.wicked import answering, endlessly, reply
 from trainer.fleet import boards
 from trainer.fleet import collect as collecting
 from trainer.fleet import mqtt as over_mqtt
-from trainer.fleet.boards import HttpBoard, publish
+from trainer.fleet.boards import BoardError, HttpBoard, publish
 from trainer.fleet.collect import Collected, collect
 
 LAYOUT = Layout.of("0" * 32, 5, "int8", 0.0235285, 3)
@@ -219,6 +221,23 @@ def test_pages_that_come_to_no_end_are_left_and_the_other_boards_go_on(
     assert (found.boards[first], found.boards[last]) == (3, 3)
     with Cache.read(tmp_path / "cache") as cache:
         assert [cache.label_of(f"{n:016x}") for n in (1, 2, 3)] == ["glass"] * 3
+
+
+def test_a_board_whose_answers_are_encrypted_is_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate, key = tmp_path / "board.crt", tmp_path / "board.key"
+    words = f"req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {key} -out {certificate} -days 2"
+    of_board = ["-subj", "/CN=board", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(["openssl", *words.split(), *of_board], check=True, capture_output=True)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    with answering(honest, tls) as url:
+        assert len(HttpBoard(url, None, certificate).page("0" * 16).examples) == 3
+    monkeypatch.setattr(boards, "TIMEOUT_S", 1.0)
+    for answer in (dripping_body, dripping_headers, endless_body):
+        with answering(answer, tls) as url, pytest.raises(BoardError, match="is given up"):
+            HttpBoard(url, None, certificate).page("0" * 16)
+    with answering(honest) as url, pytest.raises(BoardError, match="does not answer"):
+        HttpBoard(url.replace("http", "HTTPS"), "token", certificate).page("0" * 16)
 
 
 def test_a_board_without_examples_does_not_say_what_the_others_must_have(tmp_path: Path) -> None:

@@ -1,22 +1,26 @@
 """A server that answers whatever it was told to, byte by byte."""
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 Answer = Callable[[socket.socket, str], None]  # gets the connection and what was asked for, such as "/v1/examples?…"
 
 
 @contextmanager
-def answering(answer: Answer) -> Iterator[str]:
+def answering(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """Its URL. Each connection gets one answer to each of its requests, and is closed when `answer` raises OSError."""
     stopping = threading.Event()
     served: list[tuple[threading.Thread, socket.socket]] = []
 
     def serve(connection: socket.socket) -> None:
-        with connection, suppress(OSError):
+        with ExitStack() as stack, suppress(OSError):
+            stack.enter_context(connection)
             connection.settimeout(5)
+            if tls is not None:
+                connection = stack.enter_context(tls.wrap_socket(connection, server_side=True))
             while not stopping.is_set():
                 request = b""
                 while b"\r\n\r\n" not in request:
@@ -40,7 +44,7 @@ def answering(answer: Answer) -> Iterator[str]:
         accepting = threading.Thread(target=accept, name="wicked-accept")
         accepting.start()
         try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            yield f"{'http' if tls is None else 'HTTPS'}://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             stopping.set()
             accepting.join()
