@@ -13,7 +13,7 @@ from agent.reporting.mqtt.endpoint import Endpoint
 from agent.reporting.mqtt.limits import MAX_PACKET_BYTES, Limits, publish_bytes
 from agent.reporting.topics import Topics
 from agent.state.parcels import PAGE_EXAMPLES, Page, unpack_page
-from trainer.fleet.boards import TIMEOUT_S, Board, BoardError, BoardRefusalError, as_object
+from trainer.fleet.boards import MAX_ANSWER_BYTES, TIMEOUT_S, Board, BoardError, BoardRefusalError, as_object
 
 QOS = 1
 
@@ -122,7 +122,7 @@ class MqttBoard(Board):
 
         client.on_connect, client.on_subscribe = on_connect, on_subscribe
         client.on_publish, client.on_disconnect = on_publish, on_disconnect
-        client.on_message = lambda _c, _u, message: heard.put(bytes(message.payload))
+        client.on_message = lambda _c, _u, message: heard.put(self._bounded(message.payload))
         return client
 
     def _too_large(self, size: int, most: int) -> BoardError:
@@ -130,6 +130,11 @@ class MqttBoard(Board):
             f"takes packets of {most} bytes at most, and this one has {size}: raise its limit (max_packet_size in "
             "mosquitto), or reach the board over HTTP"
         )
+
+    def _bounded(self, answer: bytes | bytearray) -> bytes | BoardError:
+        if len(answer) > MAX_ANSWER_BYTES:
+            return BoardError(f"{self.address} is given up: its answer has more than {MAX_ANSWER_BYTES} bytes")
+        return bytes(answer)
 
     def _failed(self, what: str) -> BoardError:
         return BoardError(f"the MQTT broker {self._endpoint} {what}")
@@ -141,5 +146,5 @@ class MqttBoard(Board):
     def _object(self, answer: bytes) -> dict[str, Any]:
         found = as_object(self.address, answer, "ok")
         if not found["ok"]:
-            raise BoardRefusalError(f"{self.address}: {found.get('error')}")
+            raise BoardRefusalError(f"{self.address}: {found.get('error', 'it does not say why')}")
         return found

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from agent.board.files import open_regular
 from agent.board.secret import Secret
 from agent.errors import ConfigError
 from agent.ingress.http.message import Heading, Refused
@@ -136,7 +137,7 @@ def secrets(http: "HttpConfig") -> list[Secret]:
 def read_token(path: Path) -> str:
     """The token in a file; a newline at its end does not count. Raises ConfigError."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             raw = file.read(MAX_TOKEN_CHARS + 2)
     except OSError as error:
         raise ConfigError(f"http.token_file: {path} cannot be read: {error.strerror}") from error

@@ -6,12 +6,14 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.board.files import read_bounded
 from agent.board.secret import Secret
 from agent.board.systemd import MQTT_PASSWORD, credential
 from agent.config import MqttConfig
 from agent.errors import ConfigError
 
 MAX_PASSWORD_BYTES = 65_535  # what MQTT can carry
+MAX_CERTIFICATES_BYTES = 4 << 20  # all that a system believes take a quarter of one
 CREDENTIALS = "$CREDENTIALS_DIRECTORY"  # where systemd puts what LoadCredential= names, for this service alone
 
 
@@ -66,7 +68,7 @@ def _password(mqtt: MqttConfig) -> str | None:
     if file is None:
         return None
     try:
-        password = file.read_bytes().removesuffix(b"\n").removesuffix(b"\r").decode()
+        password = read_bounded(file, MAX_PASSWORD_BYTES + 2).removesuffix(b"\n").removesuffix(b"\r").decode()
     except OSError as error:
         raise ConfigError(f"mqtt.password_file: {file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -104,8 +106,8 @@ def _tls(mqtt: MqttConfig) -> ssl.SSLContext | None:
 
 def _readable(file: Path, key: str) -> Path:
     try:
-        with file.open("rb"):
-            return file
+        read_bounded(file, MAX_CERTIFICATES_BYTES)
+        return file
     except OSError as error:
         raise ConfigError(f"{key}: {file} cannot be read: {error.strerror}") from error
 

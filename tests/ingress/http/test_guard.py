@@ -1,3 +1,4 @@
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -165,3 +166,10 @@ def test_a_token_or_a_key_that_every_user_may_read_is_warned_of(
     key, both = tmp_path / "key", tmp_path / "both"
     assert [secret.path for secret in secrets(HttpConfig(tls_certificate=both, tls_key=key))] == [key]
     assert [secret.path for secret in secrets(HttpConfig(tls_certificate=both))] == [both]
+
+
+def test_a_token_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "token")
+    for path, what in ((tmp_path / "token", "a FIFO"), (Path("/dev/zero"), "a device")):
+        with pytest.raises(ConfigError, match=f"cannot be read: it is {what}"):
+            read_token(path)

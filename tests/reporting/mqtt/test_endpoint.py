@@ -1,5 +1,6 @@
 """How the broker is entered: passwords, certificates, and the example of who may say what, with a real mosquitto."""
 
+import os
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -244,3 +245,12 @@ def test_by_the_example_nobody_writes_what_is_anothers(
         assert {topic for topic, _ in camera.heard} == {"lastlayer/porch/result"}
         assert not any(topic.startswith("lastlayer/porch") for topic, _ in cellar.heard)
     broker.stop(PATIENCE_S)
+
+
+@pytest.mark.parametrize("key", ["password_file", "ca_file", "certificate_file"])
+def test_a_file_that_is_none_is_not_waited_for(tmp_path: Path, key: str) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    others = {"username": "porch"} if key == "password_file" else {"tls": True}
+    for path, what in ((tmp_path / "fifo", "a FIFO"), (Path("/dev/zero"), "a device")):
+        with pytest.raises(ConfigError, match=f"mqtt.{key}: {path} cannot be read: it is {what}"):
+            Endpoint.of(MqttConfig(host="127.0.0.1", **{key: path}, **others))  # type: ignore[arg-type]
