@@ -86,6 +86,9 @@ class Server:
         """Give the addresses back, also where it was never started. Idempotent."""
         for door in self._doors:
             door.close()
+        if self._thread.ident is None:  # else it closes them
+            self._wakes.close()
+            self._woken.close()
 
     def _accept_all(self) -> None:
         with self._woken, selectors.DefaultSelector() as selector:
