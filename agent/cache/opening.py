@@ -116,9 +116,9 @@ def for_writing(folder: Path, layout: Layout) -> Contents:
         each.path.unlink()
     if look.replaced:
         sync_folder(folder)
-    for part in found.parts:
-        if part.used and not part.segment.compacted:
-            _mend(part, found)
+    grown = [part for part in found.parts if (part.used or part.torn) and not part.segment.compacted]
+    for part in grown[-1:]:  # one segment is on flash before the next is begun
+        _mend(part, found)
     if found.torn:
         log.warning("%s: %d torn records or lines, never acknowledged, are cut off", folder, found.torn)
     return found
@@ -138,8 +138,7 @@ def _mend(part: Part, found: Contents) -> None:
         segment_io.write_entries(part.segment, void, between)
         part.entries[between] = void
         found.sequence += 1
-    if not part.is_full or part.torn:
-        os.fdatasync(part.segment.descriptor)
+    os.fdatasync(part.segment.descriptor)  # a killed process may have left what is not on flash
 
 
 def _paths(folder: Path) -> list[Path]:

@@ -58,10 +58,9 @@ class Flash:
         self._synced: dict[int, bytes] = {}  # by inode
 
     def sync(self, descriptor: int) -> None:
-        status = os.fstat(descriptor)
-        if not os.path.isdir(f"/proc/self/fd/{descriptor}"):
-            with open(f"/proc/self/fd/{descriptor}", "rb") as file:
-                self._synced[status.st_ino] = file.read()
+        path = Path(f"/proc/self/fd/{descriptor}")
+        if path.is_file():
+            self._synced[os.fstat(descriptor).st_ino] = path.read_bytes()
 
     def unsynced(self) -> list[tuple[Path, int]]:
         """The pages that differ from what was synced: their files and offsets."""

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from itertools import chain, combinations
 from pathlib import Path
 
@@ -101,7 +102,10 @@ def test_any_pages_of_a_batch_may_be_missing(tmp_path: Path) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    data=st.data(), count=st.integers(1, 70), page_bytes=st.sampled_from([512, 4096]), group=st.sampled_from([1, 50])
+    data=st.data(),
+    count=st.integers(1, 70),
+    page_bytes=st.sampled_from([512, 4096]),
+    group=st.sampled_from([1, 50]),
 )
 def test_whatever_pages_of_whatever_batches_are_missing(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, count: int, page_bytes: int, group: int
@@ -125,7 +129,7 @@ def cut_somewhere(
     watched: Flash,
     config: CacheConfig,
     acknowledged: dict[str, tuple[str, bytes]],
-    numbers: "object",
+    numbers: Iterator[int],
     count: int,
     data: st.DataObject,
 ) -> dict[str, tuple[str, bytes]]:
@@ -136,7 +140,8 @@ def cut_somewhere(
             cache = Cache(folder, LAYOUT, config)
             acknowledged = contents(cache) | acknowledged
             while True:
-                batch = [example(next(numbers), data.draw(st.sampled_from("abc"))) for _ in range(count)]  # type: ignore[call-overload]
+                label = data.draw(st.sampled_from("abc"))
+                batch = [example(next(numbers), label) for _ in range(count)]
                 cache.append(batch)
                 if config.sync_records > 1:
                     cache.sync()
