@@ -151,13 +151,21 @@ def _look(folder: Path, *, readonly: bool) -> Look:
     for path in _paths(folder):
         try:
             opened.append(segment.open_segment(path, readonly=readonly))
+        except FileNotFoundError:
+            raise
         except StateError as error:
             refused.append((path, error))
+        except OSError as error:
+            refused.append((path, StateError(f"{path} cannot be read: {error.strerror or error}")))
     gone = {number for each in opened for number in each.replaced}
     parts, _ = bookkeeping.load_parts([each for each in opened if each.number not in gone])
     replaced = [each for each in opened if each.number in gone]
     # After the records: a label is on flash before any record that has it.
-    return Look(parts, replaced, refused, *journal.read(folder / "journal"))
+    try:
+        said = journal.read(folder / "journal")
+    except OSError as error:
+        raise StateError(f"{folder / 'journal'} cannot be read: {error.strerror or error}") from error
+    return Look(parts, replaced, refused, *said)
 
 
 def _contents(folder: Path, look: Look, layout: Layout) -> Contents:
