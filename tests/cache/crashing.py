@@ -10,6 +10,7 @@ import pytest
 
 from agent.cache import Cache
 
+SYNCS = ("fsync", "fdatasync")
 _CALLS = ("pwrite", "fsync", "fdatasync", "rename", "replace", "unlink", "ftruncate", "posix_fallocate")
 
 
@@ -18,8 +19,8 @@ class Killed(BaseException):
 
 
 @contextmanager
-def killed_at(call: int) -> Iterator[Callable[[], int]]:
-    """From the so-many-th call on (from 0) that changes files, nothing changes any more; gives the calls so far."""
+def killed_at(call: int, names: tuple[str, ...] = _CALLS) -> Iterator[Callable[[], int]]:
+    """From the so-many-th call on (from 0), nothing changes any more; gives the calls so far."""
     made = 0
 
     def counted(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -33,7 +34,7 @@ def killed_at(call: int) -> Iterator[Callable[[], int]]:
         return wrapper
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in _CALLS:
+        for name in names:
             patch.setattr(os, name, counted(getattr(os, name)))
         yield lambda: made
 
@@ -105,6 +106,6 @@ def flash(folder: Path, page_bytes: int = 512) -> Iterator[Flash]:
     if folder.is_dir():
         watched.cut(set())
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("fsync", "fdatasync"):
+        for name in SYNCS:
             patch.setattr(os, name, noting(getattr(os, name)))
         yield watched

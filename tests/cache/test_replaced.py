@@ -11,6 +11,9 @@ from agent.cache import Cache
 from agent.cache.checking import check
 from agent.cache.flash import segment
 from agent.errors import StateError
+from agent.learning.training.checkpoint import Checkpoint
+from agent.learning.training.sums import Statistics
+from agent.reporting.mqtt.outbox import open_outbox
 from tests.cache.test_cache import LAYOUT, example, labels
 
 REPORTS = checked_line(b'host\t17\t{"cpu":3}') + checked_line(b'host\t18\t{"cpu":4}')
@@ -103,3 +106,19 @@ def test_the_number_of_a_label_whose_name_is_lost_is_not_given_again(
         cache.append([example(2, "c")])
     with Cache(tmp_path, LAYOUT) as cache:
         assert labels(cache) == {example(0).frame_id: "a", example(2).frame_id: "c"}
+
+
+def test_what_a_retraining_kept_in_the_place_of_what_another_kept(tmp_path: Path) -> None:
+    Statistics("0" * 32, 24).save(tmp_path / "training")
+    assert Checkpoint(tmp_path / "training").load("0") is None
+    Checkpoint(tmp_path / "statistics").save("0", {}, {})
+    with pytest.raises(StateError, match="another file"):
+        Statistics.load(tmp_path / "statistics")
+
+
+@pytest.mark.parametrize("content", [REPORTS, REPORTS.splitlines(keepends=True)[0], checked_line(b'{"op":"label"}')])
+def test_another_file_as_the_numbers_of_the_reports(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "seq").write_bytes(content)
+    outbox = open_outbox(tmp_path, 1 << 20, 3600)
+    assert outbox is not None
+    outbox.close()
