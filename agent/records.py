@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from agent.errors import LabelError
 
 MAX_LABEL_BYTES = 200
+MAX_PICTURE_BYTES = 64 << 20  # of a picture's file
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")

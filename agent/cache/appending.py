@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.cache import bookkeeping
-from agent.cache.bookkeeping import DROPPED, Part
+from agent.cache.bookkeeping import DROPPED, SYNCED_BEFORE, Part
 from agent.cache.flash import segment_io
 from agent.cache.wear import Wear
 from agent.errors import StateError
@@ -44,7 +44,7 @@ class Appender:
             self._thread.start()
 
     def write(self, parts: list[Part], records: NDArray[Any]) -> int:
-        """Write sealed records to parts that have room; a ticket for `commit`. Raises OSError; then none was."""
+        """Write records to parts that have room; a ticket for `commit`. Raises OSError; then none was written."""
         superseded = bookkeeping.usable_rows(parts, records["stored"]["entry"]["frame_id"])
         begun = [(part, part.used) for part in parts if not part.is_full and not part.segment.compacted]
         rest = records
@@ -53,10 +53,12 @@ class Appender:
                 now = rest[: part.segment.capacity - part.used]
                 if not len(now):
                     break
+                if not part.used:  # one segment is on flash before the next is begun
+                    for earlier in parts:
+                        if earlier.synced < earlier.used:
+                            os.fdatasync(earlier.segment.descriptor)
                 self._write_to(part, now)
                 rest = rest[len(now) :]
-                if len(rest):  # one segment is on flash before the next is begun
-                    os.fdatasync(part.segment.descriptor)
         except OSError:
             self._take_back(begun)
             raise
@@ -68,6 +70,9 @@ class Appender:
         return self._written
 
     def _write_to(self, part: Part, records: NDArray[Any]) -> None:
+        if part.synced == part.used:
+            records["stored"]["entry"]["flags"][0] |= SYNCED_BEFORE
+        segment_io.seal(records)
         fill = len(records) < _FILL_BELOW and self._sync_records < _FILL_BELOW
         self._wear.wrote(segment_io.write_rows(part.segment, records, part.used, fill=fill))
         part.entries[part.used : part.used + len(records)] = records["stored"]["entry"]

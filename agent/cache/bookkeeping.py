@@ -4,7 +4,7 @@ What was said of examples after they were written (relabelled, deleted) is appli
 records and journal entries share: an entry speaks of the records that have a lower number than it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -22,6 +22,8 @@ SAID = 1  # flags: somebody said the split
 RELABELLED = 2  # in memory only: the label is not the one on flash
 DROPPED = 4  # in memory only: deleted, evicted, or superseded by a later record of the same frame
 ROTTEN = 8  # in memory only: the checksum is wrong
+SYNCED_BEFORE = 16  # all records before this one were on flash when it was written
+VOID = 32  # no record: one that a power cut tore, never acknowledged, stood here
 
 
 class Part:
@@ -32,6 +34,7 @@ class Part:
         self.entries = entries
         self.used = used
         self.synced = used  # of these it is known that they are on flash
+        self.torn: dict[int, bytes] = {}  # rows that were begun and never acknowledged: what stands in their entries
         # Frame ids, ascending, and their rows: 12 bytes a record, once all are there and the first is looked for.
         self._by_frame: tuple[NDArray[np.uint64], NDArray[np.uint32]] | None = None
 
@@ -46,17 +49,17 @@ class Part:
 
     def usable(self) -> NDArray[np.bool_]:
         """[used]"""
-        usable: NDArray[np.bool_] = (self.column("flags") & (DROPPED | ROTTEN)) == 0
+        usable: NDArray[np.bool_] = (self.column("flags") & (DROPPED | ROTTEN | VOID)) == 0
         return usable
 
     def dropped(self) -> NDArray[np.bool_]:
         """[used] deleted, but still there."""
-        dropped: NDArray[np.bool_] = (self.column("flags") & (DROPPED | ROTTEN)) == DROPPED
+        dropped: NDArray[np.bool_] = (self.column("flags") & (DROPPED | ROTTEN | VOID)) == DROPPED
         return dropped
 
     def stale(self) -> int:
         """How many records a compaction would drop or change."""
-        return int(((self.column("flags") & (DROPPED | ROTTEN | RELABELLED)) != 0).sum())
+        return int(((self.column("flags") & (DROPPED | ROTTEN | RELABELLED | VOID)) != 0).sum())
 
     def rows_of(self, frame_id: int) -> list[int]:
         """The rows of a frame; in a full part without looking at all of them."""
@@ -87,33 +90,69 @@ class Part:
         self.mark(rows, RELABELLED)
 
 
+def void_entries(count: int, sequence: int) -> NDArray[Any]:
+    """[count]"""
+    entries = np.zeros(count, ENTRY)
+    entries["sequence"], entries["flags"] = sequence, VOID
+    return entries
+
+
 def empty_part(opened: Segment) -> Part:
     return Part(opened, np.zeros(opened.capacity, ENTRY), 0)
 
 
-def load_parts(opened: Iterable[Segment]) -> tuple[list[Part], int]:
-    """The parts of segments in their order, and how many records were torn at the end. Raises OSError.
+def load_parts(opened: Sequence[Segment]) -> tuple[list[Part], int]:
+    """The parts of segments in their order, and how many of their records are torn. Raises OSError.
 
     Segments are filled one after the other, and one is on flash before the next is begun. So bottlenecks are read
     and checked only where the last record is; those of the others are checked when they are first asked for.
     """
-    found = [(each, *segment_io.read_entries(each)) for each in opened]
-    grown = [at for at, (each, _, _, begun) in enumerate(found) if begun.any() and not each.compacted]
+    # The last one first: where something stands in a segment, those before it are complete, also while one writes.
+    found = {each.number: segment_io.read_entries(each) for each in reversed(opened)}
+    grown = [at for at, each in enumerate(opened) if found[each.number].begun.any() and not each.compacted]
     last_grown = max(grown, default=-1)
-    parts, torn = [], 0
-    for at, (each, entries, intact, begun) in enumerate(found):
+    parts = []
+    for at, each in enumerate(opened):
         if each.compacted or at < last_grown:
-            used = each.capacity
+            parts.append(_full_part(each, found[each.number]))
         else:
-            reached = int(np.flatnonzero(begun)[-1]) + 1 if begun.any() else 0
-            intact[:reached] &= ~segment_io.bad_bottlenecks(each, entries[:reached])
-            used = int(np.flatnonzero(intact)[-1]) + 1 if intact.any() else 0
-            torn += int(begun[used:].sum())
-        entries["flags"] &= SAID
-        entries["flags"][~intact] |= ROTTEN
-        entries[used:] = np.zeros(1, ENTRY)
-        parts.append(Part(each, entries, used))
-    return parts, torn
+            parts.append(_growing_part(each, found[each.number].begun))
+    return parts, sum(len(part.torn) for part in parts)
+
+
+def _full_part(opened: Segment, read: segment_io.Read) -> Part:
+    return Part(opened, _in_memory(read, read.intact), opened.capacity)
+
+
+def _growing_part(opened: Segment, begun_before: NDArray[np.bool_]) -> Part:
+    """What stands in the rows up to the last one that was begun when they were first looked at.
+
+    They are read again: so a row is complete if one behind it says that it is on flash, also while somebody writes.
+    """
+    reached = int(np.flatnonzero(begun_before)[-1]) + 1 if begun_before.any() else 0
+    read = segment_io.read_entries(opened)
+    entries = read.entries[:reached]
+    void = (entries["flags"] & VOID) != 0
+    good = read.intact[:reached] & (void | ~segment_io.bad_bottlenecks(opened, entries))
+    rows = np.flatnonzero(good)
+    used = int(rows[-1]) + 1 if len(rows) else 0
+    # What is not intact before this row is rotten; of what is behind it perhaps nobody was told that it is there.
+    acknowledged = int(max(rows[(entries["flags"][rows] & SYNCED_BEFORE) != 0], default=0))
+    torn = [row for row in np.flatnonzero(~good).tolist() if row >= acknowledged and (row < used or read.begun[row])]
+    stands = {row: entries[row].tobytes() for row in torn}
+    part = Part(opened, _in_memory(read, np.pad(good, (0, opened.capacity - reached))), used)
+    part.torn = stands
+    part.entries[used:] = np.zeros(1, ENTRY)
+    part.entries[[row for row in torn if row < used]] = void_entries(1, 0)
+    return part
+
+
+def _in_memory(read: segment_io.Read, good: NDArray[np.bool_]) -> NDArray[Any]:
+    """The entries [capacity]; nothing is believed of one that is not intact."""
+    read.entries["flags"] &= SAID | VOID
+    read.entries[~read.intact] = np.zeros(1, ENTRY)
+    read.entries["flags"][~good] |= ROTTEN
+    return read.entries
 
 
 def apply(parts: list[Part], entries: Iterable[Entry]) -> None:

@@ -18,7 +18,6 @@ from agent.cache.appending import Appender
 from agent.cache.asking import Askable
 from agent.cache.bookkeeping import SAID
 from agent.cache.changes import Changes
-from agent.cache.flash import segment_io
 from agent.cache.flash.layout import Layout
 from agent.cache.space import Space
 from agent.cache.wear import Wear, years
@@ -229,7 +228,6 @@ class Cache(Askable):
                 frame_id, example.received_ms, example.group, sequence, 0, label, camera, split, flags, b""
             )  # fmt: skip
             records["bottleneck"][row] = self.layout.encoded(example.bottleneck)
-        segment_io.seal(records)
         return records
 
     def _count_of(self, label: str) -> int:

@@ -1,17 +1,18 @@
 """Reading a whole cache to see whether it is intact."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from agent.cache.bookkeeping import load_parts
+from agent.cache.bookkeeping import VOID, Part
 from agent.cache.contents import Names
-from agent.cache.flash import journal, segment, segment_io
-from agent.cache.flash.layout import Layout
-from agent.cache.flash.segment import Segment
+from agent.cache.flash import segment_io
+from agent.cache.opening import Look, settled
 from agent.errors import StateError
 
 
@@ -35,58 +36,45 @@ class Fault:
 def check(folder: Path) -> list[Fault]:
     """What is wrong with the cache in `folder`, having read all of it. Raises StateError where it cannot be read.
 
-    While another process writes, a record that is on its way there may look torn.
+    While another process writes, it is about what was complete when this began.
     """
     try:
-        return list(_faults(folder))
+        return list(_faults(settled(folder)))
     except OSError as error:
         if isinstance(error, StateError):
             raise
         raise StateError(f"the cache {folder} cannot be read: {error.strerror or error}") from error
 
 
-def _faults(folder: Path) -> Iterator[Fault]:
-    entries, damaged, _, torn = journal.read(folder / "journal")
+def _faults(found: Look) -> Iterator[Fault]:
     names = Names()
-    for entry in entries:
+    for entry in found.entries:
         names.apply(entry)
-    for line in damaged:
+    for line in found.damaged:
         yield Fault("journal", "a damaged line", line)
-    if torn:
-        yield Fault("journal", f"{torn} bytes of a torn line at the end")
-    opened: list[Segment] = []
-    for path in sorted(folder.glob("*.seg")):
-        try:
-            opened.append(segment.open_segment(path, readonly=True))
-        except FileNotFoundError:
-            continue  # compacted this instant
-        except StateError as error:
-            yield Fault(path.name, str(error))
-    if not opened:
-        return
-    layouts: dict[Layout, int] = {}
-    for each in opened:
-        layouts[each.layout] = layouts.get(each.layout, 0) + 1
-    gone = {number for each in opened for number in each.replaced}
-    live = [each for each in opened if each.number not in gone]
+    if found.journal_torn:
+        yield Fault("journal", f"{found.journal_torn} bytes of a torn line at the end")
+    for path, error in found.refused:
+        yield Fault(path.name, str(error))
+    layouts = Counter(part.segment.layout for part in found.parts)
     known = np.array(sorted(names.labels.values()), np.uint16)
-    parts = {part.segment.number: part for part in load_parts(live)[0]}
-    for each in live:
-        if each.layout != max(layouts, key=lambda layout: layouts[layout]):
-            yield Fault(each.path.name, "made with another backbone than the rest")
-        yield from _faults_of(each, parts[each.number].used, known)
+    for part in found.parts:
+        if part.segment.layout != layouts.most_common(1)[0][0]:
+            yield Fault(part.segment.path.name, "made with another backbone than the rest")
+        yield from _faults_of(part, known)
 
 
-def _faults_of(opened: Segment, used: int, known: Any) -> Iterator[Fault]:
-    entries, intact, begun = segment_io.read_entries(opened)
-    bad = segment_io.bad_bottlenecks(opened, entries[:used])
-    for row in (np.flatnonzero(begun[used:]) + used).tolist():
-        yield Fault(opened.path.name, "a torn record at the end", row)
-    for row in range(used):
+def _faults_of(part: Part, known: NDArray[np.uint16]) -> Iterator[Fault]:
+    name, void = part.segment.path.name, (part.column("flags") & VOID) != 0
+    entries = part.entries[: part.used]
+    intact = segment_io.read_entries(part.segment).intact[: part.used] | void
+    bad = segment_io.bad_bottlenecks(part.segment, entries) & ~void
+    for row in sorted(part.torn):
+        yield Fault(name, "a torn record" if row < part.used else "a torn record at the end", row)
+    for row in range(part.used):
         if not intact[row]:
-            yield Fault(opened.path.name, "a rotten entry", row)
+            yield Fault(name, "a rotten entry", row)
         elif bad[row]:
-            yield Fault(opened.path.name, "a rotten bottleneck", row, f"{int(entries['frame_id'][row]):016x}")
-    for row in np.flatnonzero(intact[:used] & ~np.isin(entries["label"][:used], known)).tolist():
-        frame_id = f"{int(entries['frame_id'][row]):016x}"
-        yield Fault(opened.path.name, "a label without a name", row, frame_id)
+            yield Fault(name, "a rotten bottleneck", row, f"{int(entries['frame_id'][row]):016x}")
+    for row in np.flatnonzero(intact & ~void & ~np.isin(entries["label"], known)).tolist():
+        yield Fault(name, "a label without a name", row, f"{int(entries['frame_id'][row]):016x}")

@@ -93,7 +93,7 @@ def rewrite(plan: Plan, folder: Path, layout: Layout, should_stop: Callable[[], 
         if rotten is None:
             return None
         if finished:
-            return Part(begun, segment_io.read_entries(begun)[0], plan.count)
+            return Part(begun, segment_io.read_entries(begun).entries, plan.count)
         for at, rows in rotten.items():
             log.warning("%s: rotten records are left out: rows %s", plan.sources[at].segment.path, rows[:10])
             plan.sources[at].mark(np.array(rows), ROTTEN)

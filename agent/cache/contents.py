@@ -20,6 +20,7 @@ class Names:
     def __init__(self) -> None:
         self.labels: dict[str, int] = {}
         self.cameras: dict[str, int] = {}
+        self._nameless: dict[str, set[int]] = {"label": set(), "camera": set()}
 
     def apply(self, entry: Entry) -> None:
         """Let an entry of the journal take effect; entries about other things are passed."""
@@ -32,14 +33,18 @@ class Names:
                 entry["name"] if index == entry["label"] else name: index for name, index in self.labels.items()
             }
 
+    def reserve(self, labels: set[int], cameras: set[int]) -> None:
+        """Records carry these. Where the line with the name is lost, nothing else may be called by the number."""
+        self._nameless = {"label": labels - {*self.labels.values()}, "camera": cameras - {*self.cameras.values()}}
+
     def of_kind(self, kind: str) -> dict[str, int]:
         return self.labels if kind == "label" else self.cameras
 
     def free(self, kind: str) -> int | None:
         """The number of the next name; None where all are taken."""
-        taken = self.of_kind(kind).values()
+        taken = {*self.of_kind(kind).values(), *self._nameless[kind]}
         following = max(taken, default=-1) + 1
-        return following if following < MOST_NAMES else min(set(range(MOST_NAMES)) - set(taken), default=None)
+        return following if following < MOST_NAMES else min(set(range(MOST_NAMES)) - taken, default=None)
 
     def by_label(self) -> dict[int, str]:
         return {index: name for name, index in self.labels.items()}
@@ -49,6 +54,7 @@ class Names:
         left = Names()
         left.labels = {name: index for name, index in self.labels.items() if index in labels}
         left.cameras = {name: index for name, index in self.cameras.items() if index in cameras}
+        left.reserve(labels, cameras)
         return left
 
     def as_entries(self) -> list[Entry]:

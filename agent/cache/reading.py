@@ -78,7 +78,7 @@ class CachedExamples:
         try:
             for number, opened in enumerate(self._segments):
                 first, last = edges[number : number + 2]
-                entries, _, _ = segment_io.read_entries(opened)
+                entries = segment_io.read_entries(opened).entries
                 found[first:last] = entries["frame_id"][places[first:last] - np.uint32(self._bases[number])]
         except OSError as error:
             raise StateError(f"the cache cannot be read: {error.strerror or error}") from error

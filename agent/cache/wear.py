@@ -71,7 +71,7 @@ def read_counts(path: Path) -> dict[str, Any]:
         return {"written_bytes": int(counts["written_bytes"]), "evicted": int(counts["evicted"]), "days": days}
     except FileNotFoundError:
         pass
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         log.warning("%s cannot be read, and begins anew: %s", path, error)
     return {"written_bytes": 0, "evicted": 0, "days": {}}
 

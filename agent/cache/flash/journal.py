@@ -2,11 +2,12 @@
 
     crc32 of the JSON in 8 hex digits, a blank, JSON, a line feed
 
-Append-only and synced; zeros behind the last line are space that waits. A torn last line
-(a power cut while it was written) was never acknowledged and is cut off; a damaged line
-elsewhere is an error of the medium and is reported.
+Append-only and synced, each line before the next; zeros behind the last line are space that waits. A last line
+that is torn (a power cut while it was written: any of its pages may be missing) was never acknowledged and is cut
+off; a damaged line elsewhere is an error of the medium and is reported.
 """
 
+import contextlib
 import errno
 import json
 import os
@@ -38,8 +39,8 @@ class Journal:
         self._size = os.fstat(self._descriptor).st_size
         if os.pread(self._descriptor, self._size - end, end).strip(b"\0"):
             os.ftruncate(self._descriptor, end)
-            os.fsync(self._descriptor)
             self._size = end
+        os.fsync(self._descriptor)  # of a line that a killed process left, nobody knows whether it is on flash
 
     def append(self, entry: Entry) -> None:
         """Returns when the entry is on flash. Raises OSError."""
@@ -47,11 +48,15 @@ class Journal:
         if self.end + len(line) > self._size:
             self._make_room(len(line))
         # At a known place, so that a half-written line (a full disk) is overwritten by the next try.
-        done = os.pwrite(self._descriptor, line, self.end)
-        if done != len(line):
-            os.pwrite(self._descriptor, bytes(done), self.end)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.fdatasync(self._descriptor)
+        try:
+            done = os.pwrite(self._descriptor, line, self.end)
+            if done != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fdatasync(self._descriptor)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.pwrite(self._descriptor, bytes(len(line)), self.end)
+            raise
         self.end += len(line)
 
     def _make_room(self, size: int) -> None:
@@ -75,13 +80,21 @@ class Journal:
 
 
 def read(path: Path) -> tuple[list[Entry], list[int], int, int]:
-    """The entries of a journal, the numbers (from 1) of damaged lines, where intact lines end, and torn bytes there."""
+    """The entries of a journal, the numbers (from 1) of damaged lines, where the torn line begins, and its bytes.
+
+    It is read twice, as far as it went at first: so all but the last line are complete, also while somebody writes.
+    """
     try:
-        raw = path.read_bytes().rstrip(b"\0")
+        with path.open("rb") as file:
+            size = len(file.read().rstrip(b"\0"))
+            file.seek(0)
+            raw = file.read(size)
     except FileNotFoundError:
         return [], [], 0, 0
     lines = raw.split(b"\n")
     torn = lines.pop()  # what stands behind the last line feed
+    if not torn and lines and checked_content(lines[-1]) is None:  # its end is there, and a page before it is not
+        torn = lines.pop() + b"\n"
     entries, damaged = [], []
     for number, line in enumerate(lines, 1):
         entry = _entry(line)
@@ -98,7 +111,8 @@ def _line(entry: Entry) -> bytes:
 
 def _entry(line: bytes) -> Entry | None:
     text = checked_content(line)
-    if text is None:
+    try:
+        entry = json.loads(text) if text is not None else None
+    except ValueError:  # a line of another file of ours
         return None
-    entry: Entry = json.loads(text)
-    return entry
+    return entry if isinstance(entry, dict) else None

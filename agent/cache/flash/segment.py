@@ -12,6 +12,7 @@ from pathlib import Path
 
 from agent.board.files import sync_folder
 from agent.cache.flash.layout import PAGE_BYTES, Header, Layout
+from agent.errors import StateError
 
 TARGET_BYTES = 8 << 20
 INTERLEAVED_BYTES = 1 << 20  # opening a cache reads all of it
@@ -108,6 +109,8 @@ def open_segment(path: Path, *, readonly: bool) -> Segment:
 
     While an interleaved segment is open for reading only, its file is not used again for other records.
     """
+    if not path.stem.isdecimal():
+        raise StateError(f"{path} is no segment of a cache: its name is no number; move it away")
     descriptor = os.open(path, (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC)
     try:
         if readonly:

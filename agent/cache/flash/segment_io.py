@@ -2,7 +2,7 @@
 
 import os
 import zlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +30,16 @@ def seal(records: NDArray[Any]) -> None:
     records["stored"]["crc"] = checksums(entries)
 
 
-def read_entries(segment: Segment) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.bool_]]:
-    """The entries [capacity] of a segment, which of them are intact, and in which something stands. Raises OSError."""
+class Read(NamedTuple):
+    """Of a segment, each [capacity]."""
+
+    entries: NDArray[Any]
+    intact: NDArray[np.bool_]
+    begun: NDArray[np.bool_]  # something stands there
+
+
+def read_entries(segment: Segment) -> Read:
+    """Raises OSError."""
     read = np.zeros(segment.capacity, segment.layout.record if segment.interleaved else STORED_ENTRY)
     if segment.capacity:
         _preadv(segment.descriptor, [read.view(np.uint8).data], segment.entry_offset(0), read.nbytes)
@@ -41,7 +49,7 @@ def read_entries(segment: Segment) -> tuple[NDArray[Any], NDArray[np.bool_], NDA
     entries: NDArray[Any] = stored["entry"].copy()
     intact = np.logical_and(checksums(entries) == stored["crc"], begun)
     earlier = intact & (entries["sequence"] < segment.header.oldest)  # so is what an earlier use of the file left
-    return entries, intact & ~earlier, begun & ~earlier
+    return Read(entries, intact & ~earlier, begun & ~earlier)
 
 
 def gather(segment: Segment, places: NDArray[np.intp], targets: NDArray[np.intp], out: NDArray[Any]) -> None:
@@ -133,6 +141,14 @@ def write_rows(segment: Segment, records: NDArray[Any], start: int, *, fill: boo
     entries = np.ascontiguousarray(records["stored"]).tobytes()
     pwrite(segment.descriptor, entries, segment.entry_offset(start))
     return page_bytes(offset, len(raw)) + page_bytes(segment.entry_offset(start), len(entries))
+
+
+def write_entries(segment: Segment, entries: NDArray[Any], rows: list[int]) -> None:
+    """Put entries [n] into rows, whatever their bottlenecks are. Raises OSError. Not synced."""
+    stored = np.zeros(len(rows), STORED_ENTRY)
+    stored["entry"], stored["crc"] = entries, checksums(entries)
+    for row, raw in zip(rows, stored, strict=True):
+        pwrite(segment.descriptor, raw.tobytes(), segment.entry_offset(row))
 
 
 def clear_entries(segment: Segment, start: int, stop: int) -> None:

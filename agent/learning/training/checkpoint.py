@@ -41,7 +41,7 @@ class Checkpoint:
         except StateError as error:
             log.warning("%s; the training begins anew", error)
             return None
-        return found if found is not None and found[0]["identity"] == identity else None
+        return found if found is not None and found[0].get("identity") == identity else None
 
     def clear(self) -> None:
         """Forget it: the head is made."""

@@ -165,6 +165,8 @@ class Statistics:
         except FileNotFoundError:
             return None
         header = stored.header
+        if not {"backbone_id", "size"} <= header.keys():
+            raise StateError(f"{path} is another file: it holds no sums")
         statistics = cls(header["backbone_id"], header["size"])
         if "origin" not in stored:
             return statistics

@@ -60,10 +60,15 @@ class Sequence:
         if content is None:
             log.warning("%s is damaged: reports are numbered from 1 again", path)
             return
-        kept = json.loads(content)
-        beyond = 0 if kept["exact"] else RESERVE
-        self._first = kept["first"] + beyond
-        self._given = {name: seq + beyond for name, seq in kept["given"].items()}
+        try:
+            kept = json.loads(content)
+            beyond = 0 if kept["exact"] else RESERVE
+            first = int(kept["first"]) + beyond
+            given = {name: int(seq) + beyond for name, seq in kept["given"].items()}
+        except (ValueError, TypeError, KeyError, AttributeError):
+            log.warning("%s is another file: reports are numbered from 1 again", path)
+            return
+        self._first, self._given = first, given
 
     def _write(self) -> None:
         self._kept = dict(self._given)
