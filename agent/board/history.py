@@ -6,11 +6,12 @@ atomic rename. Each line stands alone: what is no name is passed over.
 
 import logging
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from agent.board.files import write_atomically
-from agent.errors import StateError
+from agent.board.files import sync_folder, write_atomically
+from agent.errors import DamagedError, StateError
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +37,14 @@ class History:
             lines = self._file.read_bytes().decode("ascii", "replace").split()
         except FileNotFoundError:
             lines = [self._first] if self._first else []
+        except IsADirectoryError:
+            raise DamagedError(f"{self._file} is a folder: {self._remedy} writes it anew") from None
         except OSError as error:
             raise StateError(f"{self._file} cannot be read: {error.strerror}") from error
         else:
             lines = [line for line in lines if self._name.fullmatch(line)]
             if not lines:
-                raise StateError(f"{self._file} is damaged: {self._remedy} writes it anew")
+                raise DamagedError(f"{self._file} is damaged: {self._remedy} writes it anew")
         if self._first is None or self._first in lines:
             return lines
         return [self._first, *lines]
@@ -71,8 +74,20 @@ class History:
                 return before
         return None
 
+    def forget(self) -> None:
+        """None is in use any more, nor was one before."""
+        try:
+            self._file.unlink(missing_ok=True)
+            sync_folder(self._file.parent)
+        except OSError as error:
+            raise StateError(f"{self._file} cannot be removed: {error.strerror or error}") from error
+
     def _write(self, names: list[str]) -> None:
         try:
+            if self._file.is_dir():  # which no rename can replace
+                aside = self._file.with_name(f".{self._file.name}.damaged")
+                shutil.rmtree(aside, ignore_errors=True)
+                self._file.rename(aside)
             write_atomically(self._file, "".join(f"{name}\n" for name in names[-REMEMBERED:]).encode("ascii"))
         except OSError as error:
             raise StateError(f"{self._file} cannot be written: {error.strerror or error}") from error

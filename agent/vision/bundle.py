@@ -14,6 +14,7 @@ Whoever makes one writes it by `write_bundle`, so that a network is never found 
 
 import hashlib
 import json
+import math
 import shutil
 import sys
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from typing import Any
 from agent.board.child import Child
 from agent.board.files import sync_folder, write_atomically
 from agent.errors import BundleError, StateError
+from agent.records import checked_label
 
 FORMAT = 1
 MODEL, MANIFEST = "model.tflite", "manifest.json"  # the files
@@ -214,8 +216,10 @@ def _parse(manifest: Any, path: Path) -> Bundle:
         name = str(manifest["model"])
         if Path(name).name != name:
             raise BundleError(f"{path}: the model must lie beside its manifest, not at {name!r}")
+        if not -math.inf < float(low) < float(high) < math.inf:
+            raise BundleError(f"{path}: the input range {low!r:.40} to {high!r:.40} is none")
         return Bundle(
-            name=str(manifest["name"]),
+            name=checked_label(manifest["name"], "name of a backbone"),
             model=path.parent / name,
             sha256=str(manifest["sha256"]),
             height=int(shape["height"]),
@@ -223,7 +227,7 @@ def _parse(manifest: Any, path: Path) -> Bundle:
             input_range=(float(low), float(high)),
             size=int(manifest["bottleneck"]["size"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         if isinstance(error, BundleError):
             raise
         raise BundleError(f"{path} lacks something or has it in another form: {error!r}") from error

@@ -68,7 +68,7 @@ def test_a_page_arrives_as_it_was(page: Page) -> None:
 
 def test_a_head_arrives_as_it_was() -> None:
     arrived = unpack_head(pack_head(SentHead(HEAD, {"solver": "lda"})))
-    assert arrived.report == {"solver": "lda"}
+    assert arrived.report == {"solver": "lda", "labels": ["glas", "纸"], "backbone_id": "0" * 32}
     assert arrived.head.to_bytes() == HEAD.to_bytes()
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from agent.errors import RefusedHeadError, StateError, UnknownHeadError
-from agent.learning.heads.store import HeadStore, summary
+from agent.learning.heads.report import summary
+from agent.learning.heads.store import HeadStore
 from agent.learning.solving.head import Head
 
 
