@@ -34,6 +34,10 @@ def checked_label(text: object, what: str = "label") -> str:
     """
     if not isinstance(text, str):
         raise LabelError(f"a {what} must be text, not {type(text).__name__}: {text!r:.60}")
+    if len(text) > 10 * MAX_LABEL_BYTES:  # to normalise what does not end takes time without end
+        raise LabelError(
+            f"a {what} may take {MAX_LABEL_BYTES} bytes, this one has {len(text)} characters: {text[:40]!r}…"
+        )
     label = unicodedata.normalize("NFC", text.strip())
     if not label:
         raise LabelError(f"a {what} must not be empty")

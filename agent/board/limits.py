@@ -4,6 +4,7 @@ import ctypes
 import os
 import resource
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 ROOM_BYTES = 128 << 20  # beside what it has when it begins: a head is judged in half of it
@@ -18,7 +19,10 @@ def limit_memory(sent_bytes: int) -> None:
     What counts is the memory of its own (RLIMIT_DATA), not the libraries and files that are mapped into it: so the
     bound is the same on 32 bits, where it must fit into an address space of 2 GB, and on 64. It is never raised.
     """
-    pages = int(Path("/proc/self/statm").read_text().split()[5])
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[5])
+    except OSError:
+        return  # no Linux: a desktop, where the trainer looks at models of its own
     wanted = pages * os.sysconf("SC_PAGE_SIZE") + ROOM_BYTES + COPIES * sent_bytes
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if soft == resource.RLIM_INFINITY or wanted < soft:
@@ -27,4 +31,5 @@ def limit_memory(sent_bytes: int) -> None:
 
 def end_with_parent() -> None:
     """This process is killed when the thread that started it ends, so that it outlives nobody who would end it."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    with suppress(AttributeError):  # no Linux
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))

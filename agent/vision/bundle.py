@@ -26,11 +26,11 @@ from typing import Any
 from agent.board.child import Child
 from agent.board.files import sync_folder, write_atomically
 from agent.errors import BundleError, StateError
-from agent.records import checked_label
 
 FORMAT = 1
 MODEL, MANIFEST = "model.tflite", "manifest.json"  # the files
 DEFAULT = "tinyresnet_96"
+MAX_NAME = 200
 DEFAULT_RANGE = (0.0, 1.0)
 SHIPPED = Path(__file__).resolve().parents[2] / "models"
 
@@ -219,7 +219,7 @@ def _parse(manifest: Any, path: Path) -> Bundle:
         if not -math.inf < float(low) < float(high) < math.inf:
             raise BundleError(f"{path}: the input range {low!r:.40} to {high!r:.40} is none")
         return Bundle(
-            name=checked_label(manifest["name"], "name of a backbone"),
+            name=_name(manifest["name"]),
             model=path.parent / name,
             sha256=str(manifest["sha256"]),
             height=int(shape["height"]),
@@ -231,6 +231,12 @@ def _parse(manifest: Any, path: Path) -> Bundle:
         if isinstance(error, BundleError):
             raise
         raise BundleError(f"{path} lacks something or has it in another form: {error!r}") from error
+
+
+def _name(name: Any) -> str:
+    if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > MAX_NAME:
+        raise ValueError(f"a backbone's name is a line of at most {MAX_NAME} characters, not {name!r:.60}")
+    return name
 
 
 def _bare(model: Path) -> Bundle:

@@ -123,8 +123,8 @@ def _recipe(value: Any) -> None:
 def _curves(value: Any) -> None:
     point = _record(
         step=_count,
-        loss=_number,
-        train_top1=_number,
+        loss=_or_null(_number),
+        train_top1=_or_null(_number),
         val_top1=_or_null(_number),
         val_top5=_or_null(_number),
     )
@@ -150,7 +150,7 @@ _SHAPES: dict[str, Shape] = {
     "settings": _of(_text, _scalar),
     "top1": _number,
     "top5": _number,
-    "candidates": _each(_record(recipe=_recipe, top1=_number, loss=_or_null(_number))),
+    "candidates": _each(_record(recipe=_recipe, top1=_or_null(_number), loss=_or_null(_number))),
     "curves": _curves,
     "validation": _record(
         images=_count,

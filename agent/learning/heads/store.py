@@ -243,7 +243,8 @@ class HeadStore:
 
 
 def _sealed(report: dict[str, Any]) -> bytes:
-    plain = json.loads(json.dumps({key: value for key, value in report.items() if key != "sha256"}))
+    text = json.dumps({key: value for key, value in report.items() if key != "sha256"})
+    plain = json.loads(text, parse_constant=lambda name: None)  # a figure that is not finite says nothing
     return json.dumps({**plain, "sha256": _seal(plain)}).encode()
 
 
