@@ -59,9 +59,14 @@ def plain_json(text: bytes) -> Any:
     """
     if sum(map(text.count, (b",", b"[", b"{"))) > MAX_JSON_VALUES:
         raise ValueError(f"it holds more than {MAX_JSON_VALUES} values")
+    large = re.search(rb"[0-9]{19}", text) is not None  # else no number needs to be looked at, which takes time
     try:
         value = json.loads(
-            text.decode(), parse_int=_integer, parse_float=_finite, parse_constant=_finite, object_pairs_hook=_once
+            text.decode(),
+            parse_int=_integer if large else None,
+            parse_float=_finite,
+            parse_constant=_finite,
+            object_pairs_hook=_once,
         )
         deep = _is_deeper(value, MAX_JSON_DEPTH)
     except RecursionError:
@@ -95,7 +100,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _is_deeper(value: Any, levels: int) -> bool:
     if not isinstance(value, (dict, list)):
         return False
-    inner = value.values() if isinstance(value, dict) else value
+    inner = [each for each in (value.values() if isinstance(value, dict) else value) if isinstance(each, (dict, list))]
     return levels == 0 or any(_is_deeper(each, levels - 1) for each in inner)
 
 

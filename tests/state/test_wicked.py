@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,24 @@ def test_json_as_people_write_it_is_read() -> None:
 
 
 # The daemon
+
+
+@pytest.mark.parametrize("name", ["a solver with a surrogate", "a solver of lines", "a top-1 that is text"])
+def test_what_a_head_says_of_itself_breaks_nothing_that_tells_of_it(
+    mosquitto: Mosquitto, fresh: Path, jpegs: list[bytes], name: str
+) -> None:
+    install(fresh, good_head().to_bytes(), wicked.REPORTS[name])
+    config = {"mqtt": {"host": mosquitto.host, "port": mosquitto.port, "node": "board"}}
+    with Daemon(fresh, config) as daemon:
+        assert daemon.ask("POST", "/v1/frames", jpegs[0])["head"] == "1"
+        (known,) = daemon.ask("GET", "/v1/heads")["heads"]
+        assert (known["version"], known["labels"]) == ("1", ["china", "flower"])
+        assert "damaged" in known["error"]
+        assert "damaged" in daemon.ask("GET", "/v1/heads/1", expect=409)["error"]
+        with urllib.request.urlopen(f"{daemon.url}/metrics", timeout=PATIENCE_S) as answer:
+            assert b'lastlayer_head{version="1",solver=""} 1' in answer.read().replace(b"_info", b"")
+        assert retained(mosquitto, "lastlayer/board/head")["version"] == "1"
+        assert "Traceback" not in daemon.log
 
 
 def peak_bytes(process: psutil.Process) -> int:
