@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
+from agent.board.files import open_regular
 from agent.board.systemd import runtime_directory
 from agent.errors import ConfigError
 from agent.schema import MAX_CHARS, RefusalError, Rule, parse, plain_text
@@ -320,7 +321,7 @@ def load_config(path: Path | None) -> Config:
     if path is None:
         return Config()
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             raw = file.read(4 * MAX_CHARS + 1)  # no UTF-8 character takes more than 4 bytes
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error

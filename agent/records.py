@@ -19,6 +19,7 @@ MAX_LABEL_BYTES = 200
 MAX_JSON_VALUES = 250_000  # a head's report of 256 labels has 70,000; so many take 20 MB at most
 MAX_JSON_DEPTH = 16
 MAX_INT = (1 << 63) - 1
+MAX_PICTURE_BYTES = 64 << 20  # of a picture's file
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -74,7 +75,10 @@ def plain_json(text: bytes) -> Any:
     if deep:
         raise ValueError(f"it is nested deeper than {MAX_JSON_DEPTH} levels")
     if re.search(rb"\\u[dD]", text):  # one half of a pair can come in no other way
-        json.dumps(value, ensure_ascii=False).encode()
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("it holds a lone surrogate, which is no character") from None
     return value
 
 

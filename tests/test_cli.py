@@ -275,3 +275,35 @@ def test_two_people_may_retrain_at_once(state: Path) -> None:
     heads = as_json("--state", state, "heads")
     assert [head["version"] for head in heads["heads"]] == ["1", "2", "3"]
     assert heads["active"] in ("2", "3")
+
+
+def test_what_a_list_names_wrongly_is_counted_and_the_rest_is_learnt(tmp_path: Path, pictures: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.jpg")
+    (tmp_path / "sparse.jpg").touch()
+    os.truncate(tmp_path / "sparse.jpg", 20 << 30)
+    names = [*sorted(pictures.glob("china/*.jpg")), "fifo.jpg", "/dev/zero", "sparse.jpg", "gone.jpg", "pictures"]
+    (tmp_path / "list.csv").write_text("file,class\n" + "".join(f"{name},china\n" for name in names))
+    ended = lastlayer("--state", tmp_path / "state", "learn", tmp_path / "list.csv", "--json")
+    learnt = json.loads(ended.stdout)
+    assert (learnt["added"], learnt["failed"]) == (len(names) - 5, 5)
+    assert f"{tmp_path}/fifo.jpg: not learnt: it is a FIFO, not a regular file" in ended.stderr
+    assert "/dev/zero: not learnt: it is a device, not a regular file" in ended.stderr
+    assert "sparse.jpg: not learnt: at most 67108864 bytes are read here, it has 21474836480 bytes" in ended.stderr
+
+
+def test_commands_name_a_file_that_is_none_and_do_not_wait_for_it(tmp_path: Path, pictures: Path) -> None:
+    state, fifo, tflite = tmp_path / "state", tmp_path / "fifo.parcel", tmp_path / "fifo.tflite"
+    lastlayer("--state", state, "learn", pictures)
+    os.mkfifo(fifo)
+    os.mkfifo(tflite)
+    for words, code in (
+        (["classify", fifo], 3),
+        (["learn", fifo], 3),
+        (["evaluate", fifo], 5),  # there is no head yet
+        (["heads", "take", fifo], 3),
+        (["models", "import", fifo], 4),
+        (["models", "import", tflite], 4),
+        (["run", "--config", fifo], 2),
+    ):
+        ended = lastlayer("--state", state, *words, expect=code)
+        assert "Traceback" not in ended.stderr

@@ -1,3 +1,4 @@
+import os
 import re
 import socket
 from dataclasses import FrozenInstanceError, replace
@@ -66,9 +67,11 @@ def test_a_file_that_cannot_be_used_is_named(content: bytes | None, wrong: str, 
         load_config(file)
 
 
-def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
-        load_config(tmp_path)
+def test_what_is_no_file_is_no_configuration_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path, what in ((tmp_path, "a folder"), (tmp_path / "fifo", "a FIFO"), (Path("/dev/zero"), "a device")):
+        with pytest.raises(ConfigError, match=f"cannot be read: it is {what}"):
+            load_config(path)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "board.lan"])

@@ -1,8 +1,94 @@
-"""Writing to flash so that a power cut leaves the old or the new, never half of it."""
+"""Writing so that a power cut leaves the old or the new, never half of it; reading what somebody else named.
 
+A name leads to anything: a FIFO that nobody writes to, a device without an end, 20 GB that take no room on the disk.
+"""
+
+import errno
+import io
 import os
+import stat
 import zlib
 from pathlib import Path
+
+
+def open_regular(path: str | os.PathLike[str], *, flags: int = 0, dir_fd: int | None = None) -> io.FileIO:
+    """A regular file for reading, unbuffered; `flags` come beside those of reading. It never waits.
+
+    Raises OSError, whose strerror says what is there where it is no regular file.
+    """
+    flags |= os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY  # whoever opens a FIFO waits for its writer
+    try:
+        # Looked at before too: there are devices that do something as soon as they are opened.
+        _check_regular(os.stat(path, dir_fd=dir_fd, follow_symlinks=not flags & os.O_NOFOLLOW))
+        descriptor = os.open(path, flags, dir_fd=dir_fd)
+    except ValueError as error:  # a zero byte in the name, or a character that no name has here
+        raise _UnusableError(errno.EINVAL, f"no file has such a name: {error}") from error
+    try:
+        _check_regular(os.fstat(descriptor))
+        return io.FileIO(descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_bounded(path: str | os.PathLike[str], limit: int) -> bytes:
+    """The content of a regular file of at most `limit` bytes. Raises OSError, before it has read more than that."""
+    with Rationed(open_regular(path), limit) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise _too_large(size, limit)
+        return file.read(size) + file.read()  # it may grow meanwhile
+
+
+_BLOCK = 64 << 10
+
+
+class Rationed(io.BufferedReader):
+    """What a parser reads from when it trusts a length in what it reads.
+
+    However much it asks for in one call of `read`, no more is read or allocated than `ration` bytes in all; beyond
+    them `read` raises OSError.
+    """
+
+    def __init__(self, raw: io.RawIOBase, ration: int) -> None:
+        super().__init__(raw)
+        self.ration = ration
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or size < 0:
+            return b"".join(iter(lambda: self.read(_BLOCK), b""))
+        content = super().read(min(size, self.ration + 1))
+        if len(content) > self.ration:
+            raise _too_large(None, self.ration)
+        self.ration -= len(content)
+        return content
+
+
+class _UnusableError(OSError):
+    """One that speaks in words alone."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
+def _too_large(size: int | None, limit: int) -> OSError:
+    found = "more than that" if size is None else f"{size} bytes"
+    return _UnusableError(errno.EFBIG, f"at most {limit} bytes are read here, it has {found}")
+
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def _check_regular(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something")
+        raise _UnusableError(errno.EINVAL, f"it is {kind}, not a regular file")
 
 
 def write_atomically(path: Path, *parts: bytes | memoryview) -> None:

@@ -4,18 +4,20 @@ One name a line; the last one is in use, and those before it are what can be ret
 atomic rename. Each line stands alone: what is no name is passed over.
 """
 
+import errno
 import logging
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from agent.board.files import sync_folder, write_atomically
+from agent.board.files import read_bounded, sync_folder, write_atomically
 from agent.errors import DamagedError, StateError
 
 log = logging.getLogger(__name__)
 
 REMEMBERED = 100  # names: older ones are forgotten
+MAX_BYTES = 64 << 10
 
 
 class History:
@@ -34,12 +36,12 @@ class History:
     def names(self) -> list[str]:
         """The last one is in use; without those that a rollback took back. Raises StateError for a damaged file too."""
         try:
-            lines = self._file.read_bytes().decode("ascii", "replace").split()
+            lines = read_bounded(self._file, MAX_BYTES).decode("ascii", "replace").split()
         except FileNotFoundError:
             lines = [self._first] if self._first else []
-        except IsADirectoryError:
-            raise DamagedError(f"{self._file} is a folder: {self._remedy} writes it anew") from None
         except OSError as error:
+            if error.errno in (errno.EINVAL, errno.EFBIG):  # it is no file, or one of another kind
+                raise DamagedError(f"{self._file} is damaged: {error}; {self._remedy} writes it anew") from error
             raise StateError(f"{self._file} cannot be read: {error.strerror}") from error
         else:
             lines = [line for line in lines if self._name.fullmatch(line)]

@@ -5,10 +5,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from agent.board.files import read_bounded
 from agent.commands import SUMMARIES
 from agent.commands.arguments import state_folder
 from agent.errors import ImageError
-from agent.records import Frame, Result, picture_id
+from agent.records import MAX_PICTURE_BYTES, Frame, Result, picture_id
 from agent.reporting.timing import Timings
 from agent.state.state import existing_state
 from agent.terminal import command, say, show
@@ -60,7 +61,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _classified(classifier: Classifier, path: Path, top: int) -> Result:
     try:
-        payload = path.read_bytes()
+        payload = read_bounded(path, MAX_PICTURE_BYTES)
         return classifier.classify(Frame(picture_id(payload), int(time.time() * 1000), payload), top).result
     except OSError as error:
         raise ImageError(f"{path}: {error.strerror}") from error

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from agent.board.files import write_atomically
+from agent.board.files import read_bounded, write_atomically
 from agent.commands import SUMMARIES
 from agent.commands.arguments import state_folder
 from agent.commands.plots import curves_png, curves_text
@@ -16,7 +16,7 @@ from agent.learning.heads.gate import MARGIN
 from agent.learning.heads.store import HeadStore
 from agent.reporting.timing import Timings
 from agent.state.arrivals import take_head
-from agent.state.parcels import SentHead, memory_for, pack_head, unpack_head
+from agent.state.parcels import MAX_PARCEL_BYTES, SentHead, memory_for, pack_head, unpack_head
 from agent.state.state import heads_of
 from agent.terminal import columns, command, say, show
 
@@ -111,7 +111,7 @@ def _write(path: Path, payload: bytes) -> None:
 
 def _take(arguments: argparse.Namespace) -> int:
     try:
-        parcel = arguments.parcel.read_bytes()
+        parcel = read_bounded(arguments.parcel, MAX_PARCEL_BYTES)
     except OSError as error:
         raise ParcelError(f"{arguments.parcel} cannot be read: {error.strerror}") from error
     timings = Timings(node="cli", runtime="numpy")

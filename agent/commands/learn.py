@@ -2,7 +2,6 @@
 
 import argparse
 import time
-import zipfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -90,7 +89,7 @@ def learn(pictures: Iterable[LabelledPicture], classifier: Classifier, cache: Ca
             known = group[frame_id].label if frame_id in group else cache.label_of(frame_id)
             if known is None:
                 group[frame_id] = _example(frame_id, picture, *classifier.embed(payload), bursts)
-        except (OSError, ImageError, zipfile.BadZipFile) as error:
+        except (OSError, ImageError) as error:
             say(f"{picture.name}: not learnt: {error}")
             learnt.failed += 1
             continue

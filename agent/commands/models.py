@@ -4,12 +4,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from agent.board.files import read_bounded
 from agent.commands import SUMMARIES
 from agent.commands.arguments import state_root
 from agent.errors import BundleError, LastlayerError, StateError
 from agent.state import generations
 from agent.state.arrivals import take_backbone, take_sent_backbone
-from agent.state.parcels import memory_for
+from agent.state.parcels import MAX_PARCEL_BYTES, memory_for
 from agent.terminal import columns, command, show
 
 EXAMPLE = """\
@@ -68,7 +69,7 @@ def _taken_in(state: Path, source: str, input_range: tuple[float, float] | None)
     if not source.endswith(".parcel"):
         return take_backbone(state, source, input_range)
     try:
-        parcel = Path(source).read_bytes()
+        parcel = read_bounded(source, MAX_PARCEL_BYTES)
     except OSError as error:
         raise BundleError(f"{source} cannot be read: {error.strerror}") from error
     with memory_for(parcel):

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from agent.board.files import read_bounded
+from agent.board.secret import Secret, warn_of_open
 from agent.commands import SUMMARIES
 from agent.commands.sender import Address, Sender
 from agent.errors import ConfigError, ImageError, LastlayerError
@@ -15,6 +17,7 @@ from agent.terminal import command
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 MAX_BYTES = 268_435_456  # the most that frames.max_bytes can be
+MAX_TOKEN_BYTES = 4096  # of its file
 
 EXAMPLE = """\
 example:  lastlayer push frame.jpg --camera door
@@ -85,11 +88,12 @@ def _token(file: Path | None) -> str | None:
     if file is None:
         return None
     try:
-        token = file.read_text("ascii").strip()
+        token = read_bounded(file, MAX_TOKEN_BYTES).decode("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--token-file {file}: cannot be read: {error}") from error
     if not token or not token.isprintable() or " " in token:
         raise ConfigError(f"--token-file {file}: holds no token; it must be one line without blanks")
+    warn_of_open([Secret("--token-file", file)])
     return token
 
 
@@ -108,11 +112,7 @@ def _names(pictures: list[str]) -> Iterator[str]:
 def _payload(name: str) -> bytes:
     """Raises ImageError."""
     try:
-        if name == "-":
-            payload = sys.stdin.buffer.read(MAX_BYTES + 1)
-        else:
-            with Path(name).open("rb") as file:
-                payload = file.read(MAX_BYTES + 1)
+        payload = sys.stdin.buffer.read(MAX_BYTES + 1) if name == "-" else read_bounded(name, MAX_BYTES)
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror}") from error
     if len(payload) > MAX_BYTES:

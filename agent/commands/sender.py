@@ -15,6 +15,9 @@ from agent.errors import ConfigError, ImageError, LastlayerError, ServiceError
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
+MAX_ANSWER_BYTES = 1 << 20
+MAX_COMPLAINT = 300  # characters
+_PART_BYTES = 64 << 10
 _LATER = (
     HTTPStatus.REQUEST_TIMEOUT,
     HTTPStatus.TOO_MANY_REQUESTS,
@@ -120,6 +123,8 @@ class Sender:
     def _try(self, payload: bytes, query: Mapping[str, str], timeout_s: float) -> dict[str, Any]:
         try:
             status, body, retry_after = self._request(payload, query, timeout_s)
+        except ServiceError:
+            raise
         except OSError as error:
             raise _LaterError(error.strerror or str(error) or type(error).__name__) from error
         except http.client.HTTPException as error:
@@ -127,13 +132,10 @@ class Sender:
         if status in _LATER:
             raise _LaterError(_complaint(status, body), float(retry_after) if retry_after.isdecimal() else 0.0)
         if status == HTTPStatus.OK:
-            try:
-                answer = json.loads(body)
-                if "predictions" in answer:
-                    return dict(answer)
-            except (ValueError, TypeError):
-                pass
-            raise ServiceError(f"{self._address} answers, but not as Lastlayer does: {body[:60]!r}")
+            answer = _result(body)
+            if answer is None:
+                raise ServiceError(f"{self._address} answers, but not as Lastlayer does: {body[:60]!r}")
+            return answer
         complaint = f"{self._address}: {_complaint(status, body)}"
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             raise ConfigError(f"{complaint}; name the board's token with --token-file")
@@ -144,7 +146,7 @@ class Sender:
         raise LastlayerError(complaint)
 
     def _request(self, payload: bytes, query: Mapping[str, str], timeout_s: float) -> tuple[int, bytes, str]:
-        """Status, body, and the header Retry-After. Raises OSError and HTTPException."""
+        """Status, body, and the header Retry-After. Raises OSError, HTTPException, ServiceError where it never ends."""
         if self._connection is None:
             self._connection = self._address.connection(timeout_s)
         connection = self._connection
@@ -158,12 +160,35 @@ class Sender:
             if connection.sock is None:
                 raise
             # Refused before all was sent, as too large: the answer says so.
+        deadline = time.monotonic() + timeout_s
         response = connection.getresponse()
-        return response.status, response.read(), response.getheader("Retry-After", "")
+        body = b""
+        while part := response.read1(_PART_BYTES):
+            body += part
+            if len(body) > MAX_ANSWER_BYTES or time.monotonic() > deadline:
+                self.close()
+                raise ServiceError(f"{self._address} answers, but comes to no end: {body[:60]!r}")
+        if response.length:
+            raise http.client.IncompleteRead(body, response.length)
+        response.close()  # by itself it knows of its end only where it is read at once
+        return response.status, body, response.getheader("Retry-After", "")
+
+
+def _result(body: bytes) -> dict[str, Any] | None:
+    """What can be shown of a picture; None where it is something else."""
+    try:
+        answer = json.loads(body)
+        for best in answer["predictions"]:
+            f"{best['label']} {best['probability']:.0%}"
+        json.dumps(answer, ensure_ascii=False).encode()
+        return answer if isinstance(answer["frame_id"], str) else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def _complaint(status: int, body: bytes) -> str:
     try:
-        return str(json.loads(body)["error"])
-    except (ValueError, KeyError, TypeError):
+        said = str(json.loads(body)["error"])[:MAX_COMPLAINT]
+    except (ValueError, KeyError, TypeError, RecursionError):
         return f"HTTP status {status}"
+    return "".join(character if character.isprintable() else "?" for character in said)

@@ -4,13 +4,18 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agent.doctor.checks import Check
+from agent.doctor.checks import Check, warned_of_open
 from agent.errors import LastlayerError, ServiceError
 
 if TYPE_CHECKING:
     from agent.config import MqttConfig
+    from agent.reporting.mqtt.endpoint import Endpoint
+    from agent.reporting.mqtt.limits import Limits
+    from agent.reporting.mqtt.session import Session
+    from agent.reporting.mqtt.terms import Terms
 
 TIMEOUT_S = 5.0
+FEW_BYTES = 16_384  # the discovery of a board with a dozen phases and cameras
 
 
 def broker(mqtt: "MqttConfig") -> Check:
@@ -18,41 +23,79 @@ def broker(mqtt: "MqttConfig") -> Check:
         return Check("broker", "ok", "none is configured: nothing is reported")
     where = f"{mqtt.host}:{mqtt.port}"
     try:
-        _log_in(mqtt)
+        limits = _log_in(mqtt)
     except ImportError as error:
         return Check("broker", "fail", f"{where} cannot be asked: {error}", "install it again, see libraries")
     except LastlayerError as error:
         return Check(
             "broker", "fail", str(error), "see mqtt.host, mqtt.port, mqtt.username and /etc/lastlayer/mqtt-password"
         )
-    return Check("broker", "ok", f"{where} lets {mqtt.username or 'us'} in")
+    from agent.reporting.mqtt.endpoint import secrets
+
+    return warned_of_open(_judged(limits, f"{where} lets {mqtt.username or 'us'} in"), secrets(mqtt))
 
 
-def _log_in(mqtt: "MqttConfig") -> None:
-    """Connects once, as another client than the daemon, and leaves.
+def _judged(limits: "Limits", found: str) -> Check:
+    few = f"takes packets of {limits.packet_bytes} bytes at most: what is larger is dropped and counted"
+    wanting = [*limits.missing, *([few] if limits.packet_bytes < FEW_BYTES else [])]
+    if not wanting:
+        return Check("broker", "ok", found)
+    advice = "let the broker do it: retain_available, max_qos, max_packet_size in mosquitto"
+    return Check("broker", "warn", "; it ".join([found, *wanting]), advice)
+
+
+def _log_in(mqtt: "MqttConfig") -> "Limits":
+    """Connects once, as another client than the daemon, and leaves; what the broker takes.
 
     Raises ServiceError where the broker cannot be reached or refuses the login, ConfigError as Broker does, and
     ImportError where paho is missing.
     """
     from agent.reporting.mqtt.endpoint import Endpoint
-    from agent.reporting.mqtt.session import Session
+    from agent.reporting.mqtt.terms import Terms
 
     endpoint = Endpoint.of(mqtt)
     where = f"the MQTT broker {endpoint}"
+    terms = Terms()
+    while True:
+        try:
+            session = _greeted(endpoint, terms)
+        except OSError as error:
+            raise ServiceError(f"{where} cannot be reached: {error.strerror or error}") from error
+        if session.opened:
+            return session.limits
+        if terms.lower(session):
+            continue
+        if terms.v5 and session.is_unanswered:
+            terms.v5 = False
+        elif session.refusal:
+            raise ServiceError(f"{where} {session.refusal}")
+        elif session.is_silent:
+            raise ServiceError(f"{where} accepts the connection and does not answer within {TIMEOUT_S:g} s")
+        else:
+            raise ServiceError(f"{where} {session.end}: is it a broker?")
+
+
+def _greeted(endpoint: "Endpoint", terms: "Terms") -> "Session":
+    """A connection that has ended, with the answer to its login, if one came in time. Raises OSError."""
+    from agent.reporting.mqtt.limits import MAX_PACKET_BYTES
+    from agent.reporting.mqtt.session import Session
+
     other = replace(endpoint, node=f"{endpoint.node}-doctor")
-    session = Session(other, (), lambda: None, lambda message: None, v5=False, max_message_bytes=0)
+    session = Session(
+        other,
+        (),
+        lambda: None,
+        lambda message: None,
+        v5=terms.v5,
+        max_message_bytes=MAX_PACKET_BYTES,
+        limits=terms.limits,
+    )
     deadline = time.monotonic() + TIMEOUT_S
     try:
         session.connect()
-        while not (session.opened or session.refusal) and time.monotonic() < deadline:
-            if not session.turn() and not session.refusal:
-                raise ServiceError(f"{where} {session.end}: is it a broker?")
-    except OSError as error:
-        raise ServiceError(f"{where} cannot be reached: {error.strerror or error}") from error
+        while session.turn() and not session.opened and time.monotonic() < deadline:
+            pass
     finally:
         session.disconnect()
         session.close()
-    if session.refusal:
-        raise ServiceError(f"{where} {session.refusal}")
-    if not session.opened:
-        raise ServiceError(f"{where} accepts the connection and does not answer within {TIMEOUT_S:g} s")
+    return session

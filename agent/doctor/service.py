@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.board import systemd
-from agent.doctor.checks import Check
+from agent.doctor.checks import Check, warned_of_open
 from agent.errors import BundleError, ConfigError, StateError, UnknownHeadError
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def address(host: str, port: int, *, serving: bool) -> Check:
 def access(http: "HttpConfig") -> Check:
     """The files by which the daemon knows who may come over TCP, and shows who it is."""
     from agent.ingress.http.doors import tls_context
-    from agent.ingress.http.guard import read_token
+    from agent.ingress.http.guard import read_token, secrets
 
     try:
         if http.token_file is not None:
@@ -115,7 +115,8 @@ def access(http: "HttpConfig") -> Check:
     except ConfigError as error:
         return Check("access", "fail", str(error), "the service reads them as the user lastlayer")
     token = "a token" if http.token_file is not None else "no token"
-    return Check("access", "ok", f"{token}, {'TLS' if http.tls_certificate is not None else 'no TLS'}")
+    found = f"{token}, {'TLS' if http.tls_certificate is not None else 'no TLS'}"
+    return warned_of_open(Check("access", "ok", found), secrets(http))
 
 
 def unix_socket(path: Path | None) -> Check:

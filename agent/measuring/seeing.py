@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.board.files import read_bounded
 from agent.errors import DatasetError, ImageError
 from agent.learning.solving.head import Head, predictions
 from agent.measuring.measurement import Condition, Measurement, Samples, repeated, summarised
-from agent.records import Result
+from agent.records import MAX_PICTURE_BYTES, Result
 from agent.reporting.timing import Stopwatch
 from agent.vision.backbone import FAMILY, Backbone
 from agent.vision.classifier import TOP
@@ -123,7 +124,7 @@ def _see(path: Path, network: Network, head: Head) -> Stopwatch:
     watch = Stopwatch()
     try:
         with watch.phase("file_access"):
-            payload = path.read_bytes()
+            payload = read_bounded(path, MAX_PICTURE_BYTES)
         with watch.phase("decode"):
             image = decode(payload, network.width, network.height)
     except OSError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.records import Result
 from agent.reporting.debounce import Agreement, CameraStates
-from agent.reporting.discovery import discovery_payload, discovery_topic
+from agent.reporting.discovery import discovery_parts, discovery_payload, discovery_topic
 from agent.reporting.timing import TimingReport
 from agent.reporting.topics import result_payload
 
@@ -89,7 +89,11 @@ class Announcer:
     def counters(self, counts: Mapping[str, int]) -> None:
         """What was counted since the start; what became of reports and commands is added."""
         if self._broker is not None:
-            ours = {"reports_dropped": self._broker.dropped, "reports_waiting": self._broker.waiting}
+            ours = {
+                "reports_dropped": self._broker.dropped,
+                "reports_waiting": self._broker.waiting,
+                "too_large": self._broker.too_large,
+            }
             self._report("counters", {**counts, **ours, "refused": self._refused})
 
     def discover(self) -> None:
@@ -98,7 +102,8 @@ class Announcer:
             with self._lock:  # what is iterated stays as it is meanwhile
                 payload = discovery_payload(self._broker.topics, self._cameras.cameras, self._phases)
                 topic = discovery_topic(self._discovery_prefix, self._broker.topics.node)
-                self._broker.publish(topic, payload, retain=True)
+                parts = discovery_parts(self._discovery_prefix, self._broker.topics.node, payload)
+                self._broker.publish(topic, payload, retain=True, parts=parts)
 
     def count_refused(self) -> None:
         """A message that somebody sent us was refused."""
@@ -112,6 +117,7 @@ class Announcer:
         return {
             "connected": self._broker.connected,
             "dropped": self._broker.dropped,
+            "too_large": self._broker.too_large,
             "waiting": self._broker.waiting,
             "refused": self._refused,
             "last_error": self._broker.last_error,

@@ -1,5 +1,7 @@
 """Home Assistant's device discovery: one retained message that says what the board is and which entities it has.
 
+Where a broker does not take that as one, each entity has a message of its own, which names the device.
+
 https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload
 """
 
@@ -31,6 +33,7 @@ _COUNTERS: tuple[tuple[str, str, str], ...] = (
     ("examples", "Examples", "measurement"),
     ("reports_dropped", "Lost reports", "total_increasing"),
     ("reports_waiting", "Waiting reports", "measurement"),
+    ("too_large", "Messages too large for the broker", "total_increasing"),
     ("refused", "Refused commands", "total_increasing"),
 )
 
@@ -64,6 +67,19 @@ def discovery_payload(topics: Topics, cameras: Iterable[str], phases: Iterable[s
         "origin": {"name": "lastlayer", "sw_version": agent.__version__},
         "availability_topic": topics.availability,
         "components": {key: {"unique_id": f"{device}_{key}", **component} for key, component in components.items()},
+    }
+
+
+def discovery_parts(prefix: str, node: str, payload: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The same as a `discovery_payload`, entity by entity: topic → what is said there."""
+    device = device_id(node)
+    shared = {key: value for key, value in payload.items() if key != "components"}
+    return {
+        f"{prefix}/{component['platform']}/{device}/{key}/config": {
+            **{name: value for name, value in component.items() if name != "platform"},
+            **shared,
+        }
+        for key, component in payload["components"].items()
     }
 
 

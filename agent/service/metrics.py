@@ -82,6 +82,8 @@ def _mqtt(service: Service) -> Iterator[Family]:
         yield connected.add(int(status["connected"]))
         dropped = Family("lastlayer_mqtt_dropped", "counter", "Messages that the broker does not have.")
         yield dropped.add(status["dropped"])
+        large = Family("lastlayer_mqtt_too_large", "counter", "Messages that the broker does not take for their size.")
+        yield large.add(status["too_large"])
 
 
 def _host() -> Iterator[Family]:

@@ -9,9 +9,13 @@ One line of JSON, then the payload, then the sha256 of both (32 bytes). `kind` s
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from dataclasses import fields as dataclass_fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +23,7 @@ import numpy as np
 
 from agent.board.limits import limit_memory
 from agent.cache import Layout
+from agent.cache.flash.layout import DTYPES
 from agent.errors import DamagedError, ParcelError
 from agent.learning.heads.report import checked
 from agent.learning.solving.head import Head
@@ -27,7 +32,12 @@ from agent.vision.bundle import MANIFEST, Bundle, write_bundle
 
 FORMAT = 1
 MAX_HEADER_BYTES = 4 << 20
+MAX_PARCEL_BYTES = 256 << 20  # in a file: the most that a board can take over HTTP
 PAGE_EXAMPLES = 256  # half a MB at 2,048 values
+MAX_SIZE = 1 << 16  # values in a bottleneck that comes from elsewhere
+MAX_STAMP_MS = 253_402_300_799_999  # the end of the year 9999
+
+_FRAME_ID, _BACKBONE_ID = re.compile("[0-9a-f]{16}"), re.compile("[0-9a-f]{32}")
 
 Kind = Literal["examples", "head", "backbone"]
 
@@ -63,35 +73,80 @@ def pack_page(page: Page) -> bytes:
 
 
 def unpack_page(parcel: bytes) -> Page:
-    """Raises ParcelError."""
+    """A page of which all can be kept: its frame ids ascend, and `next` lies behind them. Raises ParcelError."""
     header, payload = _unpacked(parcel, "examples")
     try:
-        layout = Layout(**header["layout"])
-        known = header["examples"]
+        layout, known = _layout(header["layout"]), header["examples"]
+        if not isinstance(known, list) or len(known) > PAGE_EXAMPLES:
+            raise ValueError(f"examples must be a list of at most {PAGE_EXAMPLES}")
+        if len(payload) != len(known) * layout.bottleneck_bytes:
+            raise ValueError(f"{len(payload)} bytes are not {len(known)} bottlenecks of {layout.size} values")
         rows = np.frombuffer(payload, layout.dtype).reshape(len(known), layout.size)
+        if not np.isfinite(rows).all():
+            raise ValueError("a bottleneck has values that are not finite")
         examples = [_example(fields, row) for fields, row in zip(known, rows, strict=True)]
-        start = header["next"]
-        if start is not None:
-            int(start, 16)
-        return Page(str(header["node"]), layout, examples, start)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ParcelError(f"the page of examples lacks something or has it in another form: {error!r}") from error
+        following = None if header["next"] is None else _hex(header["next"], "next")
+        ids = [example.frame_id for example in examples] + ([] if following is None else [following])
+        if any(before >= after for before, after in pairwise(ids)):
+            raise ValueError("frame ids must ascend, and next lie behind them")
+        node = checked_label(header["node"], "node name")
+        if "/" in node:
+            raise ValueError(f"a node name holds no /, as {node!r:.60} does")
+        return Page(node, layout, examples, following)
+    except (KeyError, ValueError) as error:
+        what = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise ParcelError(f"the page of examples lacks something or has it in another form: {what}") from error
 
 
-def _example(fields: Sequence[Any], bottleneck: Any) -> Example:
+def _layout(fields: Any) -> Layout:
+    if not isinstance(fields, dict) or fields.keys() != {field.name for field in dataclass_fields(Layout)}:
+        raise ValueError("the layout must have backbone_id, size, dtype, scale and zero_point")
+    layout = Layout(**fields)
+    _whole(layout.size, "the size of a bottleneck", 1, MAX_SIZE)
+    _whole(layout.zero_point, "zero_point", -1 << 31, (1 << 31) - 1)
+    if not isinstance(layout.backbone_id, str) or not _BACKBONE_ID.fullmatch(layout.backbone_id):
+        raise ValueError(f"backbone_id must be 32 hex digits, not {layout.backbone_id!r:.60}")
+    if layout.dtype not in DTYPES:
+        raise ValueError(f"bottlenecks are {', '.join(DTYPES)}, not {layout.dtype!r:.40}")
+    # In single precision, as a cache writes it: else it would not be the same when it is opened again.
+    if not isinstance(layout.scale, float) or not 0 < layout.scale < math.inf or not _is_single(layout.scale):
+        raise ValueError(f"scale must be a number of single precision above 0, not {layout.scale!r:.40}")
+    return layout
+
+
+def _example(fields: Any, bottleneck: Any) -> Example:
+    if not isinstance(fields, list) or len(fields) != 7:
+        raise ValueError(f"an example has 7 fields, not {fields!r:.60}")
     frame_id, label, received_ms, camera, split, said, group = fields
-    if len(frame_id) != 16 or split not in SPLITS or not isinstance(camera, str):
-        raise ValueError(f"{frame_id!r:.40}, {split!r:.40}")
+    if not isinstance(split, str) or split not in SPLITS or not isinstance(said, bool):
+        raise ValueError(f"a split is one of {', '.join(SPLITS)} and said or not, not {split!r:.40}, {said!r:.40}")
     return Example(
-        f"{int(frame_id, 16):016x}",
+        _hex(frame_id, "a frame id"),
         checked_label(label),
         bottleneck,
-        int(received_ms),
-        checked_label(camera, "camera name") if camera else "",
+        _whole(received_ms, "received_ms", 0, MAX_STAMP_MS),
+        "" if camera == "" else checked_label(camera, "camera name"),
         split,
-        bool(said),
-        int(group, 16),
+        said,
+        int(_hex(group, "a group"), 16),
     )
+
+
+def _whole(number: Any, what: str, least: int, most: int) -> int:
+    if type(number) is not int or not least <= number <= most:
+        raise ValueError(f"{what} must be a whole number from {least} to {most}, not {number!r:.40}")
+    return number
+
+
+def _hex(text: Any, what: str) -> str:
+    if not isinstance(text, str) or not _FRAME_ID.fullmatch(text):
+        raise ValueError(f"{what} must be 16 hex digits, not {text!r:.60}")
+    return text
+
+
+def _is_single(number: float) -> bool:
+    with np.errstate(over="ignore"):
+        return float(np.float32(number)) == number
 
 
 def pack_head(sent: SentHead) -> bytes:

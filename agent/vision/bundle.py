@@ -15,6 +15,7 @@ Whoever makes one writes it by `write_bundle`, so that a network is never found 
 import hashlib
 import json
 import math
+import os
 import shutil
 import sys
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.board.child import Child
-from agent.board.files import sync_folder, write_atomically
+from agent.board.files import open_regular, read_bounded, sync_folder, write_atomically
 from agent.errors import BundleError, StateError
 
 FORMAT = 1
@@ -32,6 +33,8 @@ MODEL, MANIFEST = "model.tflite", "manifest.json"  # the files
 DEFAULT = "tinyresnet_96"
 MAX_NAME = 200
 DEFAULT_RANGE = (0.0, 1.0)
+MAX_MODEL_BYTES = 1 << 30
+MAX_MANIFEST_BYTES = 4 << 20
 SHIPPED = Path(__file__).resolve().parents[2] / "models"
 
 _DESCRIBE_TIMEOUT_S = 120.0  # a 224-pixel network on a slow board, with room
@@ -68,10 +71,10 @@ def load_bundle(source: str | Path) -> Bundle:
     folder = _folder(source)
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_text("utf-8"))
+        manifest = json.loads(read_bounded(path, MAX_MANIFEST_BYTES))
     except FileNotFoundError:
         raise BundleError(f"{folder} is no bundle: it has no {MANIFEST}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{path} cannot be read: {error}") from error
     bundle = _parse(manifest, path)
     _check(bundle, sha256_of(bundle.model))
@@ -146,8 +149,9 @@ def import_model(source: str | Path, into: Path, input_range: tuple[float, float
         raise BundleError(f"{bundle.model} does not have the input or the output that its manifest names")
     bundle = replace(bundle, height=described["height"], width=described["width"], size=described["size"])
     try:
-        model = bundle.model.read_bytes()
-        known: dict[str, Any] = {} if bare else json.loads(bundle.model.with_name(MANIFEST).read_text("utf-8"))
+        model = read_bounded(bundle.model, MAX_MODEL_BYTES)
+        manifest = bundle.model.with_name(MANIFEST)
+        known: dict[str, Any] = {} if bare else json.loads(read_bounded(manifest, MAX_MANIFEST_BYTES))
     except (OSError, ValueError) as error:
         raise BundleError(f"{bundle.model} or its manifest cannot be read: {error}") from error
     return write_bundle(into, model, {**known, **_as_manifest(bundle)})
@@ -177,7 +181,10 @@ def describe(model: Path) -> dict[str, Any]:
 def sha256_of(path: Path) -> str:
     digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_MODEL_BYTES:
+                raise BundleError(f"{path} has {size} bytes, no model may have more than {MAX_MODEL_BYTES}")
             while block := file.read(1 << 20):
                 digest.update(block)
     except OSError as error:

@@ -207,3 +207,44 @@ def test_it_starts_without_numpy_and_pillow() -> None:
     loaded = loaded_after("from agent.cli import main; main(['push', '--help'])")
     assert "agent.commands.sender" in loaded
     assert not loaded & {"numpy", "PIL", "yaml", "tqdm", "paho", "psutil"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "[" * 100_000,
+        "[1]",
+        '{"predictions": 3, "frame_id": "0"}',
+        '{"predictions": [{"label": "glass", "probability": "much"}], "frame_id": "0"}',
+        '{"predictions": [], "frame_id": "\\ud800"}',
+        '{"predictions": []}',
+    ],
+)
+def test_what_answers_otherwise_than_a_board_is_said_so(picture: Path, answer: str) -> None:
+    with scripted((200, {}, answer)) as server:
+        ended = lastlayer("push", *server.words, picture, expect=7)
+    assert "answers, but not as Lastlayer does" in ended.stderr
+
+
+def test_an_answer_that_never_ends_is_given_up(picture: Path) -> None:
+    with scripted((200, {"Content-Length": str(1 << 40)}, "x" * (2 << 20))) as server:
+        ended = lastlayer("push", *server.words, picture, expect=7)
+    assert "comes to no end" in ended.stderr
+
+
+def test_a_complaint_is_fit_for_a_terminal(picture: Path) -> None:
+    with scripted((400, {}, json.dumps({"error": "\x1b[2J" + "x" * 100_000}))) as server:
+        ended = lastlayer("push", *server.words, picture, expect=3)
+    assert "\x1b" not in ended.stderr
+    assert len(ended.stderr) < 1000
+
+
+def test_what_is_no_file_is_not_waited_for(picture: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.jpg")
+    with scripted() as server:
+        ended = lastlayer("push", *server.words, tmp_path / "fifo.jpg", "/dev/zero", picture, expect=3)
+        assert "it is a FIFO, not a regular file" in ended.stderr
+        assert "it is a device, not a regular file" in ended.stderr
+        assert "a.jpg" in ended.stdout
+        ended = lastlayer("push", *server.words, "--token-file", tmp_path / "fifo.jpg", picture, expect=2)
+    assert "cannot be read: it is a FIFO" in ended.stderr

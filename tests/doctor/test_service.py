@@ -139,3 +139,32 @@ def test_the_login_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (tmp_path / "mqtt-password").write_text("guessed\n")
         refused = broker(mqtt)
         assert (refused.outcome, "refused the connection" in refused.found) == ("fail", True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("max_packet_size 4000", "takes packets of 4000 bytes at most"),
+        ("retain_available false", "keeps no message"),
+        ("max_qos 0", "acknowledges nothing"),
+    ],
+)
+def test_a_broker_that_can_do_less_is_warned_of(settings: str, said: str, tmp_path: Path) -> None:
+    with Mosquitto(tmp_path, settings=[settings]) as limited:
+        check = broker(MqttConfig(host=limited.host, port=limited.port))
+    assert (check.outcome, said in check.found, settings.split()[0] in check.advice) == ("warn", True, True)
+
+
+def test_secrets_that_every_user_may_read_are_warned_of(tmp_path: Path) -> None:
+    token, password = tmp_path / "a token", tmp_path / "password"
+    token.write_text("x" * 32)
+    password.write_text("sesame")
+    with Mosquitto(tmp_path) as anyone:
+        mqtt = MqttConfig(host=anyone.host, port=anyone.port, username="board", password_file=password)
+        for mode, outcome in ((0o644, "warn"), (0o642, "warn"), (0o640, "ok"), (0o600, "ok")):
+            token.chmod(mode)
+            password.chmod(mode)
+            checks = service.access(HttpConfig(token_file=token)), broker(mqtt)
+            assert [check.outcome for check in checks] == [outcome] * 2
+            advice = [f"chmod o= '{token}'", f"chmod o= {password}"] if outcome == "warn" else ["", ""]
+            assert [check.advice for check in checks] == advice

@@ -1,6 +1,7 @@
 """What somebody sends who means no good is refused in words, and nothing of it is kept."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -283,6 +284,9 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "a number without end": lambda path: path.write_text("1" * 5000),
     "a version that is gone": lambda path: path.write_text("7\n"),
     "a folder": _folder,
+    "a FIFO": os.mkfifo,
+    "without end": lambda path: path.symlink_to("/dev/zero"),
+    "too large": lambda path: path.write_text("1\n" * 100_000),
 }
 
 

@@ -223,3 +223,30 @@ def test_whatever_ends_it_the_old_bundle_or_the_new_one_is_there_whole(tmp_path:
     assert load_bundle(folder).model.read_bytes() == b"newer"
     assert names(folder) == ["about.json", "manifest.json", "model.tflite", "report.html"]
     assert names(tmp_path) == ["bundle"]
+
+
+def test_a_bundle_of_files_without_an_end_is_refused_at_once(folder: Path, tmp_path: Path) -> None:
+    os.truncate(folder / "model.tflite", 20 << 30)
+    with pytest.raises(BundleError, match="has 21474836480 bytes, no model may have more"):
+        load_bundle(folder)
+    for make, what in ((os.mkfifo, "a FIFO"), (lambda path: path.symlink_to("/dev/zero"), "a device")):
+        for name in ("model.tflite", "manifest.json"):
+            each = tmp_path / f"{what}-{name}"
+            import_model(NETWORKS / "mean_uint8.tflite", each)
+            (each / name).unlink()
+            make(each / name)
+            with pytest.raises(BundleError, match=f"{name} cannot be read: .*it is {what}"):
+                load_bundle(each)
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff", b"\0" * 1000])
+def test_a_manifest_of_any_bytes_is_refused_in_words(folder: Path, content: bytes) -> None:
+    (folder / "manifest.json").write_bytes(content)
+    with pytest.raises(BundleError, match=r"manifest\.json cannot be read"):
+        load_bundle(folder)
+
+
+def test_a_manifest_of_an_endless_number_is_refused(folder: Path) -> None:
+    change(folder, input={"height": float("inf"), "width": 8, "range": [0, 255]})
+    with pytest.raises(BundleError, match=r"manifest\.json lacks something or has it in another form"):
+        load_bundle(folder)

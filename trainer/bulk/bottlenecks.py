@@ -6,7 +6,6 @@ however often a run was ended and resumed, and by whatever number of workers, th
 
 import contextlib
 import time
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -51,7 +50,7 @@ def sent(pictures: Sequence[LabelledPicture], most: int) -> Iterator[Sequence[Pi
     for picture in pictures:
         try:
             payload = picture.read()
-        except (OSError, zipfile.BadZipFile) as error:
+        except OSError as error:
             block.append(_Failing(str(error)))
         else:
             block.append(payload)

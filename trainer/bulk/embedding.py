@@ -3,7 +3,6 @@
 import tempfile
 import threading
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from agent.vision.backbone import FAMILY, Backbone
 from agent.vision.bundle import Bundle, load_bundle
 from agent.vision.classifier import Classifier
 
-Picture = bytes | Callable[[], bytes]  # what reads it raises OSError or zipfile.BadZipFile
+Picture = bytes | Callable[[], bytes]  # what reads it raises OSError
 
 
 @dataclass
@@ -59,7 +58,7 @@ def contents(pictures: Sequence[Picture], timings: Timings, errors: dict[int, st
         try:
             with timings.phase("file_access"):
                 found[place] = picture if isinstance(picture, bytes) else picture()
-        except (OSError, zipfile.BadZipFile) as error:
+        except OSError as error:
             errors[place] = str(error)
     return found
 

@@ -3,7 +3,6 @@
 import argparse
 import os
 import tempfile
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from tqdm import tqdm
 
 from agent.cache import Cache
 from agent.errors import ConfigError, DatasetError
-from agent.learning.pictures.dataset import LabelledPicture, empty_folders, open_dataset
+from agent.learning.pictures.dataset import LabelledPicture, empty_folders, is_archive, open_dataset
 from agent.reporting.timing import Timings
 from agent.terminal import command, say, show
 from agent.vision.backbone import FAMILY
@@ -124,7 +123,7 @@ def _compute(
         computation = Computation(out, pictures, timings, bar.update)
         if arguments.keras:
             return computation, computation.by_keras(arguments.keras, arguments.batch, workers)
-        in_archive = arguments.source.is_file() and zipfile.is_zipfile(arguments.source)
+        in_archive = is_archive(arguments.source)
         return computation, computation.on_workers(arguments.backbone, workers, arguments.scheduler, in_archive)
 
 

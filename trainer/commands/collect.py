@@ -6,7 +6,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from agent.errors import ConfigError
+from agent.errors import ConfigError, MismatchError
+from agent.records import checked_label
 from agent.state.parcels import Page
 from agent.terminal import command, say, show
 from trainer.commands import fleet
@@ -18,7 +19,8 @@ EPILOG = """\
 example: lastlayer-trainer collect http://porch.lan:8080 http://shed.lan:8080 --out all --token-file token
          lastlayer --state all retrain
          lastlayer-trainer publish head all http://porch.lan:8080 http://shed.lan:8080 --token-file token
-exit codes: 0 done, 2 bad arguments, 5 boards with different backbones, 7 a board could not be read, 130 interrupted
+exit codes: 0 done, 2 bad arguments, 5 boards with different backbones, 7 a board could not be read
+            or sent what no board would (the others were read), 130 interrupted
 """
 
 
@@ -54,6 +56,8 @@ def execute(arguments: argparse.Namespace) -> int:
     for address, wrong in found.failed.items():
         say(f"not read to the end: {address}: {wrong}")
     show(arguments, found.as_dict(), _text(found, arguments.out))
+    if any(isinstance(wrong, MismatchError) for wrong in found.failed.values()):
+        return MismatchError.exit_code
     return BoardError.exit_code if found.failed else 0
 
 
@@ -61,7 +65,7 @@ def _renaming(text: str) -> tuple[str, str]:
     old, equals, new = text.partition("=")
     if not (equals and old and new):
         raise ConfigError(f"--rename {text!r:.80}: must be OLD=NEW")
-    return old, new
+    return old, checked_label(new)
 
 
 def _text(found: Collected, out: Path) -> str:

@@ -2,7 +2,6 @@
 
 import argparse
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from agent.board.files import read_bounded
 from agent.cache.splits import LearntSplits
 from agent.errors import ConfigError, DatasetError, StateError
-from agent.learning.pictures.dataset import empty_folders, open_dataset
+from agent.learning.pictures.dataset import empty_folders, is_archive, open_dataset
 from agent.learning.solving.head import Head
 from agent.records import SPLITS
 from agent.reporting.timing import Timings
+from agent.state.parcels import MAX_PARCEL_BYTES
 from agent.state.state import existing_state
 from agent.terminal import command, say
 from agent.vision.backbone import FAMILY
@@ -102,7 +103,7 @@ def _measured(arguments: argparse.Namespace, bundle: Bundle, head: Head, timings
                 bar.update,
                 workers=arguments.workers,
                 scheduler=arguments.scheduler,
-                in_archive=arguments.source.is_file() and zipfile.is_zipfile(arguments.source),
+                in_archive=is_archive(arguments.source),
             )
 
 
@@ -118,7 +119,7 @@ def _judged(arguments: argparse.Namespace) -> Iterator[tuple[str, Bundle, Head]]
         return
     with tempfile.TemporaryDirectory(prefix="lastlayer-") as folder:
         try:
-            head = Head.from_bytes(arguments.head.read_bytes())
+            head = Head.from_bytes(read_bounded(arguments.head, MAX_PARCEL_BYTES))
         except OSError as error:
             raise StateError(f"{arguments.head} cannot be read: {error}") from error
         yield str(arguments.head), import_model(arguments.backbone or DEFAULT, Path(folder) / "backbone"), head

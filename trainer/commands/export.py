@@ -7,9 +7,11 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from agent.board.files import read_bounded
 from agent.errors import ConfigError
 from agent.terminal import columns, command, say
 from agent.vision.backbone import FAMILY
+from agent.vision.bundle import MAX_MANIFEST_BYTES
 from trainer.commands.arguments import add_network, extra, file, filled, folder, hush_tensorflow
 from trainer.reporting import reporting, show_with_phases
 
@@ -91,8 +93,8 @@ def read_about(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        about = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        about = json.loads(read_bounded(path, MAX_MANIFEST_BYTES))
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"--about {path} cannot be read as JSON: {error}") from error
     if not isinstance(about, dict):
         raise ConfigError(f"--about {path} must hold a JSON object, not {type(about).__name__}")

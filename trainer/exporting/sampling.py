@@ -4,13 +4,16 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.board.files import read_bounded
 from agent.errors import DatasetError, ImageError
 from agent.learning.pictures.dataset import SUFFIXES
+from agent.records import MAX_PICTURE_BYTES
 from agent.vision.image import decode
 from trainer.making.corpus import named, read_shard
 
@@ -43,7 +46,10 @@ def _of_folder(folder: Path, rng: np.random.Generator) -> list[list[Named]]:
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     order = [paths[row] for row in rng.permutation(len(paths))]
     kept = len(order) // 5
-    return [[(str(path), path.read_bytes) for path in lot] for lot in (order[kept:], order[:kept])]
+    return [
+        [(str(path), partial(read_bounded, path, MAX_PICTURE_BYTES)) for path in lot]
+        for lot in (order[kept:], order[:kept])
+    ]
 
 
 def sample_pictures(source: Path, sides: tuple[int, int], count: int, held_out: int, seed: int) -> Sample:

@@ -1,6 +1,5 @@
 """What quantization costs in the end: the top-1 of a head on float bottlenecks beside that of one on the bundle's."""
 
-import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,7 @@ def transfer(source: Path, network: Any, backbone: Backbone, seed: int) -> Trans
             try:
                 payload = picture.read()
                 images.append(decode(payload, bundle.width, bundle.height))
-            except (OSError, ImageError, zipfile.BadZipFile):
+            except (OSError, ImageError):
                 unreadable += 1
                 continue
             labels.append(picture.label)

@@ -4,21 +4,29 @@ http://porch.lan:8080     the board itself
 mqtt://broker.lan/porch   the board that the broker knows as `porch`
 """
 
+import http.client
+import io
 import json
+import socket
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from agent.board.files import Rationed
 from agent.errors import LastlayerError, ServiceError
 from agent.state.parcels import PAGE_EXAMPLES, Page, unpack_page
 
-TIMEOUT_S = 60.0  # for one answer: a board judges a head before it says what it thinks of it
+TIMEOUT_S = 60.0  # for one answer, to its end: a board judges a head before it says what it thinks of it
+MAX_ANSWER_BYTES = 48 << 20  # the longest page, with room
+MAX_WORDS = 300  # characters of what a board says for a person
 TRIES = 4
 AT_ONCE = 8  # boards
 BUSY = (429, 503)  # statuses of a board that will have time later
@@ -59,7 +67,10 @@ class HttpBoard(Board):
     def __init__(self, address: str, token: str | None, ca: Path | None) -> None:
         super().__init__(address.rstrip("/"))
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        self._pool = urllib3.PoolManager(timeout=TIMEOUT_S, ca_certs=None if ca is None else str(ca))
+        encrypted = urlsplit(address).scheme == "https"
+        more = {"ca_certs": str(ca)} if encrypted and ca is not None else {}
+        self._pool = urllib3.connection_from_url(self.address, timeout=TIMEOUT_S, **more)
+        self._pool.ConnectionCls = TlsConnection if encrypted else Connection
 
     def page(self, start: str) -> Page:
         query = urlencode({"start": start, "limit": PAGE_EXAMPLES})
@@ -74,33 +85,111 @@ class HttpBoard(Board):
     def _ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
         """The body of a good answer."""
         # A connection that breaks after something was sent leaves open whether it was done: only asking is repeated.
-        read = TRIES if method == "GET" else 0
-        retries = urllib3.Retry(TRIES, read=read, status_forcelist=BUSY, allowed_methods=None, backoff_factor=0.5)
+        retries = urllib3.Retry(
+            TRIES,
+            read=TRIES if method == "GET" else 0,
+            redirect=False,  # a board is where its address says, and the token is for nobody else
+            status_forcelist=BUSY,
+            allowed_methods=None,
+            backoff_factor=0.5,
+            respect_retry_after_header=False,  # it may say years
+        )
         try:
-            answer = self._pool.request(method, self.address + path, body, headers=self._headers, retries=retries)
-        except urllib3.exceptions.HTTPError as error:
-            raise BoardError(f"{self.address} does not answer: {error.__cause__ or error}") from error
+            answer = self._pool.request(
+                method, path, body, headers=self._headers, retries=retries, redirect=False, decode_content=False
+            )
+        except _EndlessError as error:
+            raise BoardError(f"{self.address} is given up: {error}") from error
+        except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
+            raise BoardError(f"{self.address} does not answer: {words(error.__cause__ or error)}") from error
         if answer.status >= 300:
-            raise BoardRefusalError(f"{self.address}: {_error(answer.data) or f'status {answer.status}'}")
+            elsewhere = answer.headers.get("Location")
+            leads = (
+                "" if elsewhere is None else f", which leads to {words(elsewhere)}: name that address, if it is right"
+            )
+            raise BoardRefusalError(f"{self.address}: {_error(answer.data) or f'status {answer.status}'}{leads}")
         return answer.data
 
 
+class _EndlessError(Exception):
+    """Nothing that trying again would help: no OSError."""
+
+
+class _Bounded(io.RawIOBase):
+    """What comes from a socket, up to its bound in bytes and in time, however slowly it drips."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+        self._raw = connected.makefile("rb", buffering=0)
+        self._until = time.monotonic() + TIMEOUT_S
+        self._bytes = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int | None:
+        try:
+            self._socket.settimeout(max(1e-3, self._until - time.monotonic()))
+            count = self._raw.readinto(into)
+        except TimeoutError:
+            raise _EndlessError(f"its answer was not complete after {TIMEOUT_S:g} s") from None
+        self._bytes += count or 0
+        if self._bytes > MAX_ANSWER_BYTES:
+            raise _EndlessError(f"its answer has more than {MAX_ANSWER_BYTES} bytes")
+        if time.monotonic() > self._until:
+            raise _EndlessError(f"its answer was not complete after {TIMEOUT_S:g} s")
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Answer(http.client.HTTPResponse):
+    """One that has an end, in time and in bytes, whatever its headers announce."""
+
+    def __init__(self, sock: socket.socket, *more: Any, **named: Any) -> None:
+        super().__init__(sock, *more, **named)
+        self.fp.close()
+        self.fp = Rationed(_Bounded(sock), MAX_ANSWER_BYTES)  # nothing is allocated that was only announced
+
+
+class Connection(HTTPConnection):
+    response_class = _Answer
+
+
+class TlsConnection(HTTPSConnection):
+    response_class = _Answer
+
+
+def words(said: object) -> str:
+    """What somebody else says, fit for a terminal, a file and a reader."""
+    text = str(said)[:MAX_WORDS]
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
 def _error(answer: bytes) -> str | None:
+    found = _parsed(answer)
+    return words(found["error"]) if isinstance(found, dict) and "error" in found else None
+
+
+def _parsed(answer: bytes) -> Any:
     try:
-        return str(json.loads(answer)["error"])
-    except (ValueError, KeyError, TypeError):
+        return json.loads(answer)
+    except (ValueError, RecursionError):
         return None
 
 
-def as_object(address: str, answer: bytes, key: str | None = None) -> dict[str, Any]:
-    """Raises BoardError for what is no JSON object, or lacks the key that a board would have put into it."""
-    try:
-        found = json.loads(answer)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict) or (key is not None and key not in found):
+def as_object(address: str, answer: bytes, key: str = "accepted") -> dict[str, Any]:
+    """Of a JSON object with a truth value under `key`, as a board answers, the plain values, fit to be shown.
+
+    Raises BoardError for all else.
+    """
+    found = _parsed(answer)
+    if not isinstance(found, dict) or not isinstance(found.get(key), bool):
         raise BoardError(f"{address} answers with something else than a board: {answer[:80]!r}")
-    return found
+    plain = {name: value for name, value in found.items() if isinstance(value, str | bool)}
+    return {words(name): words(value) if isinstance(value, str) else value for name, value in plain.items()}
 
 
 @dataclass(frozen=True)
@@ -128,4 +217,4 @@ def _delivered(board: Board, send: Callable[[Board], dict[str, Any]]) -> Deliver
         answer = send(board)
     except LastlayerError as error:
         return Delivery(board.address, False, not isinstance(error, BoardError), {}, str(error))
-    return Delivery(board.address, bool(answer.get("accepted", True)), True, answer, str(answer.get("reason", "")))
+    return Delivery(board.address, answer.get("accepted") is True, True, answer, str(answer.get("reason", "")))

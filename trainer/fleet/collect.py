@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from agent.cache import Cache, Layout
-from agent.errors import LastlayerError, MismatchError
+from agent.errors import InputError, LastlayerError, MismatchError, ParcelError
 from agent.records import Example
-from agent.state.parcels import Page
-from trainer.fleet.boards import Board
+from agent.state.parcels import PAGE_EXAMPLES, Page
+from trainer.fleet.boards import Board, BoardError, BoardRefusalError
+
+MAX_SHORT_PAGES = 100  # of a board, with next to nothing in them: where much of its cache is rotten
+MAX_EXAMPLES = 4 << 20  # of a board
+MAX_LABELS, MAX_CAMERAS = 20_000, 1000  # of a board: a cache holds 65,535 of each
 
 
 @dataclass
@@ -23,10 +27,10 @@ class Collected:
     known: int = 0
     merged_labels: dict[str, str] = field(default_factory=dict)  # as a board spelt it → as it is kept
     conflicts: list[str] = field(default_factory=list)  # frames of which boards say different things; the latest wins
-    failed: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, LastlayerError] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        return vars(self).copy()
+        return {**vars(self), "failed": {address: str(wrong) for address, wrong in self.failed.items()}}
 
 
 def collect(
@@ -35,8 +39,8 @@ def collect(
     """Read the caches of `boards` into the cache in `folder`, which may hold some already; nothing comes twice.
 
     Labels that differ in nothing but the case or width of letters become one, spelt as it came first; `renamed` maps
-    others. A board that goes away is named in `failed`, and what it sent until then stays. Raises MismatchError where
-    two boards have different backbones or runtimes, and what Cache raises.
+    others. A board that goes away, has another backbone or runtime than those before it, or sends what no board would,
+    is named in `failed`; what it sent until then stays, and the others are read. Raises what Cache raises.
     """
     found, merger = Collected(), _Merger(folder, renamed)
     try:
@@ -47,21 +51,32 @@ def collect(
                     merger.add(board, page, found)
                     found.boards[board.address] += len(page.examples)
                     on_page(board, page)
-            except MismatchError:
-                raise
-            except LastlayerError as error:
-                found.failed[board.address] = str(error)
+            except (BoardError, BoardRefusalError, InputError, MismatchError) as error:
+                found.failed[board.address] = error
     finally:
         merger.close()
     return found
 
 
 def _pages(board: Board) -> Iterable[Page]:
+    """Those of a board, which come to an end. Raises ParcelError where they would not."""
     start: str | None = "0" * 16
+    short = examples = 0
+    labels, cameras = set[str](), set[str]()
     while start is not None:
         page = board.page(start)
+        if min([example.frame_id for example in page.examples] + [page.next or "f" * 16]) < start or page.next == start:
+            raise ParcelError(f"the page of examples from {start} on goes back behind it")
+        short += page.next is not None and 2 * len(page.examples) < PAGE_EXAMPLES
+        examples += len(page.examples)
+        if short > MAX_SHORT_PAGES or examples > MAX_EXAMPLES:
+            raise ParcelError(f"the pages of examples come to no end: {examples} came, and there are to be more")
+        labels.update(example.label for example in page.examples)
+        cameras.update(example.camera for example in page.examples)
+        if len(labels) > MAX_LABELS or len(cameras) > MAX_CAMERAS:
+            raise ParcelError(f"the examples have more than {MAX_LABELS} labels or {MAX_CAMERAS} cameras")
         yield page
-        start = page.next if page.next is None or page.next > start else None  # never round in a circle
+        start = page.next
 
 
 class _Merger:
@@ -75,6 +90,8 @@ class _Merger:
         self._sent_by: dict[str, tuple[str, int]] = {}  # frame id → the board that sent it in this run, and its stamp
 
     def add(self, board: Board, page: Page, found: Collected) -> None:
+        if not page.examples and self._cache is None:
+            return  # a board without examples does not say what the others must have
         cache = self._opened(board, page.layout)
         fresh = []
         for sent in sorted(page.examples, key=lambda example: example.received_ms):  # frame ids are random

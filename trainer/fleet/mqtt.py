@@ -10,11 +10,16 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.reporting.mqtt.endpoint import Endpoint
+from agent.reporting.mqtt.limits import MAX_PACKET_BYTES, Limits, publish_bytes
 from agent.reporting.topics import Topics
 from agent.state.parcels import PAGE_EXAMPLES, Page, unpack_page
-from trainer.fleet.boards import TIMEOUT_S, Board, BoardError, BoardRefusalError, as_object
+from trainer.fleet.boards import MAX_ANSWER_BYTES, TIMEOUT_S, Board, BoardError, BoardRefusalError, as_object
 
 QOS = 1
+
+
+class _OldBrokerError(Exception):
+    """A broker that does not speak MQTT 5."""
 
 
 class MqttBoard(Board):
@@ -41,9 +46,15 @@ class MqttBoard(Board):
 
     def _exchange(self, what: str, payload: bytes) -> bytes:
         """The answer. Raises BoardError as soon as it is known that there will be none."""
+        try:
+            return self._exchanged(what, payload, v5=True)
+        except _OldBrokerError:
+            return self._exchanged(what, payload, v5=False)
+
+    def _exchanged(self, what: str, payload: bytes, *, v5: bool) -> bytes:
         key = secrets.token_hex(8)
-        heard: queue.SimpleQueue[bytes | BoardError] = queue.SimpleQueue()  # the first one counts
-        client = self._client(what, key, payload, heard)
+        heard: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()  # the first one counts
+        client = self._client(what, key, payload, heard, v5=v5)
         try:
             client.connect(self._endpoint.host, self._endpoint.port, self._endpoint.keepalive_s)
             client.loop_start()
@@ -58,40 +69,72 @@ class MqttBoard(Board):
         finally:
             client.disconnect()
             client.loop_stop()
-        if isinstance(answer, BoardError):
+        if isinstance(answer, Exception):
             raise answer
         return answer
 
     def _client(
-        self, what: str, key: str, payload: bytes, heard: "queue.SimpleQueue[bytes | BoardError]"
+        self, what: str, key: str, payload: bytes, heard: "queue.SimpleQueue[bytes | Exception]", *, v5: bool
     ) -> paho.Client:
         """Asks once it is let in and will hear the answer; whatever comes of it is put into `heard`."""
-        client = paho.Client(CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5 if v5 else paho.MQTTv311, reconnect_on_failure=False
+        )
         if self._endpoint.username is not None:
             client.username_pw_set(self._endpoint.username, self._endpoint.password)
         if self._endpoint.tls is not None:
             client.tls_set_context(self._endpoint.tls)
-        topic = self._topics.exchanged(key)
+        question, answer = self._topics.exchange(what, key), self._topics.exchanged(key)
+        limits = Limits()
+        opened = False
 
-        def on_connect(client: paho.Client, _u: object, _f: object, reason: ReasonCode, _p: object) -> None:
-            if reason.is_failure:
+        def on_connect(client: paho.Client, _u: object, _f: object, reason: ReasonCode, properties: object) -> None:
+            nonlocal limits, opened
+            limits, opened = Limits.said(properties, MAX_PACKET_BYTES), True
+            size = publish_bytes(question, len(payload), int(v5), limits.qos)
+            if v5 and reason.getName() == "Unsupported protocol version":
+                heard.put(_OldBrokerError())
+            elif reason.is_failure:
                 heard.put(self._failed(f"refused the connection: {reason}"))
+            elif size > limits.packet_bytes:
+                heard.put(self._too_large(size, limits.packet_bytes))
             else:
-                client.subscribe(topic, QOS)
+                client.subscribe(answer, QOS)
 
         def on_subscribe(client: paho.Client, _u: object, _mid: int, reasons: list[ReasonCode], _p: object) -> None:
             if any(reason.is_failure for reason in reasons):
-                heard.put(self._failed(f"does not let us hear {topic}: allow it to {self._user} in the broker's ACL"))
+                heard.put(self._failed(f"does not let us hear {answer}: allow it to {self._user} in the broker's ACL"))
             else:
-                client.publish(self._topics.exchange(what, key), payload, QOS)
+                client.publish(question, payload, limits.qos)
+
+        def on_publish(_c: paho.Client, _u: object, _mid: int, reason: ReasonCode, _p: object) -> None:
+            if reason.is_failure:  # only MQTT 5 tells
+                heard.put(self._failed(f"does not take {question}: {reason}: allow it to {self._user} in its ACL"))
 
         def on_disconnect(_c: paho.Client, _u: object, _f: object, reason: ReasonCode, _p: object) -> None:
             why = "stopped answering" if reason.getName() == "Keep alive timeout" else "closed the connection"
-            heard.put(self._failed(f"{why} before {self.address} had answered: is it running? then try again"))
+            before = f"{why} before {self.address} had answered"
+            if v5 and not opened:
+                heard.put(_OldBrokerError())  # some say nothing to a version that they do not know
+            else:
+                perhaps = f"perhaps {len(payload)} bytes are more than the broker takes"
+                heard.put(self._failed(f"{before}: is it running? then try again; {perhaps}"))
 
-        client.on_connect, client.on_subscribe, client.on_disconnect = on_connect, on_subscribe, on_disconnect
-        client.on_message = lambda _c, _u, message: heard.put(bytes(message.payload))
+        client.on_connect, client.on_subscribe = on_connect, on_subscribe
+        client.on_publish, client.on_disconnect = on_publish, on_disconnect
+        client.on_message = lambda _c, _u, message: heard.put(self._bounded(message.payload))
         return client
+
+    def _too_large(self, size: int, most: int) -> BoardError:
+        return self._failed(
+            f"takes packets of {most} bytes at most, and this one has {size}: raise its limit (max_packet_size in "
+            "mosquitto), or reach the board over HTTP"
+        )
+
+    def _bounded(self, answer: bytes | bytearray) -> bytes | BoardError:
+        if len(answer) > MAX_ANSWER_BYTES:
+            return BoardError(f"{self.address} is given up: its answer has more than {MAX_ANSWER_BYTES} bytes")
+        return bytes(answer)
 
     def _failed(self, what: str) -> BoardError:
         return BoardError(f"the MQTT broker {self._endpoint} {what}")
@@ -103,5 +146,5 @@ class MqttBoard(Board):
     def _object(self, answer: bytes) -> dict[str, Any]:
         found = as_object(self.address, answer, "ok")
         if not found["ok"]:
-            raise BoardRefusalError(f"{self.address}: {found.get('error')}")
+            raise BoardRefusalError(f"{self.address}: {found.get('error', 'it does not say why')}")
         return found

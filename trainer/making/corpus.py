@@ -10,7 +10,6 @@ All pictures stay in memory, decoded.
 import hashlib
 import io
 import logging
-import zipfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from agent.board.files import open_regular
 from agent.errors import DatasetError
 from agent.learning.pictures.bursts import split_of
 from agent.learning.pictures.dataset import open_dataset
@@ -87,7 +87,7 @@ def decode_all(named: Iterable[tuple[str, Callable[[], bytes]]], short_side: int
         name, read = one
         try:
             return decode(read(), short_side)
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError) as error:
             return f"{name} is skipped: {error}"
 
     pictures: list[Picture | None] = []
@@ -104,18 +104,25 @@ def named(path: Path, payloads: list[bytes]) -> list[tuple[str, Callable[[], byt
 
 
 def read_shard(path: Path) -> tuple[list[bytes], NDArray[np.int64], NDArray[np.bool_]]:
-    """The encoded pictures, their labels and which of them are for validation."""
+    """The encoded pictures, their labels and which of them are for validation. Raises DatasetError."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as shard:
+        with io.BufferedReader(open_regular(path)) as file, np.load(file, allow_pickle=False) as shard:
+            unpacked = sum(entry.file_size for entry in shard.zip.infolist())
+            if unpacked > (free_bytes() or 1 << 62) * MEMORY_SHARE:
+                raise DatasetError(f"{path} unpacks to {unpacked} bytes, which do not fit into the memory that is free")
             blob, offsets = shard["data"], shard["offsets"].astype(np.int64)
             labels, validation = shard["label"].astype(np.int64), shard["val"].astype(bool)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DatasetError(f"{path} is no readable npz shard: {error}") from error
+    except DatasetError:
+        raise
     except KeyError as error:
         raise DatasetError(
             f"{path} lacks an array: {error.args[0]}; a shard needs data, offsets, label, val"
         ) from error
-    if not len(labels) == len(validation) == len(offsets) - 1 or offsets[-1] > blob.size:
+    except Exception as error:  # numpy raises all sorts at what somebody damaged or forged
+        raise DatasetError(f"{path} is no readable npz shard: {error!s:.200}") from error
+    if any(array.ndim != 1 for array in (blob, offsets, labels, validation)) or (
+        not len(labels) == len(validation) == len(offsets) - 1 or offsets[-1] > blob.size
+    ):
         raise DatasetError(f"{path}: offsets, label, val and data do not fit each other")
     return [blob[begin:end].tobytes() for begin, end in pairwise(offsets)], labels, validation
 

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.board.files import read_bounded
 from agent.errors import BundleError
 from agent.vision import backbone
+from agent.vision.bundle import MAX_MODEL_BYTES
 from trainer.making.corpus import Picture
 from trainer.making.views import crop
 
@@ -83,7 +85,7 @@ def with_output(content: bytes, tensor: int) -> bytes:
 def load_teacher(path: Path) -> Teacher:
     """Reads a quantized classifier (image in, class scores out). Raises BundleError if it is none."""
     try:
-        content = path.read_bytes()
+        content = read_bounded(path, MAX_MODEL_BYTES)
     except OSError as error:
         raise BundleError(f"the teacher {path} cannot be read: {error.strerror}") from error
     try:

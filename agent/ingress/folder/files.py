@@ -5,6 +5,7 @@ relative to each other, symbolic links are not followed, and what is no regular 
 is not opened. Names are any bytes, as os.fsdecode gives them.
 """
 
+import io
 import os
 import stat
 import time
@@ -12,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import PurePath
 from typing import NamedTuple
+
+from agent.board.files import open_regular
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 DONE, BAD = "done", "bad"  # subfolders of the watched folder, for what was dealt with
@@ -91,9 +94,8 @@ class PictureFile:
 
     def read(self, max_bytes: int) -> bytes:
         """The content, and at most one byte more than max_bytes of it."""
-        self.version()  # a FIFO or a device must not even be opened
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        with os.fdopen(os.open(self._place.name, flags, dir_fd=self._folder), "rb") as file:
+        self.version()
+        with io.BufferedReader(open_regular(self._place.name, flags=os.O_NOFOLLOW, dir_fd=self._folder)) as file:
             return file.read(max_bytes + 1)
 
     def delete(self) -> None:

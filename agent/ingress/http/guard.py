@@ -7,10 +7,16 @@ import time
 from collections import OrderedDict
 from http import HTTPStatus
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from agent.board.files import open_regular
+from agent.board.secret import Secret
 from agent.errors import ConfigError
 from agent.ingress.http.message import Heading, Refused
+
+if TYPE_CHECKING:
+    from agent.config import HttpConfig
 
 MIN_TOKEN_CHARS, MAX_TOKEN_CHARS = 16, 1024
 BURST_S = 2.0  # so many seconds' requests may come at once
@@ -118,10 +124,20 @@ def _comes_from_elsewhere(heading: Heading, host: str) -> bool:
     return bool(origin) and origin.partition("://")[2].lower() != host.lower()
 
 
+def secrets(http: "HttpConfig") -> list[Secret]:
+    """The files that nobody else should read."""
+    key = http.tls_key or http.tls_certificate
+    named = [
+        ("http.token_file", http.token_file),
+        ("http.tls_key" if http.tls_key else "http.tls_certificate", key),
+    ]
+    return [Secret(name, path) for name, path in named if path is not None]
+
+
 def read_token(path: Path) -> str:
     """The token in a file; a newline at its end does not count. Raises ConfigError."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             raw = file.read(MAX_TOKEN_CHARS + 2)
     except OSError as error:
         raise ConfigError(f"http.token_file: {path} cannot be read: {error.strerror}") from error

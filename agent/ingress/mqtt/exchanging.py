@@ -6,7 +6,7 @@ A desktop publishes on exchange/<what>/<key>, with a key of its own, and hears o
     head       a parcel with a head         → {"ok": true, "version", "accepted", "reason"}
     backbone   a parcel with a backbone     → {"ok": true, "bundle", "in_use", "accepted"}
 
-What is refused is answered with {"ok": false, "error": "…"}.
+What is refused is answered with {"ok": false, "error": "…"}. A page holds no more than the broker lets through at once.
 """
 
 import json
@@ -31,10 +31,10 @@ def is_key(text: str) -> bool:
     return _KEY.fullmatch(text) is not None
 
 
-def answer(exchange: Exchange, what: str, payload: bytes) -> bytes:
-    """The parcel or the JSON that is answered. Never raises."""
+def answer(exchange: Exchange, what: str, payload: bytes, room: int) -> bytes:
+    """The parcel or the JSON that is answered; a parcel takes `room` bytes at most. Never raises."""
     try:
-        return _answer(exchange, what, payload)
+        return _answer(exchange, what, payload, room)
     except LastlayerError as error:
         return refusal(str(error))
     except Exception:
@@ -46,16 +46,28 @@ def refusal(error: str) -> bytes:
     return _json({"ok": False, "error": error})
 
 
-def _answer(exchange: Exchange, what: str, payload: bytes) -> bytes:
+def _answer(exchange: Exchange, what: str, payload: bytes, room: int) -> bytes:
     takes: dict[str, Callable[[bytes], dict[str, Any]]] = {
         "head": exchange.take_head,
         "backbone": exchange.take_backbone,
     }
     if what == "examples":
-        return exchange.page(*_asked(payload))
+        return _page(exchange, *_asked(payload), room)
     if what not in takes:
         raise ParcelError(f"{what[:40]!r} is not exchanged; what is: examples, {', '.join(takes)}")
     return _json({"ok": True, **takes[what](payload)})
+
+
+def _page(exchange: Exchange, start: str, limit: int, room: int) -> bytes:
+    """As many of the examples that are asked for as find room."""
+    while len(page := exchange.page(start, limit)) > room:
+        if limit == 1:
+            raise ParcelError(
+                f"a page with one example takes {len(page)} bytes, and the MQTT broker allows {max(0, room)}: raise "
+                "its limit (max_packet_size in mosquitto), or ask the board over HTTP"
+            )
+        limit = max(1, min(limit - 1, limit * room // len(page)))
+    return page
 
 
 def _asked(payload: bytes) -> tuple[str, int]:

@@ -154,7 +154,8 @@ class MqttSource:
 
     def _answer_exchange(self, what: str, key: str, payload: bytes) -> None:
         try:
-            answer = exchanging.answer(self._service.exchange, what, payload)
+            room = self._broker.room(self._topics.exchanged(key))
+            answer = exchanging.answer(self._service.exchange, what, payload, room)
         finally:
             self._exchanging.release()
         self._broker.send(self._topics.exchanged(key), answer)

@@ -6,6 +6,7 @@ heads/active          the versions in the order in which they went into service,
                       replaced by an atomic rename
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -18,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from agent.board.files import sync_folder, write_atomically
+from agent.board.files import read_bounded, sync_folder, write_atomically
 from agent.board.history import History
 from agent.errors import DamagedError, RefusedHeadError, StateError, UnknownHeadError
 from agent.learning.heads.report import checked, summary
@@ -28,6 +29,7 @@ from agent.records import plain_json
 log = logging.getLogger(__name__)
 
 KEEP = 20
+MAX_BYTES = 256 << 20  # of a file: the most that comes over HTTP
 
 _VERSION = re.compile(r"0|[1-9][0-9]{0,17}")
 
@@ -237,8 +239,10 @@ class HeadStore:
             known = ", ".join(self.versions()) or "none yet"
             raise UnknownHeadError(f"there is no head {version!r}; there are: {known}")
         try:
-            return (self._folder / version / name).read_bytes()
+            return read_bounded(self._folder / version / name, MAX_BYTES)
         except OSError as error:
+            if error.errno in (errno.ENOENT, errno.EINVAL, errno.EFBIG):  # there is none, or something else
+                raise DamagedError(f"{self._folder / version / name} cannot be used: {error.strerror}") from error
             raise StateError(f"{self._folder / version / name} cannot be read: {error.strerror}") from error
 
 

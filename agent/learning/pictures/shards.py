@@ -7,6 +7,8 @@ Members whose names agree as far as the first dot behind the last slash are one 
     glass/0003.jpg                      or, where there is neither, the folder
 
 A file classes.txt beside the shards names numbered classes, one a line.
+
+A member says itself how long it is: longer than a picture may be, or of less than nothing, is no reason to read more.
 """
 
 import json
@@ -17,10 +19,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from agent.board.files import Rationed, open_regular, read_bounded
 from agent.errors import DatasetError
+from agent.records import MAX_PICTURE_BYTES
 
 CLASSES = "classes.txt"
-MAX_TEXT_BYTES = 1 << 20  # of a .cls or .json
+MAX_TEXT_BYTES = 1 << 20  # of a .cls or .json, of classes.txt, and of what stands before a member
+MAX_CLASS_DIGITS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +38,10 @@ class TarMember:
 
     def __call__(self) -> bytes:
         """Raises OSError."""
-        descriptor = os.open(self.archive, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            content = os.pread(descriptor, self.size, self.offset)
-        finally:
-            os.close(descriptor)
+        if self.size > MAX_PICTURE_BYTES:
+            raise OSError(f"it has {self.size} bytes, the limit is {MAX_PICTURE_BYTES}")
+        with open_regular(self.archive) as file:
+            content = os.pread(file.fileno(), self.size, self.offset)
         if len(content) != self.size:
             raise OSError(f"{self.archive} ends in the middle of it")
         return content
@@ -63,7 +67,9 @@ def class_names(folder: Path) -> tuple[str, ...]:
     """The names of numbered classes; none where nobody wrote them down. Raises DatasetError."""
     path = folder / CLASSES
     try:
-        return tuple(path.read_text("utf-8-sig").splitlines()) if path.is_file() else ()
+        return tuple(read_bounded(path, MAX_TEXT_BYTES).decode("utf-8-sig").splitlines())
+    except FileNotFoundError:
+        return ()
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} cannot be read: {error}") from error
 
@@ -71,10 +77,12 @@ def class_names(folder: Path) -> tuple[str, ...]:
 def samples(shard: Path, suffixes: frozenset[str], classes: tuple[str, ...]) -> Iterator[Sample]:
     """The pictures of a shard in the order of its members. Raises DatasetError where it is no whole, plain tar."""
     try:
-        with tarfile.open(shard, "r:") as archive:
-            for members in _grouped(archive):
+        with Rationed(open_regular(shard), MAX_TEXT_BYTES) as file, tarfile.open(fileobj=file, mode="r:") as archive:
+            for members in _grouped(str(shard), archive, file):
                 yield from _of_sample(shard, members, suffixes, classes)
-    except (tarfile.TarError, EOFError) as error:
+    except DatasetError:
+        raise
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
         raise DatasetError(
             f"{shard} cannot be read as a tar archive: {error}; unpack what is compressed, and copy again what is torn"
         ) from error
@@ -82,11 +90,15 @@ def samples(shard: Path, suffixes: frozenset[str], classes: tuple[str, ...]) -> 
         raise DatasetError(f"{shard} cannot be read: {error.strerror or error}") from error
 
 
-def _grouped(archive: tarfile.TarFile) -> Iterator[dict[str, TarMember]]:
-    """The members of one sample after the other, by name."""
-    key, members = "", dict[str, TarMember]()
+def _grouped(shard: str, archive: tarfile.TarFile, file: Rationed) -> Iterator[dict[str, TarMember]]:
+    """The members of one sample after the other, by name. Raises TarError where they do not follow each other."""
+    key, members, end = "", dict[str, TarMember](), 0
     for member in archive:
         archive.members = []  # type: ignore[attr-defined]  # it would keep all of them
+        file.ration = MAX_TEXT_BYTES  # for what stands before the next one
+        if member.size < 0 or member.offset_data <= end:
+            raise tarfile.TarError(f"its member {member.name!r:.80} has a size of less than nothing")
+        end = member.offset_data
         if not member.isreg():
             continue
         path = PurePosixPath(member.name)
@@ -95,7 +107,7 @@ def _grouped(archive: tarfile.TarFile) -> Iterator[dict[str, TarMember]]:
             yield members
             members = {}
         key = of_member
-        members[member.name] = TarMember(str(archive.name), member.offset_data, member.size)
+        members[member.name] = TarMember(shard, member.offset_data, member.size)
     if members:
         yield members
 
@@ -122,10 +134,11 @@ def _label(shard: Path, members: dict[str, TarMember], classes: tuple[str, ...])
         try:
             text = member().decode("utf-8").strip()
             found = text if suffix == ".cls" else _in_json(json.loads(text))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DatasetError(f"{shard}: {name} cannot be read: {error}") from error
         if found is not None:
-            return classes[int(found)] if found.isdecimal() and int(found) < len(classes) else found
+            is_number = found.isdecimal() and len(found) <= MAX_CLASS_DIGITS
+            return classes[int(found)] if is_number and int(found) < len(classes) else found
     return None
 
 

@@ -8,6 +8,8 @@ outbox.py    reports, kept until the broker has them
 sequence.py  their numbers, across restarts
 spool.py     those that wait, on flash
 session.py   one connection, with a paho client of its own
+limits.py    what a broker takes, and how large packets are
+terms.py     what the next connection begins with, after those before
 endpoint.py  where the broker is, and how it is entered
 
 It may import topics.py, config, board and what lies below them.

@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from agent.board.secret import warn_of_open
 from agent.config import MqttConfig
-from agent.reporting.mqtt.endpoint import Endpoint
+from agent.reporting.mqtt.endpoint import Endpoint, secrets
 from agent.reporting.mqtt.outbox import Outbox, Receipt, as_json, sync
 from agent.reporting.mqtt.sending import Sending
 from agent.reporting.mqtt.session import Message, Session
+from agent.reporting.mqtt.terms import Terms
 from agent.reporting.topics import Topics, is_topic
 
 logger = logging.getLogger(__name__)
@@ -34,6 +36,7 @@ class Broker:
         """Raises ConfigError if no broker is configured, or the files for its login and TLS cannot be used."""
         self.topics = Topics(mqtt.node)
         self._endpoint = Endpoint.of(mqtt)
+        warn_of_open(secrets(mqtt))
         self._max_message_bytes = max_message_bytes
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
         self._stopping = threading.Event()
@@ -42,7 +45,8 @@ class Broker:
         self._sending = Sending(self.topics, outbox)
         self._session: Session | None = None
         self._connected = False
-        self._v5 = True  # until a broker does not speak it
+        self._terms = Terms()
+        self._told: set[str] = set()  # what was said of brokers
         self._filters: tuple[str, ...] = ()
         self._listener: Callable[[Message], None] = lambda message: None
         self._farewell: Receipt | None = None
@@ -59,9 +63,15 @@ class Broker:
 
     @property
     def dropped(self) -> int:
-        """Messages that were not, or not provably, published; state does not count."""
+        """Messages that were not, or not provably, published; state counts only where the broker refuses it."""
         with self._state:
             return self._sending.dropped
+
+    @property
+    def too_large(self) -> int:
+        """Messages, state included, that were not sent to a broker that does not take them for their size."""
+        with self._state:
+            return self._sending.too_large
 
     @property
     def waiting(self) -> int:
@@ -87,21 +97,29 @@ class Broker:
             return self._state.wait_for(lambda: self._connected, timeout)
 
     def publish(
-        self, topic: str, payload: Mapping[str, Any], *, retain: bool = False, correlation: bytes | None = None
+        self,
+        topic: str,
+        payload: Mapping[str, Any],
+        *,
+        retain: bool = False,
+        correlation: bytes | None = None,
+        parts: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> bool:
         """Sends a JSON object; True if it is on its way, or kept until there is a connection.
 
-        `correlation` is the correlation data of MQTT 5; in 3.1.1 it is left out.
+        `correlation` is the correlation data of MQTT 5; in 3.1.1 it is left out. `parts` (topic → object) say the same
+        as what is retained, to a broker that takes it for too large.
         """
         try:
             message = as_json(payload)
+            smaller = {at: as_json(part) for at, part in (parts or {}).items()}
             if not is_topic(topic):
                 raise ValueError("this is no topic")
         except (TypeError, ValueError) as error:
             return self._refuse(topic, error)
         with self._state:
             if retain:
-                self._sending.keep(topic, message)
+                self._sending.keep(topic, message, smaller)
                 return True
             return self._sending.send_or_drop(topic, message, correlation)
 
@@ -109,6 +127,11 @@ class Broker:
         """Sends bytes as they are; True if they are on their way."""
         with self._state:
             return self._sending.send_or_drop(topic, payload)
+
+    def room(self, topic: str) -> int:
+        """How many bytes the broker that is there takes on a topic."""
+        with self._state:
+            return self._sending.room(topic)
 
     def report(self, name: str, payload: Mapping[str, Any]) -> bool:
         """Sends a JSON object on a topic below the node, with its number as `seq`.
@@ -157,24 +180,35 @@ class Broker:
             try:
                 end = self._converse(session)
                 if session.is_unanswered:
-                    self._v5 = not self._v5  # some brokers say nothing to a version that they do not know
+                    self._terms.v5 = not self._terms.v5  # some say nothing to a version that they do not know
             except OSError as error:
                 end = f"cannot be reached: {error.strerror or error}"
             except Exception as error:  # what paho raises at answers that are not MQTT
                 logger.debug("the MQTT broker confuses us", exc_info=True)
                 end = f"does not speak MQTT: {type(error).__name__}: {error}"
-            if session.refused_version and self._v5:
-                self._v5 = False
+            if self._terms.lower(session):
                 self._part(session, None)
                 continue
-            self._v5 = self._v5 or session.opened  # the broker may be another one, or a newer one, the next time
+            learnt = self._learn(session)
             self._part(session, end)
             # One that accepts and hangs up at once, as when two boards have one name, is not courted every moment.
-            if time.monotonic() - began > LONGEST_DELAY_S:
+            if learnt or time.monotonic() - began > LONGEST_DELAY_S:
                 delay = FIRST_DELAY_S
             self._sync()
             self._stopping.wait(delay)
             delay = min(2 * delay, LONGEST_DELAY_S)
+
+    def _learn(self, session: Session) -> bool:
+        """Whether the connection broke over a packet that is sent no more."""
+        with self._state:
+            too_large = None if self._stopping.is_set() else self._terms.learn(session)
+        if too_large is not None:
+            logger.warning(
+                "the MQTT broker %s breaks the connection over a packet of %d bytes: none that large is sent any more",
+                self._endpoint,
+                too_large,
+            )
+        return too_large is not None
 
     def _new_session(self) -> Session:
         session = Session(
@@ -182,8 +216,9 @@ class Broker:
             self._filters,
             self._on_open,
             self._listener,
-            v5=self._v5,
+            v5=self._terms.v5,
             max_message_bytes=self._max_message_bytes,
+            limits=self._terms.limits,
         )
         with self._state:
             self._session = session
@@ -199,6 +234,7 @@ class Broker:
             with self._state:
                 self._sending.advance()
                 farewell = self._farewell
+            self._heed(session)
             self._sync()
             if self._stopping.is_set():
                 if farewell is None:
@@ -212,9 +248,12 @@ class Broker:
         with self._state:
             self._connected = True
             self._last_error = None
-            if self._session is not None:
-                self._sending.opened(self._session)
+            session = self._session
+            if session is not None:
+                self._sending.opened(session)
             self._state.notify_all()
+        for missing in session.limits.missing if session is not None else ():
+            self._warn_once(missing)
 
     def _part(self, session: Session, end: str | None) -> None:
         """Leaves a connection that has ended; logs why, unless that was wanted or is known."""
@@ -226,8 +265,23 @@ class Broker:
             self._last_error = None if self._stopping.is_set() else error or self._last_error
             self._sending.parted()
         session.close()
+        self._heed(session)
         if not known:
             logger.warning("%s; trying again", error)
+
+    def _heed(self, session: Session) -> None:
+        """What the broker refused of what we asked of it."""
+        for reason, count in session.take_refused().items():
+            with self._state:
+                self._sending.drop(count)
+            self._warn_once(f"refuses messages: {reason}; mqtt.dropped counts them")
+        for name in sorted(session.deaf_to):
+            self._warn_once(f"does not let us hear {name}")
+
+    def _warn_once(self, said: str) -> None:
+        if said not in self._told:
+            self._told.add(said)
+            logger.warning("the MQTT broker %s %s", self._endpoint, said)
 
     def _sync(self) -> None:
         with self._state:

@@ -2,14 +2,18 @@
 
 import os
 import ssl
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.board.files import read_bounded
+from agent.board.secret import Secret
 from agent.board.systemd import MQTT_PASSWORD, credential
 from agent.config import MqttConfig
 from agent.errors import ConfigError
 
 MAX_PASSWORD_BYTES = 65_535  # what MQTT can carry
+MAX_CERTIFICATES_BYTES = 4 << 20  # all that a system believes take a quarter of one
 CREDENTIALS = "$CREDENTIALS_DIRECTORY"  # where systemd puts what LoadCredential= names, for this service alone
 
 
@@ -34,13 +38,37 @@ class Endpoint:
         return cls(mqtt.host, mqtt.port, mqtt.node, mqtt.keepalive_s, mqtt.username, _password(mqtt), _tls(mqtt))
 
 
-def _password(mqtt: MqttConfig) -> str | None:
-    path = mqtt.password_file or (None if mqtt.username is None else credential(MQTT_PASSWORD))
-    if path is None:
-        return None
-    file = _resolved(path, "mqtt.password_file")
+def secrets(mqtt: MqttConfig) -> list[Secret]:
+    """The files that nobody else should read, but for credentials in a folder that systemd keeps for the service.
+
+    Raises ConfigError as Endpoint.of does.
+    """
+    key = "mqtt.key_file" if mqtt.key_file else "mqtt.certificate_file"
+    named = [("mqtt.password_file", _password_file(mqtt))]
+    if mqtt.certificate_file is not None:
+        named.append((key, _resolved(mqtt.key_file or mqtt.certificate_file, key)))
+    return [Secret(name, path) for name, path in named if path is not None and not _is_kept(path)]
+
+
+def _is_kept(file: Path) -> bool:
+    folder = os.environ.get(CREDENTIALS[1:])
     try:
-        password = file.read_bytes().removesuffix(b"\n").removesuffix(b"\r").decode()
+        return folder is not None and file.parent == Path(folder) and not file.parent.stat().st_mode & stat.S_IXOTH
+    except OSError:
+        return True  # who reads the file says what is wrong with it
+
+
+def _password_file(mqtt: MqttConfig) -> Path | None:
+    path = mqtt.password_file or (None if mqtt.username is None else credential(MQTT_PASSWORD))
+    return None if path is None else _resolved(path, "mqtt.password_file")
+
+
+def _password(mqtt: MqttConfig) -> str | None:
+    file = _password_file(mqtt)
+    if file is None:
+        return None
+    try:
+        password = read_bounded(file, MAX_PASSWORD_BYTES + 2).removesuffix(b"\n").removesuffix(b"\r").decode()
     except OSError as error:
         raise ConfigError(f"mqtt.password_file: {file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -78,8 +106,8 @@ def _tls(mqtt: MqttConfig) -> ssl.SSLContext | None:
 
 def _readable(file: Path, key: str) -> Path:
     try:
-        with file.open("rb"):
-            return file
+        read_bounded(file, MAX_CERTIFICATES_BYTES)
+        return file
     except OSError as error:
         raise ConfigError(f"{key}: {file} cannot be read: {error.strerror}") from error
 

@@ -23,14 +23,21 @@ log = logging.getLogger(__name__)
 
 MAX_STRAIGHT = 80  # reports under way before further ones go to the spool: fewer than the connection queues
 MAX_FROM_SPOOL = 20  # the pace of catching up: no more than this unacknowledged
+ROUNDS = 20  # of these at a time, if all are too large for the broker: none of them waits for it
 SYNC_S = 30.0  # what a power cut may take of the reports that wait, but of no one else's flash
 
 
 class Receipt(Protocol):
     def is_published(self) -> bool:
-        """Whether the broker has acknowledged it."""
+        """Whether the broker has acknowledged it, or nothing is to be waited for."""
 
 
+class _TooLarge:
+    def is_published(self) -> bool:
+        return True
+
+
+TOO_LARGE: Receipt = _TooLarge()  # for what the broker does not take for its size, so that nothing waits behind it
 Send = Callable[[str, bytes], Receipt | None]  # (topic below the node, payload); None: not now
 
 
@@ -75,6 +82,9 @@ class Outbox:
             return False
         if send is not None and not len(self._spool) and len(self._under_way) < MAX_STRAIGHT:
             receipt = send(name, report.payload)
+            if receipt is TOO_LARGE:
+                self._lost += 1
+                return False
             if receipt is not None:
                 self._under_way.append(_Sent(receipt, report, spooled=False))
                 return True
@@ -89,17 +99,14 @@ class Outbox:
 
     def advance(self, send: Send) -> None:
         """Take leave of what was acknowledged, and send what comes next; to be called when acknowledgements came."""
-        self._take_acknowledged()
+        for _ in range(ROUNDS):
+            self._take_acknowledged()
+            self._send_next(send)
+            if not self._under_way or not self._under_way[0].receipt.is_published():
+                break
         if not len(self._spool) and not self._goes_straight:
             self._goes_straight = True
             self._sequence.reserve()
-        spooled = sum(sent.spooled for sent in self._under_way)
-        while len(self._under_way) < MAX_FROM_SPOOL and (report := self._spool.at(spooled)) is not None:
-            receipt = send(report.name, report.payload)
-            if receipt is None:
-                return
-            self._under_way.append(_Sent(receipt, report, spooled=True))
-            spooled += 1
 
     def disconnected(self) -> None:
         """Keep what was not acknowledged, to be sent again."""
@@ -127,9 +134,20 @@ class Outbox:
         self._spool.close()
         self._sequence.settle()
 
+    def _send_next(self, send: Send) -> None:
+        """From the spool, as many as may be under way."""
+        spooled = sum(sent.spooled for sent in self._under_way)
+        while len(self._under_way) < MAX_FROM_SPOOL and (report := self._spool.at(spooled)) is not None:
+            receipt = send(report.name, report.payload)
+            if receipt is None:
+                return
+            self._under_way.append(_Sent(receipt, report, spooled=True))
+            spooled += 1
+
     def _take_acknowledged(self) -> None:
         while self._under_way and self._under_way[0].receipt.is_published():
             sent = self._under_way.popleft()
+            self._lost += sent.receipt is TOO_LARGE  # counted now: until here it might have been sent once more
             if sent.spooled and self._spool.take():
                 self._sequence.settle()
 

@@ -5,27 +5,28 @@ What one connection left unacknowledged cannot turn up, stale, in the next. The 
 """
 
 import contextlib
-import logging
 import socket
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
-from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from agent.reporting.mqtt.endpoint import Endpoint
+from agent.reporting.mqtt.limits import MAX_PACKET_BYTES, Limits, TooLargeError, publish_bytes, subscribe_bytes
 from agent.reporting.mqtt.outbox import Receipt
 from agent.reporting.topics import OFFLINE, Topics
 
-logger = logging.getLogger(__name__)
-
 MAX_QUEUED = 100  # messages that the broker has not acknowledged yet
-QOS = 1  # acknowledged: what was dropped can be counted
+QOS = 1  # of what we hear
 TURN_S = 1.0
+
+UNSUPPORTED_VERSION = "Unsupported protocol version"
 
 _OK = MQTTErrorCode.MQTT_ERR_SUCCESS
 
@@ -51,19 +52,31 @@ class Session:
         *,
         v5: bool,
         max_message_bytes: int,
+        limits: Limits | None = None,
     ) -> None:
-        """`on_open` is called when the broker has let us in, `on_message` with all that `filters` match."""
+        """`on_open` is called when the broker has let us in, `on_message` with all that `filters` match.
+
+        `limits` are what is known of the broker before it says so itself: the last will heeds them.
+        """
         self.refusal = ""  # what the broker answered to the login; "" if it took it, or did not answer
-        self.refused_version = False
+        self.refused_for = ""  # the same, as MQTT 5 calls it
         self.opened = False
+        self.limits = limits or Limits()
+        self.deaf_to: set[str] = set()  # filters that the broker does not let us hear
         self._endpoint = endpoint
         self._filters = filters
         self._on_open = on_open
         self._on_heard = on_message
         self._v5 = v5
         self._max_message_bytes = max_message_bytes
-        self._reasons: list[str] = []
+        self._most_bytes = self.limits.packet_bytes
+        self._reason = ""  # of the end, as paho calls it
+        self._by_broker = False  # it gave that reason
         self._code = _OK
+        self._under_way: deque[tuple[paho.MQTTMessageInfo, int]] = deque()  # and their sizes, from the first one that
+        self._largest_acknowledged = 0  # is not acknowledged on
+        self._refused: Counter[str] = Counter()  # messages, by the reason that the broker gave
+        self._asked: dict[int | None, str] = {}  # number of a SUBSCRIBE → its filter
         self._client = self._new_client()
 
     def connect(self) -> None:
@@ -71,7 +84,7 @@ class Session:
         properties = None
         if self._v5:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-            properties.MaximumPacketSize = self._max_message_bytes
+            properties.MaximumPacketSize = min(self._max_message_bytes, MAX_PACKET_BYTES)
         self._client.connect(
             self._endpoint.host, self._endpoint.port, self._endpoint.keepalive_s, properties=properties
         )
@@ -86,8 +99,10 @@ class Session:
         """Why the connection ended."""
         if self.refusal:
             return self.refusal
-        if "Keep alive timeout" in self._reasons:
+        if self._reason == "Keep alive timeout":
             return "stopped answering"
+        if self._by_broker:
+            return f"closed the connection: {self._reason}"
         if self._code == MQTTErrorCode.MQTT_ERR_CONN_LOST:
             return "closed the connection"
         return f"broke off: {paho.error_string(self._code)}"
@@ -98,16 +113,61 @@ class Session:
         silent = self._code in (_OK, MQTTErrorCode.MQTT_ERR_CONN_LOST, MQTTErrorCode.MQTT_ERR_KEEPALIVE)
         return silent and not self.opened and not self.refusal
 
+    @property
+    def is_misread(self) -> bool:
+        """Whether there was an answer to the login that paho cannot read, such as a limit beyond what it knows."""
+        return self._code == MQTTErrorCode.MQTT_ERR_PROTOCOL and not self.opened and not self.refusal
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the broker keeps the connection, and has not answered."""
+        return self.is_unanswered and self._code == _OK
+
+    @property
+    def is_end_for_size(self) -> bool:
+        """Whether the broker ended it for a packet that was too large."""
+        return self._by_broker and self._reason == "Packet too large"
+
+    def largest(self) -> tuple[int, int]:
+        """The sizes of the largest packets that were acknowledged, and that the broker had but did not acknowledge."""
+        self._take_acknowledged()
+        if not self.limits.qos:
+            return 0, 0  # what was written may have come, or not
+        sent = islice(self._under_way, self.limits.in_flight)
+        return self._largest_acknowledged, max((size for _, size in sent), default=0)
+
+    def take_refused(self) -> Counter[str]:
+        """How many messages the broker refused since the last call, by the reason that it gave."""
+        refused, self._refused = self._refused, Counter()
+        return refused
+
+    def room(self, topic: str) -> int:
+        """How many bytes of payload the broker takes on a topic, without properties."""
+        header = publish_bytes(topic, 0, 1, QOS) + 3  # a long payload has a longer length
+        return self.limits.packet_bytes - header
+
     def publish(
         self, topic: str, payload: bytes, *, retain: bool = False, correlation: bytes | None = None
     ) -> Receipt | None:
-        """None if too many messages are unacknowledged, or the connection has ended."""
+        """None if too many messages are unacknowledged, or the connection has ended. Raises TooLargeError."""
         properties = None
         if self._v5 and correlation is not None:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.CorrelationData = correlation
-        info = self._client.publish(topic, payload, QOS, retain, properties)
-        return info if info.rc == _OK else None
+        qos, length = self.limits.qos, 0
+        if self._v5:
+            length = 1 if properties is None else len(properties.pack())  # type: ignore[no-untyped-call]
+        size = publish_bytes(topic, len(payload), length, qos)
+        if size > self.limits.packet_bytes:
+            raise TooLargeError(size, self.limits.packet_bytes)
+        self._take_acknowledged()
+        if len(self._under_way) >= MAX_QUEUED:
+            return None
+        info = self._client.publish(topic, payload, qos, retain and self.limits.retain, properties)
+        if info.rc != _OK:
+            return None
+        self._under_way.append((info, size))
+        return info
 
     def disconnect(self) -> None:
         """Take leave."""
@@ -134,8 +194,7 @@ class Session:
             protocol=paho.MQTTv5 if self._v5 else paho.MQTTv311,
             reconnect_on_failure=False,
         )
-        client.max_queued_messages_set(MAX_QUEUED)
-        client.will_set(topics.availability, OFFLINE, QOS, retain=True)
+        client.will_set(topics.availability, OFFLINE, self.limits.qos, retain=self.limits.retain)
         if self._endpoint.username is not None:
             client.username_pw_set(self._endpoint.username, self._endpoint.password)
         if self._endpoint.tls is not None:
@@ -144,43 +203,61 @@ class Session:
         client.on_subscribe = self._on_subscribe
         client.on_publish = self._on_publish
         client.on_message = self._on_message
-        # May be called while paho holds its locks: nothing but a note is taken.
-        client.on_disconnect = lambda _c, _u, _f, reason, _p: self._reasons.append(reason.getName())
+        client.on_disconnect = self._on_disconnect
         # Without this callback paho writes to the socket in the thread that publishes.
         client.on_socket_register_write = lambda *_: None
         return client
 
+    def _take_acknowledged(self) -> None:
+        while self._under_way and self._under_way[0][0].is_published():
+            self._largest_acknowledged = max(self._largest_acknowledged, self._under_way.popleft()[1])
+
     def _on_connect(
-        self, client: paho.Client, _u: object, _f: object, reason: ReasonCode, _p: Properties | None
+        self, client: paho.Client, _u: object, _f: object, reason: ReasonCode, properties: Properties | None
     ) -> None:
         if reason.is_failure:
-            name = reason.getName()
-            self.refused_version = name == "Unsupported protocol version"
+            self.refused_for = reason.getName()
             hint = ""
-            if name in ("Bad user name or password", "Not authorized"):
+            if self.refused_for in ("Bad user name or password", "Not authorized"):
                 hint = "; see mqtt.username and mqtt.password_file"
             self.refusal = f"refused the connection: {reason}{hint}"
             return
+        self.limits = Limits.said(properties, self._most_bytes)
+        # Its setter wants no connection, as somebody might have sent something over it: here nobody has.
+        client._max_inflight_messages = self.limits.in_flight
         self.opened = True
-        if self._filters:
-            if self._v5:
-                client.subscribe([(name, SubscribeOptions(qos=QOS)) for name in self._filters])
-            else:
-                client.subscribe([(name, QOS) for name in self._filters])
+        self._subscribe()
         self._on_open()
 
+    def _subscribe(self) -> None:
+        """One by one: together they may be too large for the broker."""
+        for name in self._filters:
+            takes_it = self.limits.wildcards or not set(name) & set("+#")
+            if not takes_it or subscribe_bytes(name) > self.limits.packet_bytes:
+                self.deaf_to.add(name)
+                continue
+            _, number = self._client.subscribe(name, QOS)
+            self._asked[number] = name
+
     def _on_subscribe(
-        self, _client: paho.Client, _u: object, _mid: int, reasons: list[ReasonCode], _p: Properties | None
+        self, _client: paho.Client, _u: object, mid: int, reasons: list[ReasonCode], _p: Properties | None
     ) -> None:
-        deaf = [name for name, reason in zip(self._filters, reasons, strict=False) if reason.is_failure]
-        if deaf:
-            logger.warning("the MQTT broker %s does not let us hear %s", self._endpoint, ", ".join(deaf))
+        name = self._asked.pop(mid, None)
+        if name is not None and any(reason.is_failure for reason in reasons):
+            self.deaf_to.add(name)
 
     def _on_publish(
         self, _client: paho.Client, _u: object, _mid: int, reason: ReasonCode, _p: Properties | None
     ) -> None:
         if reason.is_failure:  # only MQTT 5 tells, and never again: it would be no better the next time
-            logger.debug("the MQTT broker %s refused a message: %s", self._endpoint, reason)
+            self._refused[reason.getName()] += 1
+
+    def _on_disconnect(
+        self, _client: paho.Client, _u: object, flags: paho.DisconnectFlags, reason: ReasonCode, _p: object
+    ) -> None:
+        """May be called while paho holds its locks: nothing but a note is taken, of the first reason."""
+        if not self._reason:
+            self._reason, self._by_broker = reason.getName(), flags.is_disconnect_packet_from_server
 
     def _on_message(self, _client: paho.Client, _u: object, message: paho.MQTTMessage) -> None:
         try:

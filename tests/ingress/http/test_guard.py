@@ -1,13 +1,16 @@
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from agent.config import HttpConfig
 from agent.errors import ConfigError
 from agent.ingress.http import guard as guard_module
-from agent.ingress.http.guard import Guard, Rate, read_token
-from agent.ingress.http.message import Heading
+from agent.ingress.http.guard import Guard, Rate, read_token, secrets
+from agent.ingress.http.message import Heading, Reply
+from agent.ingress.http.server import http_server
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 
@@ -147,3 +150,26 @@ def test_a_token_is_one_line(tmp_path: Path) -> None:
             read_token(file)
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         read_token(tmp_path / "none")
+
+
+def test_a_token_or_a_key_that_every_user_may_read_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    token = tmp_path / "token"
+    token.write_text(TOKEN)
+    for mode, warned in ((0o600, 0), (0o640, 0), (0o644, 1)):
+        token.chmod(mode)
+        caplog.clear()
+        http_server(HttpConfig(port=0, token_file=token, socket=None), lambda request: Reply(200, {}), 1000).close()
+        assert [record.levelname for record in caplog.records] == ["WARNING"] * warned
+    assert caplog.messages == [f"http.token_file: every user may read {token}; type: chmod o= {token}"]
+    key, both = tmp_path / "key", tmp_path / "both"
+    assert [secret.path for secret in secrets(HttpConfig(tls_certificate=both, tls_key=key))] == [key]
+    assert [secret.path for secret in secrets(HttpConfig(tls_certificate=both))] == [both]
+
+
+def test_a_token_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "token")
+    for path, what in ((tmp_path / "token", "a FIFO"), (Path("/dev/zero"), "a device")):
+        with pytest.raises(ConfigError, match=f"cannot be read: it is {what}"):
+            read_token(path)

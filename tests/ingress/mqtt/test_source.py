@@ -245,3 +245,30 @@ def test_without_discovery_nothing_is_said_to_home_assistant(state: Path, mosqui
     with Listener(mosquitto, "#") as client, Daemon(state, settings):
         client.wait_for(f"{IN}/host")
         assert [topic for topic, _ in client.heard if not topic.startswith("lastlayer/")] == []
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [["max_packet_size 4000"], ["retain_available false", "max_qos 0", "max_inflight_messages 2"]],
+    ids=["4000 bytes", "no retain, no acknowledgement"],
+)
+def test_a_broker_that_takes_less_than_others_has_all_that_it_takes(
+    settings: list[str], state: Path, jpegs: list[bytes], tmp_path: Path
+) -> None:
+    with (
+        Mosquitto(tmp_path, settings=settings) as broker,
+        Listener(broker, "#") as client,
+        Daemon(state, config(broker)) as daemon,
+    ):
+        client.wait_for(f"{IN}/availability", lambda said: said == "online")
+        for name in range(3):
+            daemon.ask("POST", f"/v1/frames?camera=door-{name}", jpegs[0])
+        assert [result["label"] for result in client.wait_for(f"{IN}/result", count=3)] == ["china"] * 3
+        for topic in ("timing/bottleneck", "host", "counters", "head", "camera/door-0/state"):
+            client.wait_for(f"{IN}/{topic}")
+        client.wait_for("homeassistant/#")
+        status = daemon.ask("GET", "/v1/status")["mqtt"]
+        assert (status["connected"], status["dropped"]) == (True, 0)
+        assert (status["too_large"] > 0) == (settings == ["max_packet_size 4000"])
+        assert broker.log.count("as lastlayer-board (") == 1
+        assert daemon.log.count("allows 4000 (max_packet_size in mosquitto)") == ("4000" in settings[0])

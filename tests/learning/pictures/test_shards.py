@@ -1,8 +1,12 @@
 import io
+import os
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from agent.errors import DatasetError
 from agent.learning.pictures.dataset import open_dataset
@@ -78,3 +82,78 @@ def test_a_shard_that_has_shrunk_since_fails_only_its_own_pictures(tmp_path: Pat
         assert pictures[0].read() == b"x" * 600
         with pytest.raises(OSError, match="ends in the middle"):
             pictures[1].read()
+
+
+def numbered(member: tarfile.TarInfo, size: int) -> bytes:
+    """The header of a member that says it has that size, whatever comes behind it."""
+    header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = (size % (1 << 96)).to_bytes(12, "big")
+    if size >= 0:
+        header[124] = 0x80
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
+
+
+def test_a_member_that_is_too_large_fails_by_itself(tmp_path: Path) -> None:
+    source = shard(tmp_path / "a.tar", {"a/1.jpg": "one"})
+    content = source.read_bytes()[:1024] + numbered(tarfile.TarInfo("a/2.jpg"), 20 << 30)
+    source.write_bytes(content)
+    os.truncate(source, len(content) + (20 << 30) + 1024)
+    with open_dataset(source) as (first, second):
+        assert first.read() == b"one"
+        with pytest.raises(OSError, match="it has 21474836480 bytes, the limit is 67108864"):
+            second.read()
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+@pytest.mark.parametrize("size", [20 << 30, -512, 1 << 80])
+def test_a_name_that_says_it_is_gigabytes_long_is_not_read(tmp_path: Path, kind: bytes, size: int) -> None:
+    source = tmp_path / "a.tar"
+    member = tarfile.TarInfo("a/1.jpg")
+    member.type = kind
+    source.write_bytes(numbered(member, size))
+    os.truncate(source, 21 << 30)
+    with pytest.raises(DatasetError, match=r"a\.tar cannot be read"):
+        listed(source)
+
+
+def test_members_that_lead_back_are_no_circle(tmp_path: Path) -> None:
+    source = tmp_path / "a.tar"
+    source.write_bytes(numbered(tarfile.TarInfo("a/1.jpg"), -512) + bytes(2048))
+    with pytest.raises(DatasetError, match=r"a\.tar cannot be read as a tar archive"):
+        listed(source)
+
+
+def test_the_word_beside_a_picture_may_be_anything(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("glass\n")
+    number = "1" * 6000
+    with pytest.raises(DatasetError, match="a label may take 200 bytes"):
+        listed(shard(tmp_path / "a.tar", {"1.jpg": "x", "1.cls": number}))
+    with pytest.raises(DatasetError, match=r"1\.json cannot be read"):
+        listed(shard(tmp_path / "b.tar", {"1.jpg": "x", "1.json": "[" * 100_000}))
+    (tmp_path / "classes.txt").unlink()
+    os.mkfifo(tmp_path / "classes.txt")
+    with pytest.raises(DatasetError, match=r"classes\.txt cannot be read: .*FIFO"):
+        listed(tmp_path / "a.tar")
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_whatever_is_changed_in_a_shard_is_said_in_words(tmp_path: Path, data: st.DataObject) -> None:
+    source = shard(tmp_path / "a.tar", {"a/1.jpg": "x", "b/2.jpg": "y"})
+    content = bytearray(source.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.sampled_from((0, 1024))) + data.draw(st.integers(0, 511))
+        content[place] = data.draw(st.integers(0, 255))
+        begin = place // 512 * 512
+        content[begin + 148 : begin + 156] = b" " * 8
+        content[begin + 148 : begin + 156] = b"%06o\0 " % sum(content[begin : begin + 512])
+    source.write_bytes(content)
+    try:
+        with open_dataset(source) as pictures:
+            for picture in pictures:
+                with suppress(OSError):
+                    picture.read()
+    except DatasetError:
+        pass

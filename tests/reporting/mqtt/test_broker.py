@@ -475,6 +475,15 @@ def test_it_speaks_mqtt_5_to_a_broker_that_does(mosquitto: Mosquitto) -> None:
         assert mosquitto.wait_for_log("as lastlayer-porch (p5,")
 
 
+def test_it_speaks_mqtt_5_after_it_found_nobody(mosquitto: Mosquitto, warnings: "queue.Queue[str]") -> None:
+    mosquitto.stop()
+    with started(mosquitto) as broker:
+        assert "cannot be reached" in warnings.get(timeout=PATIENCE_S)
+        mosquitto.start()
+        assert broker.wait_connected(PATIENCE_S)
+        assert mosquitto.wait_for_log("as lastlayer-porch (p5,")
+
+
 CONNACK_3 = b"\x20\x02\x00"
 
 

@@ -1,5 +1,6 @@
 """How the broker is entered: passwords, certificates, and the example of who may say what, with a real mosquitto."""
 
+import os
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -139,6 +140,38 @@ def test_a_password_may_come_from_systemd(tmp_path: Path, monkeypatch: pytest.Mo
     assert Endpoint.of(mqtt).password == "sesame"
 
 
+def test_a_password_or_a_key_that_every_user_may_read_is_warned_of(
+    certificates: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    password, key = tmp_path / "password", tmp_path / "key"
+    password.write_text("sesame\n")
+    key.write_bytes((certificates / "porch.key").read_bytes())
+    mqtt = MqttConfig(
+        host="127.0.0.1",
+        username="porch",
+        password_file=password,
+        tls=True,
+        certificate_file=certificates / "porch.crt",
+        key_file=key,
+    )
+    for mode, said in ((0o640, []), (0o644, ["mqtt.password_file", "mqtt.key_file"])):
+        password.chmod(mode)
+        key.chmod(mode)
+        caplog.clear()
+        Broker(mqtt)
+        assert [line.partition(": every user may read ")[0] for line in caplog.messages] == said
+    caplog.clear()
+    password.rename(tmp_path / "mqtt-password")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    tmp_path.chmod(0o700)
+    credential = MqttConfig(host="127.0.0.1", username="porch")
+    Broker(credential)
+    assert not caplog.messages, "systemd keeps the folder"
+    tmp_path.chmod(0o755)
+    Broker(credential)
+    assert len(caplog.messages) == 1
+
+
 def test_what_is_for_tls_needs_tls() -> None:
     with pytest.raises(ConfigError, match=r"mqtt\.ca_file: .* mqtt\.tls: true"):
         MqttConfig(ca_file=Path("ca.crt"))
@@ -212,3 +245,12 @@ def test_by_the_example_nobody_writes_what_is_anothers(
         assert {topic for topic, _ in camera.heard} == {"lastlayer/porch/result"}
         assert not any(topic.startswith("lastlayer/porch") for topic, _ in cellar.heard)
     broker.stop(PATIENCE_S)
+
+
+@pytest.mark.parametrize("key", ["password_file", "ca_file", "certificate_file"])
+def test_a_file_that_is_none_is_not_waited_for(tmp_path: Path, key: str) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    others = {"username": "porch"} if key == "password_file" else {"tls": True}
+    for path, what in ((tmp_path / "fifo", "a FIFO"), (Path("/dev/zero"), "a device")):
+        with pytest.raises(ConfigError, match=f"mqtt.{key}: {path} cannot be read: it is {what}"):
+            Endpoint.of(MqttConfig(host="127.0.0.1", **{key: path}, **others))  # type: ignore[arg-type]

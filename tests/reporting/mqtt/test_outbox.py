@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.reporting.mqtt.outbox import MAX_FROM_SPOOL, MAX_STRAIGHT, Outbox, open_outbox
+from agent.reporting.mqtt.outbox import MAX_FROM_SPOOL, MAX_STRAIGHT, TOO_LARGE, Outbox, Receipt, open_outbox
 from agent.reporting.mqtt.spool import SEGMENT_BYTES
 
 REPORT = {"phase": "decode", "mean_ms": 2.3, "node": "porch", "platform": "x" * 200}
@@ -29,7 +29,7 @@ class Link:
         self.tickets: list[Ticket] = []
         self.room = room
 
-    def send(self, name: str, payload: bytes) -> Ticket | None:
+    def send(self, name: str, payload: bytes) -> Receipt | None:
         if sum(not ticket.signed for ticket in self.tickets) >= self.room:
             return None
         self.sent.append((name, json.loads(payload)["seq"]))
@@ -236,3 +236,44 @@ def test_what_is_no_json_takes_no_number(payload: dict[str, object], tmp_path: P
         box.put("result", payload, link.send)
     box.put("result", REPORT, link.send)
     assert seqs(link) == [1]
+
+
+class Narrow(Link):
+    """A connection to a broker that does not take what is larger than a report of these tests."""
+
+    def send(self, name: str, payload: bytes) -> Receipt | None:
+        return TOO_LARGE if len(payload) > 1000 else super().send(name, payload)
+
+
+LARGE = {"x": "x" * 2000}
+
+
+def test_what_is_too_large_is_lost_and_counted_once_and_holds_up_nothing(tmp_path: Path) -> None:
+    box = outbox(tmp_path)
+    for n in range(6):
+        box.put("result", LARGE if n % 2 else REPORT, None)
+    first = Narrow()
+    box.connected()
+    box.advance(first.send)
+    box.disconnected()  # nothing was acknowledged, so all of it is sent once more
+    assert box.dropped == 0
+    second = Narrow()
+    box.connected()
+    second.drain(box)
+    assert seqs(first) == seqs(second) == [1, 3, 5]
+    assert (box.waiting, box.dropped) == (0, 3)
+    assert not box.put("result", LARGE, second.send)
+    assert box.put("result", REPORT, second.send)
+    assert seqs(second) == [1, 3, 5, 8]
+    assert (box.waiting, box.dropped) == (1, 4)
+    assert outbox(tmp_path).waiting == 0
+
+
+def test_many_that_are_too_large_go_at_once(tmp_path: Path) -> None:
+    box, link = outbox(tmp_path), Narrow()
+    for _ in range(10 * MAX_FROM_SPOOL):
+        box.put("result", LARGE, None)
+    box.put("result", REPORT, None)
+    box.connected()
+    box.advance(link.send)
+    assert seqs(link) == [10 * MAX_FROM_SPOOL + 1]

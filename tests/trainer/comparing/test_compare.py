@@ -1,10 +1,14 @@
+import copy
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 pytest.importorskip("matplotlib", reason="the trainer extra is not installed")
 
@@ -13,7 +17,9 @@ from agent.measuring.report import text
 from tests.trainer.comparing.documents import document, network
 from trainer.cli import main
 from trainer.comparing.documents import load
+from trainer.comparing.page import page
 
+FIGURES = ("fig12_bottleneck", "fig13_corpora", "fig14_epochs", "fig14_epoch_parts", "table3_test")
 BOARD = document(network("inception_v3_int8", 900.0), network("tinyresnet_96", 9.0))
 DESKTOP = document(network("inception_v3_float", 60.0), network("inception_v3_keras", 4.0, "gpu:0"), cpu="Xeon <&>")
 
@@ -131,3 +137,54 @@ def test_several_networks_of_one_platform_are_told_apart_in_the_terminal() -> No
     assert "one picture by inception_v3_float, cpu" in shown
     assert "one picture by inception_v3_keras, gpu:0" in shown
     assert "backbone, 64 at once" in shown
+
+
+def places(content: Any, path: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+    """Where something stands in a document, at any depth."""
+    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    return [path] + [place for key, inner in items for place in places(inner, (*path, key))]
+
+
+def changed(place: tuple[object, ...], to: object) -> dict[str, Any]:
+    content: Any = copy.deepcopy(BOARD)
+    at = content
+    for key in place[:-1]:
+        at = at[key]
+    at[place[-1]] = to
+    return dict(content)
+
+
+TEXTS = (True, "x", "", "\ud800", "\x1b[2J", "$x^$", "x" * 10_000)
+NUMBERS = (-1, 0, 10**400, 1e308, float("nan"), float("inf"))
+ANYTHING: st.SearchStrategy[object] = st.sampled_from([None, *TEXTS, *NUMBERS, [], {}, [[]], {"a": 1}])
+
+
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(places(BOARD)[1:]), ANYTHING)
+def test_whatever_stands_in_a_document_it_is_shown_or_refused_by_name(
+    tmp_path: Path, place: tuple[object, ...], to: object
+) -> None:
+    paths = written(tmp_path, odroid=changed(place, to))
+    try:
+        comparison = load(paths)
+    except ConfigError as error:
+        assert str(paths[0]) in str(error)
+        return
+    page(comparison, {name: b"" for name in FIGURES}).encode()
+    for each in (*comparison.seeing, *comparison.learning):
+        assert repr(each).isprintable() and not {"nan", "inf"} & set(re.findall(r"\w+", repr(each)))
+
+
+def test_a_platform_may_be_called_anything_that_can_be_printed(tmp_path: Path) -> None:
+    paths = written(tmp_path, **{"$\\frac{$": document(network("$x^$", 0.0))})
+    assert main(["compare", *map(str, paths), "--out", str(tmp_path / "out")]) == 0
+
+
+def test_a_document_without_an_end_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "x.json").touch()
+    os.truncate(tmp_path / "x.json", 20 << 30)
+    os.mkfifo(tmp_path / "fifo.json")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    for name, what in (("x", "it has 21474836480 bytes"), ("fifo", "it is a FIFO"), ("deep", "recursion")):
+        with pytest.raises(ConfigError, match=f"{name}.json cannot be read: .*{what}"):
+            load([tmp_path / f"{name}.json"])

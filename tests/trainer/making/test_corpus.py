@@ -1,5 +1,7 @@
 import io
 import logging
+import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -116,3 +118,31 @@ def test_a_picture_is_turned_upright_and_one_that_is_too_large_is_refused(monkey
     monkeypatch.setattr("trainer.making.corpus.MAX_PIXELS", 31)
     with pytest.raises(ValueError, match="8 x 4 pixels"):
         decode(file.getvalue())
+
+
+def test_a_shard_that_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.npz")
+    with pytest.raises(DatasetError, match=r"a\.npz is no readable npz shard: it is a FIFO"):
+        read_shards(tmp_path)
+
+
+def test_a_shard_that_unpacks_to_more_than_there_is_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez_compressed(tmp_path / "a.npz", data=np.zeros(1 << 20, np.uint8), offsets=[0, 9], label=[1], val=[0])
+    monkeypatch.setattr("trainer.making.corpus.free_bytes", lambda: 1 << 20)
+    with pytest.raises(DatasetError, match="do not fit into the memory that is free"):
+        read_shards(tmp_path)
+
+
+@pytest.mark.parametrize("shape", [b"(1, 5)", b"(), ", b"(99999999999999,)", b"((((((", b"(-1,)"])
+def test_a_shard_whose_arrays_say_what_they_are_not_is_refused(tmp_path: Path, shape: bytes) -> None:
+    write_shard(tmp_path / "a.npz", [encoded(4, 4)], [1], [0])
+    with zipfile.ZipFile(tmp_path / "a.npz") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    begin = members["offsets.npy"].index(b"(2,), }")
+    header = members["offsets.npy"]
+    members["offsets.npy"] = header[:begin] + shape + b", }" + header[begin + len(shape) + 3 :]
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(DatasetError, match=r"a\.npz"):
+        read_shards(tmp_path)
