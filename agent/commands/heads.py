@@ -11,7 +11,7 @@ from agent.board.files import read_bounded, write_atomically
 from agent.commands import SUMMARIES
 from agent.commands.arguments import state_folder
 from agent.commands.plots import curves_png, curves_text
-from agent.errors import ParcelError, RefusedHeadError, StateError
+from agent.errors import LastlayerError, ParcelError, RefusedHeadError, StateError
 from agent.learning.heads.gate import MARGIN
 from agent.learning.heads.store import HeadStore
 from agent.reporting.timing import Timings
@@ -76,12 +76,17 @@ def execute(arguments: argparse.Namespace) -> int:
     elif arguments.action == "take":
         return _take(arguments)
     else:
-        return _list(arguments, store)
+        return _list(arguments, folder)
     return 0
 
 
-def _list(arguments: argparse.Namespace, store: HeadStore) -> int:
-    active, reports, error = store.listing()
+def _list(arguments: argparse.Namespace, folder: Path) -> int:
+    active, reports, error = HeadStore(folder / "heads").listing()
+    if active is not None and error is None:
+        try:
+            heads_of(folder).load_for_service(active)
+        except LastlayerError as trouble:
+            error = str(trouble)
     known = {"active": active, "heads": reports, **({"error": error} if error else {})}
     show(arguments, known, _text(active, reports))
     if error:

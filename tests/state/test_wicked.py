@@ -203,6 +203,7 @@ def test_a_head_that_cannot_serve_ends_no_start(fresh: Path, jpegs: list[bytes],
         assert daemon.ask("POST", "/v1/heads/1/activate?force=1", expect=409)["error"]
         until(lambda: daemon.ask("GET", "/v1/timings"), PATIENCE_S)
         assert daemon.log.count("cannot be put into service") == 1
+        assert "head 1 cannot serve" in lastlayer("--state", fresh, "heads", expect=5).stderr
         said = lastlayer("doctor", "--state", fresh, "--json", expect=1).stdout
         (check,) = [each for each in json.loads(said)["checks"] if each["name"] == "head"]
         assert check["outcome"] == "fail"

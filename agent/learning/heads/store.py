@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from agent.board.files import read_bounded, sync_folder, write_atomically
 from agent.board.history import History
-from agent.errors import DamagedError, RefusedHeadError, StateError, UnknownHeadError
+from agent.errors import DamagedError, MismatchError, RefusedHeadError, StateError, UnknownHeadError
 from agent.learning.heads.report import checked, summary
 from agent.learning.solving.head import Form, Head
 from agent.records import plain_json
@@ -95,8 +95,11 @@ class HeadStore:
 
     def load_for_service(self, version: str) -> Head:
         """As load. Raises MismatchError too, for a head that cannot serve the backbone here."""
-        head = self.load(version)
-        head.check(self._form)
+        try:
+            head = self.load(version)
+            head.check(self._form)
+        except (MismatchError, DamagedError) as error:
+            raise type(error)(f"head {version} cannot serve: {error}; activate another one, or retrain") from error
         return head
 
     def report(self, version: str) -> dict[str, Any]:

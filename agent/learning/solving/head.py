@@ -67,15 +67,14 @@ class Head:
         if form is not None and self.backbone_id != form.backbone_id:
             raise MismatchError(
                 f"the head was made with another backbone or TFLite runtime (id {self.backbone_id[:8]!r}, here "
-                f"{form.backbone_id[:8]}): retrain, or activate another head"
+                f"{form.backbone_id[:8]})"
             )
         if form is not None and self.size != form.size:
             raise MismatchError(
-                f"the head takes bottlenecks of {self.size} values, the backbone here gives {form.size}: retrain, or "
-                "activate another head"
+                f"the head takes bottlenecks of {self.size} values, the backbone here gives {form.size}"
             )
         if (fault := self._fault()) is not None:
-            raise DamagedError(f"the head cannot serve: {fault}; retrain, or activate another head")
+            raise DamagedError(f"the head is damaged: {fault}")
 
     def _fault(self) -> str | None:
         if not self.labels or not self.size:
