@@ -78,6 +78,14 @@ class MismatchError(StateError):
     """Things that were made with different backbones and must not be mixed."""
 
 
+class DamagedError(StateError):
+    """Something in a state that cannot be used as it lies there, and that can be mended: the message says by what."""
+
+
+class MismatchedParcelError(ParcelError, MismatchError):
+    """A head that was sent to a board with another backbone than it was made with."""
+
+
 class BusyError(LastlayerError, RuntimeError):
     """Somebody else is at it, or there is too much to do just now: try again."""
 

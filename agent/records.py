@@ -1,6 +1,9 @@
 """The words that every room of the house shares."""
 
 import hashlib
+import json
+import math
+import re
 import secrets
 import time
 import unicodedata
@@ -13,6 +16,9 @@ from numpy.typing import NDArray
 from agent.errors import LabelError
 
 MAX_LABEL_BYTES = 200
+MAX_JSON_VALUES = 250_000  # a head's report of 256 labels has 70,000; so many take 20 MB at most
+MAX_JSON_DEPTH = 16
+MAX_INT = (1 << 63) - 1
 MAX_PICTURE_BYTES = 64 << 20  # of a picture's file
 
 Split = Literal["train", "val", "test"]
@@ -29,6 +35,10 @@ def checked_label(text: object, what: str = "label") -> str:
     """
     if not isinstance(text, str):
         raise LabelError(f"a {what} must be text, not {type(text).__name__}: {text!r:.60}")
+    if len(text) > 10 * MAX_LABEL_BYTES:  # to normalise what does not end takes time without end
+        raise LabelError(
+            f"a {what} may take {MAX_LABEL_BYTES} bytes, this one has {len(text)} characters: {text[:40]!r}…"
+        )
     label = unicodedata.normalize("NFC", text.strip())
     if not label:
         raise LabelError(f"a {what} must not be empty")
@@ -39,6 +49,63 @@ def checked_label(text: object, what: str = "label") -> str:
     if size > MAX_LABEL_BYTES:
         raise LabelError(f"a {what} may take {MAX_LABEL_BYTES} bytes, this one takes {size}: {label:.40}…")
     return label
+
+
+def plain_json(text: bytes) -> Any:
+    """What JSON says that was written elsewhere, in memory that has a bound.
+
+    Whoever asks can store it and say it on. Raises ValueError for what is no JSON in UTF-8, for more values or more
+    levels than anybody writes, for numbers that are not finite or beyond 64 bits, for a key that comes twice, and for
+    lone surrogates.
+    """
+    if sum(map(text.count, (b",", b"[", b"{"))) > MAX_JSON_VALUES:
+        raise ValueError(f"it holds more than {MAX_JSON_VALUES} values")
+    large = re.search(rb"[0-9]{19}", text) is not None  # else no number needs to be looked at, which takes time
+    try:
+        value = json.loads(
+            text.decode(),
+            parse_int=_integer if large else None,
+            parse_float=_finite,
+            parse_constant=_finite,
+            object_pairs_hook=_once,
+        )
+        deep = _is_deeper(value, MAX_JSON_DEPTH)
+    except RecursionError:
+        deep = True
+    if deep:
+        raise ValueError(f"it is nested deeper than {MAX_JSON_DEPTH} levels")
+    if re.search(rb"\\u[dD]", text):  # one half of a pair can come in no other way
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("it holds a lone surrogate, which is no character") from None
+    return value
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 20 or abs(int(digits)) > MAX_INT:
+        raise ValueError(f"{digits[:20]}… does not fit into 64 bits")
+    return int(digits)
+
+
+def _finite(digits: str) -> float:
+    if not math.isfinite(number := float(digits)):
+        raise ValueError(f"{digits[:20]} is no finite number")
+    return number
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key comes twice")
+    return found
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if not isinstance(value, (dict, list)):
+        return False
+    inner = [each for each in (value.values() if isinstance(value, dict) else value) if isinstance(each, (dict, list))]
+    return levels == 0 or any(_is_deeper(each, levels - 1) for each in inner)
 
 
 def picture_id(payload: bytes) -> str:

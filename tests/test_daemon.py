@@ -326,7 +326,7 @@ def test_a_damaged_head_is_not_put_into_service(state: Path, jpegs: list[bytes])
         assert status["head"] is None
         assert "damaged" in status["head_error"]
         assert daemon.ask("POST", "/v1/frames", jpegs[0])["unknown"] is True
-        assert "damaged" in daemon.ask("POST", "/v1/heads/2/activate", expect=500)["error"]
+        assert "damaged" in daemon.ask("POST", "/v1/heads/2/activate", expect=409)["error"]
         daemon.ask("POST", "/v1/heads/1/activate")
         assert daemon.ask("POST", "/v1/frames", jpegs[0])["head"] == "1"
 

@@ -11,7 +11,7 @@ from agent.commands.arguments import add_config, service_root
 from agent.doctor.broker import broker
 from agent.doctor.checks import Check, worst
 from agent.doctor.machine import machine
-from agent.doctor.service import access, address, answers, flash, model, state, unix_socket
+from agent.doctor.service import access, address, answers, flash, head, model, state, unix_socket
 from agent.errors import ConfigError, StateError
 from agent.state import generations
 from agent.terminal import command, show
@@ -30,9 +30,9 @@ example:     sudo lastlayer doctor
              lastlayer doctor --config lastlayer.yaml --json
 
 It looks at Python, the libraries, the TFLite runtime, the processor, the C library, the memory controller, the clock,
-the configuration, the room on flash, the state folder, the address, the broker and the backbone, changes nothing, and
-says of each how it is and what to do. Without --config it looks at the service's /etc/lastlayer/lastlayer.yaml where
-there is one.
+the configuration, the room on flash, the state folder, the address, the broker, the backbone and the head, changes
+nothing, and says of each how it is and what to do. Without --config it looks at the service's
+/etc/lastlayer/lastlayer.yaml where there is one.
 
 exit codes:  0 nothing fails, though there may be warnings · 1 the service would fail · 2 wrong usage
 """
@@ -90,6 +90,7 @@ def _service(arguments: argparse.Namespace, path: Path | None) -> list[Check]:
         unix_socket(http.socket),
         broker(config.mqtt),
         model(own if own.is_dir() else arguments.backbone or config.backbone or DEFAULT),
+        head(own.parent),
     ]
 
 

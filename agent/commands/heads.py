@@ -11,12 +11,13 @@ from agent.board.files import read_bounded, write_atomically
 from agent.commands import SUMMARIES
 from agent.commands.arguments import state_folder
 from agent.commands.plots import curves_png, curves_text
-from agent.errors import ParcelError, RefusedHeadError, StateError
+from agent.errors import LastlayerError, ParcelError, RefusedHeadError, StateError
 from agent.learning.heads.gate import MARGIN
 from agent.learning.heads.store import HeadStore
 from agent.reporting.timing import Timings
 from agent.state.arrivals import take_head
-from agent.state.parcels import MAX_PARCEL_BYTES, SentHead, pack_head, unpack_head
+from agent.state.parcels import MAX_PARCEL_BYTES, SentHead, memory_for, pack_head, unpack_head
+from agent.state.state import heads_of
 from agent.terminal import columns, command, say, show
 
 EXAMPLE = """\
@@ -59,24 +60,38 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    store = HeadStore(state_folder(arguments) / "heads")
+    folder = state_folder(arguments)
+    store = HeadStore(folder / "heads")
     if arguments.action == "activate":
-        store.activate(arguments.version, force=arguments.force)
+        heads_of(folder).activate(arguments.version, force=arguments.force)
         show(arguments, {"active": arguments.version}, f"head {arguments.version} is in service")
     elif arguments.action == "rollback":
-        version = store.rollback()
-        show(arguments, {"active": version}, f"head {version} is in service again")
+        version = heads_of(folder).rollback()
+        said = "the head cannot serve, and none was before it: none is in service now"
+        show(arguments, {"active": version}, f"head {version} is in service again" if version is not None else said)
     elif arguments.action == "show":
         _show(arguments, store)
     elif arguments.action == "pack":
         _pack(arguments, store)
     elif arguments.action == "take":
-        return _take(arguments, store)
+        return _take(arguments)
     else:
-        active = store.active()
-        reports = [store.summary(version) for version in store.versions()]
-        show(arguments, {"active": active, "heads": reports}, _text(active, reports))
+        return _list(arguments, folder)
     return 0
+
+
+def _list(arguments: argparse.Namespace, folder: Path) -> int:
+    active, reports, error = HeadStore(folder / "heads").listing()
+    if active is not None and error is None:
+        try:
+            heads_of(folder).load_for_service(active)
+        except LastlayerError as trouble:
+            error = str(trouble)
+    known = {"active": active, "heads": reports, **({"error": error} if error else {})}
+    show(arguments, known, _text(active, reports))
+    if error:
+        say(f"lastlayer heads: {error}")
+    return StateError.exit_code if error else 0
 
 
 def _asked_for(arguments: argparse.Namespace, store: HeadStore) -> str:
@@ -99,14 +114,14 @@ def _write(path: Path, payload: bytes) -> None:
         raise StateError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def _take(arguments: argparse.Namespace, store: HeadStore) -> int:
+def _take(arguments: argparse.Namespace) -> int:
     try:
         parcel = read_bounded(arguments.parcel, MAX_PARCEL_BYTES)
     except OSError as error:
         raise ParcelError(f"{arguments.parcel} cannot be read: {error.strerror}") from error
     timings = Timings(node="cli", runtime="numpy")
-    sent = unpack_head(parcel)
-    version, verdict = take_head(state_folder(arguments), sent, store, arguments.margin, timings)
+    with memory_for(parcel):
+        version, verdict = take_head(state_folder(arguments), unpack_head(parcel), arguments.margin, timings)
     said = "is in service" if verdict.accepted else "is REFUSED, the one in service stays"
     payload = {"version": version, "accepted": verdict.accepted, "reason": verdict.reason}
     show(arguments, payload, f"head {version} {said}: {verdict.reason}")
@@ -197,7 +212,10 @@ def _text(active: str | None, reports: list[dict[str, Any]]) -> str:
 
 
 def _time(ms: int | None) -> str:
-    return "-" if ms is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ms / 1000))
+    try:
+        return "-" if ms is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ms / 1000))
+    except (OverflowError, ValueError, OSError):  # on 32 bits after 2038
+        return f"{ms} ms"
 
 
 def _score(value: float | None) -> str:

@@ -10,7 +10,7 @@ from agent.commands.arguments import state_root
 from agent.errors import BundleError, LastlayerError, StateError
 from agent.state import generations
 from agent.state.arrivals import take_backbone, take_sent_backbone
-from agent.state.parcels import MAX_PARCEL_BYTES
+from agent.state.parcels import MAX_PARCEL_BYTES, memory_for
 from agent.terminal import columns, command, show
 
 EXAMPLE = """\
@@ -72,7 +72,8 @@ def _taken_in(state: Path, source: str, input_range: tuple[float, float] | None)
         parcel = read_bounded(source, MAX_PARCEL_BYTES)
     except OSError as error:
         raise BundleError(f"{source} cannot be read: {error.strerror}") from error
-    return take_sent_backbone(state, parcel)
+    with memory_for(parcel):
+        return take_sent_backbone(state, parcel)
 
 
 def _described(state: Path, name: str) -> dict[str, Any]:

@@ -17,8 +17,10 @@ from agent.commands.arguments import state_folder
 from agent.errors import ConfigError, RefusedHeadError, StateError, TrainingError
 from agent.learning.heads import gate
 from agent.learning.heads.admission import admit
-from agent.learning.heads.store import KEEP, HeadStore, summary
+from agent.learning.heads.report import summary
+from agent.learning.heads.store import KEEP, HeadStore
 from agent.learning.running.control import Control
+from agent.learning.solving.head import Form
 from agent.learning.training.checkpoint import Checkpoint
 from agent.learning.training.examples import Examples
 from agent.learning.training.progress import Pace, Phases, Progress
@@ -100,11 +102,11 @@ def _retrain(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
     give_back_large_blocks()
     folder = state_folder(arguments)
-    store = HeadStore(folder / "heads", arguments.keep_heads)
     timings = Timings(node="cli", runtime="numpy")
     control = Control(sys.stdin.fileno()) if arguments.controlled else None
     pace = Pace(lambda: control.paused_s if control else 0.0)
     examples = _examples(folder)
+    store = HeadStore(folder / "heads", arguments.keep_heads, Form(examples.backbone_id, examples.size))
     with closing(Reporter(arguments.json, pace)) as reporter:
         statistics = _kept_statistics(folder, examples)
         should_stop = control.should_stop if control else None

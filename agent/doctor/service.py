@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from agent.board import systemd
 from agent.doctor.checks import Check, warned_of_open
-from agent.errors import BundleError, ConfigError
+from agent.errors import BundleError, ConfigError, StateError, UnknownHeadError
 
 if TYPE_CHECKING:
     from agent.config import HttpConfig
@@ -146,6 +146,26 @@ def model(bundle: str | Path) -> Check:
         return Check("model", "fail", str(error), "name another with backbone:, or copy the bundle again")
     shape = f"{described['width']} x {described['height']} pixels to {described['size']} values"
     return Check("model", "ok", f"{bundle}: {shape}, run by {described['family']}")
+
+
+def head(folder: Path) -> Check:
+    """Whether the head that is to be in service can be, with the backbone of the generation in `folder`."""
+    from agent.state.state import heads_of
+
+    if not (folder / "heads").is_dir():
+        return Check("head", "ok", "none yet")
+    mend = "`lastlayer heads rollback`, or `heads activate VERSION`, puts another into service; `retrain` makes one"
+    try:
+        store = heads_of(folder)
+        version = store.active()
+        if version is None:
+            return Check("head", "ok", "none is in service")
+        labels = store.load_for_service(version).labels
+    except BundleError as error:
+        return Check("head", "warn", f"cannot be looked at without its backbone: {error}", "see model")
+    except (StateError, UnknownHeadError) as error:
+        return Check("head", "fail", str(error), mend)
+    return Check("head", "ok", f"{version}, of {len(labels)} labels")
 
 
 def _existing(folder: Path) -> Path:

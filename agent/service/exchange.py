@@ -11,13 +11,16 @@ from typing import Any
 
 from agent.board.child import ONE_THREAD, Child, environment
 from agent.cache import Cache
-from agent.errors import BusyError, LastlayerError, ParcelError, RefusedHeadError, StateError
+from agent.errors import BundleError, BusyError, LastlayerError, ParcelError, RefusedHeadError, StateError
 from agent.reporting.host import lower_priority
 from agent.service.heads import Heads
-from agent.state import arrivals, generations
+from agent.state import generations
 from agent.state.parcels import PAGE_EXAMPLES, Page, pack_page
 
-JUDGING_S = 120.0  # two thousand examples of a thousand labels on a slow board, with room
+TAKING_HEAD_S = 120.0  # judged on two thousand examples of a thousand labels on a slow board, with room
+TAKING_BACKBONE_S = 240.0  # which is loaded and run in a process of its own, that has 120 s
+
+_KINDS: dict[int, type[LastlayerError]] = {kind.exit_code: kind for kind in (ParcelError, BundleError)}
 
 
 class Exchange:
@@ -52,23 +55,21 @@ class Exchange:
     def take_head(self, parcel: bytes) -> dict[str, Any]:
         """Take a packed head in, into service if it passes the gate: `version`, `accepted`, `reason`.
 
-        It is judged in a child process, as one that is trained here. Raises ParcelError, MismatchError, StateError, and
-        ChildError where no process can be started.
+        Nothing of what was sent is opened here: that is done in a child process, whose memory is bounded. Raises
+        ParcelError, BusyError where it takes too long, StateError, and ChildError where no process can be started.
         """
         with self._one_at_a_time(), self._stored(parcel) as file:
-            command = [sys.executable, "-m", "agent", "--state", str(self._state), "heads", "take", str(file)]
-            command += ["--margin", str(self._margin), "--json"]
-            answer = self._answer(command)
+            answer = self._answer(TAKING_HEAD_S, "heads", "take", file, "--margin", self._margin)
         self._heads.follow_store()
         return answer
 
     def take_backbone(self, parcel: bytes) -> dict[str, Any]:
         """Take a packed backbone in and use it: `bundle` and `in_use`. The daemon begins anew with it in a moment.
 
-        Raises ParcelError, BundleError, MismatchError, StateError; then all is as it was.
+        As take_head. Raises BundleError too; then all is as it was.
         """
-        with self._one_at_a_time():
-            name = arrivals.take_sent_backbone(self._state, parcel)
+        with self._one_at_a_time(), self._stored(parcel) as file:
+            name = self._answer(TAKING_BACKBONE_S, "models", "import", file)["bundle"]
             generations.use(self._state, name)
         return {"bundle": name, "in_use": name, "accepted": True}
 
@@ -122,19 +123,22 @@ class Exchange:
         except OSError as error:
             raise StateError(f"{self._folder} cannot be written: {error.strerror or error}") from error
 
-    def _answer(self, command: list[str]) -> dict[str, Any]:
+    def _answer(self, timeout: float, *words: object) -> dict[str, Any]:
         """What a command of ours says as JSON, in a child that lets everyone else go first."""
+        command = [sys.executable, "-m", "agent", "--state", str(self._state), *map(str, words), "--json"]
         child = self._child = Child(command, environment(**ONE_THREAD))
         lower_priority(child.pid)
         try:
-            ended = child.wait(JUDGING_S)
+            ended = child.wait(timeout)
         except TimeoutError:
-            raise StateError(f"judging the head took more than {JUDGING_S:g} s; it is not in service") from None
+            raise BusyError(f"to look at it took more than {timeout:g} s, so it was not taken in: try again") from None
         finally:
             self._child = None
         if ended.code not in (0, RefusedHeadError.exit_code):
-            # What is wrong with a parcel is the sender's business, all else is ours.
-            kind = ParcelError if ended.code == ParcelError.exit_code else StateError
-            raise kind(ended.last_words or f"the child process ended with {ended.code}")
+            # What is wrong with a parcel is the sender's business, also where it ended who looked; all else is ours.
+            if ended.code < 0:
+                raise ParcelError(f"the process that opened it was ended by signal {-ended.code}")
+            kind = _KINDS.get(ended.code, StateError)
+            raise kind(ended.last_words or f"the process that opened it ended with {ended.code}")
         answer: dict[str, Any] = json.loads(ended.stdout)
         return answer

@@ -30,23 +30,26 @@ class Heads:
         return self._classifier.head_version
 
     def list(self) -> dict[str, Any]:
-        """Those in the store, and which of them is in service."""
-        reports = [self._store.summary(version) for version in self._store.versions()]
-        return {"active": self._store.active(), "heads": reports}
+        """Those in the store, and which of them is in service; with `error`, if that one is not to be had."""
+        listing = self._store.listing()
+        error = listing.error or self.error
+        return {"active": listing.active, "heads": listing.heads, **({"error": error} if error else {})}
 
     def report(self, version: str) -> dict[str, Any]:
-        """All that is known of one. Raises UnknownHeadError, and StateError where its report is damaged."""
+        """All that is known of one. Raises UnknownHeadError, and DamagedError where its report is damaged."""
         return self._store.report(version)
 
     def activate(self, version: str, *, force: bool = False) -> None:
-        """Raises UnknownHeadError, MismatchError, StateError for a damaged head, and RefusedHeadError for one that the
-        gate refused, unless `force` is said."""
-        self._classifier.check(version, self._store.load(version))
+        """Raises UnknownHeadError, MismatchError and DamagedError for a head that cannot serve, and RefusedHeadError
+        for one that the gate refused, unless `force` is said."""
         self._store.activate(version, force=force)
         self.follow_store()
 
-    def rollback(self) -> str:
-        """Return to the head that was in service before; its version. Raises UnknownHeadError where there is none."""
+    def rollback(self) -> str | None:
+        """Return to the head that was in service before; its version. None as HeadStore.rollback gives it.
+
+        Raises UnknownHeadError where there is none.
+        """
         version = self._store.rollback()
         self.follow_store()
         return version
@@ -57,8 +60,9 @@ class Heads:
             try:
                 version = self._store.active()
                 if version is None or version == self.in_service:
+                    self.error = None
                     return
-                self._classifier.put_into_service(version, self._store.load(version))
+                self._classifier.put_into_service(version, self._store.load_for_service(version))
                 self.error = None
                 log.info("head %s is in service", version)
                 self.summary = self._store.summary(version)

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from agent.cache import Cache
-from agent.errors import BundleError, MismatchError, StateError
+from agent.errors import BundleError, DamagedError, MismatchedParcelError, MismatchError, ParcelError, StateError
 from agent.learning.heads.admission import admit
 from agent.learning.heads.gate import Verdict
 from agent.learning.heads.store import HeadStore
@@ -13,16 +13,20 @@ from agent.learning.training.progress import Phases
 from agent.reporting.timing import Timings
 from agent.state import generations
 from agent.state.parcels import SentHead, unpack_backbone
+from agent.state.state import form_of
 from agent.vision.backbone import FAMILY
 from agent.vision.bundle import Bundle, import_model, load_bundle
 
 
-def take_head(folder: Path, sent: SentHead, store: HeadStore, margin: float, timings: Timings) -> tuple[str, Verdict]:
+def take_head(folder: Path, sent: SentHead, margin: float, timings: Timings) -> tuple[str, Verdict]:
     """Store a head that was made elsewhere, and put it into service if the gate lets it; its version, and why.
 
-    `folder` is that of the generation in use. Raises MismatchError for a head of another backbone, StateError.
+    `folder` is that of the generation in use. Raises ParcelError for a head that cannot serve its backbone, and
+    StateError; nothing is stored then.
     """
-    _check_backbone(sent, load_bundle(folder / "backbone"))
+    bundle = load_bundle(folder / "backbone")
+    _check(sent, bundle)
+    store = HeadStore(folder / "heads", form=form_of(bundle))
     report = {**sent.report, "received_ms": int(time.time() * 1000)}
     if not any((folder / "cache").glob("*.seg")):
         return admit(sent.head, report, store, None, margin=margin, seed=0, phases=Phases(timings))
@@ -42,7 +46,7 @@ def take_backbone(state: Path, source: str | Path, input_range: tuple[float, flo
 def take_sent_backbone(state: Path, parcel: bytes) -> str:
     """As take_backbone, of one that was sent. A head that came with it will be in service when the generation is.
 
-    Raises ParcelError, BundleError, MismatchError for a head that was made with another backbone, and StateError.
+    Raises ParcelError, also for a head that cannot serve it, BundleError, and StateError.
     """
     unpacked = state / "generations" / ".sent"
     shutil.rmtree(unpacked, ignore_errors=True)
@@ -75,16 +79,23 @@ def _begin(state: Path, source: str | Path, head: SentHead | None, input_range: 
 
 
 def _put_head(folder: Path, bundle: Bundle, sent: SentHead) -> None:
-    _check_backbone(sent, bundle)
-    store = HeadStore(folder / "heads")
+    _check(sent, bundle)
+    store = HeadStore(folder / "heads", form=form_of(bundle))
     _, verdict = admit(sent.head, sent.report, store, None, margin=0, seed=0, phases=Phases())
     if not verdict.accepted:
         raise BundleError(f"the head that came with {bundle.name} cannot be used: {verdict.reason}")
 
 
-def _check_backbone(sent: SentHead, bundle: Bundle) -> None:
+def _check(sent: SentHead, bundle: Bundle) -> None:
+    """What is wrong with a head that was sent is its sender's business, not one of the state here."""
     if sent.head.backbone_id != bundle.backbone_id(FAMILY):
-        raise MismatchError(
+        raise MismatchedParcelError(
             f"the head was made with another backbone than {bundle.name}, or for another TFLite runtime than {FAMILY}, "
             "which is here: train it on bottlenecks that a board of this kind made"
         )
+    try:
+        sent.head.check(form_of(bundle))
+    except MismatchError as error:
+        raise MismatchedParcelError(str(error)) from error
+    except DamagedError as error:
+        raise ParcelError(str(error)) from error

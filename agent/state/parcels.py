@@ -11,7 +11,8 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from dataclasses import fields as dataclass_fields
 from itertools import pairwise
@@ -20,11 +21,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from agent.board.limits import limit_memory
 from agent.cache import Layout
 from agent.cache.flash.layout import DTYPES
-from agent.errors import ParcelError, StateError
+from agent.errors import DamagedError, ParcelError
+from agent.learning.heads.report import checked
 from agent.learning.solving.head import Head
-from agent.records import SPLITS, Example, checked_label
+from agent.records import SPLITS, Example, checked_label, plain_json
 from agent.vision.bundle import MANIFEST, Bundle, write_bundle
 
 FORMAT = 1
@@ -173,21 +176,44 @@ def unpack_backbone(parcel: bytes, folder: Path) -> tuple[Bundle, SentHead | Non
     """
     header, payload = _unpacked(parcel, "backbone")
     manifest, size = header.get("manifest"), header.get("model_bytes")
-    if not isinstance(manifest, dict) or not isinstance(size, int) or not 0 < size <= len(payload):
+    if not isinstance(manifest, dict) or type(size) is not int or not 0 < size <= len(payload):
         raise ParcelError("the parcel of a backbone lacks its manifest or its model")
     report = header.get("report")
+    if report is None and size != len(payload):
+        raise ParcelError("there is something behind the model, and no report of a head that says what")
     sent = None if report is None else _sent_head(report, payload[size:])
     # Whatever it calls its model, here it has one name: nothing of a parcel is ever a path.
     return write_bundle(folder, payload[:size], manifest), sent
+
+
+@contextmanager
+def memory_for(parcel: bytes) -> Iterator[None]:
+    """The process opens it in this block, with memory for no more than such a parcel takes, from here on to its end.
+
+    Raises ParcelError where that is not enough: it does not hold what it seems to.
+    """
+    limit_memory(len(parcel))
+    try:
+        yield
+    except MemoryError:
+        raise ParcelError(f"a parcel of {len(parcel)} bytes that takes so much memory is not opened") from None
 
 
 def _sent_head(report: Any, stored: bytes) -> SentHead:
     if not isinstance(report, dict):
         raise ParcelError("the parcel of a head lacks its report")
     try:
-        return SentHead(Head.from_bytes(stored), report)
-    except StateError as error:
+        known = checked(report)
+    except ValueError as error:
+        raise ParcelError(f"the report of the head cannot be used: {error}") from error
+    try:
+        head = Head.from_bytes(stored)
+    except DamagedError as error:
         raise ParcelError(str(error)) from error
+    # Its version and what a gate said of it are those of another board, its labels and its backbone its own to say.
+    for key in ("version", "gate"):
+        known.pop(key, None)
+    return SentHead(head, {**known, "labels": list(head.labels), "backbone_id": head.backbone_id})
 
 
 def _packed(kind: Kind, header: Mapping[str, Any], payload: bytes) -> bytes:
@@ -201,10 +227,12 @@ def _unpacked(parcel: bytes, kind: Kind) -> tuple[dict[str, Any], bytes]:
     if hashlib.sha256(content).digest() != digest:
         raise ParcelError("the parcel is damaged or no parcel at all: its sha256 does not match; send it again")
     line, _, payload = content.partition(b"\n")
+    if len(line) > MAX_HEADER_BYTES:
+        raise ParcelError(f"the parcel does not begin with a line of JSON of at most {MAX_HEADER_BYTES} bytes")
     try:
-        header = json.loads(line) if len(line) <= MAX_HEADER_BYTES else None
-    except (ValueError, RecursionError):
-        header = None
+        header = plain_json(line)
+    except ValueError as error:
+        raise ParcelError(f"the parcel does not begin with a line of JSON that can be used: {error}") from error
     if not isinstance(header, dict):
         raise ParcelError("the parcel does not begin with a line of JSON")
     if header.get("format") != FORMAT or header.get("kind") != kind:

@@ -13,7 +13,8 @@ from agent.cache import Cache, Layout
 from agent.config import CacheConfig
 from agent.errors import MismatchError, StateError
 from agent.learning.heads.store import HeadStore
-from agent.vision.backbone import Backbone
+from agent.learning.solving.head import Form
+from agent.vision.backbone import FAMILY, Backbone
 from agent.vision.bundle import DEFAULT, Bundle, import_model, load_bundle, sha256_of
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ class State:
 
     @property
     def heads(self) -> HeadStore:
-        return HeadStore(self.folder / "heads")
+        return HeadStore(self.folder / "heads", form=form_of(self.bundle))
 
     def backbone(self, *, threads: int = 1) -> Backbone:
         return Backbone(self.bundle, threads=threads)
@@ -56,6 +57,16 @@ def open_state(folder: Path, backbone: str | None = None, input_range: tuple[flo
         raise StateError(f"the state folder {folder} cannot be made: {error.strerror}") from error
     log.info("new state folder %s, backbone %s", folder, backbone or DEFAULT)
     return State(folder, import_model(backbone or DEFAULT, own, input_range))
+
+
+def form_of(bundle: Bundle) -> Form:
+    """Of the bottlenecks that its backbone gives here."""
+    return Form(bundle.backbone_id(FAMILY), bundle.size)
+
+
+def heads_of(folder: Path) -> HeadStore:
+    """The heads of the state in `folder`, to change which is in service. Raises BundleError without a backbone."""
+    return State(folder, load_bundle(folder / "backbone")).heads
 
 
 def _check_same(folder: Path, own: Bundle, backbone: str | None, input_range: tuple[float, float] | None) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.board.limits import end_with_parent, limit_memory
 from agent.errors import BundleError
 from agent.vision.bundle import Bundle
 
@@ -124,7 +125,14 @@ def _signature(model: Path, interpreter: Any) -> tuple[dict[str, Any], dict[str,
 
 
 if __name__ == "__main__":
+    end_with_parent()
+    path = Path(sys.argv[1])
     try:
-        json.dump(describe(Path(sys.argv[1])), sys.stdout)
+        limit_memory(path.stat().st_size)
+        json.dump(describe(path), sys.stdout)
     except BundleError as error:
         sys.exit(str(error))
+    except MemoryError:
+        sys.exit(f"{path}: a model of its size does not take so much memory")
+    except OSError as error:
+        sys.exit(f"{path} cannot be read: {error.strerror or error}")

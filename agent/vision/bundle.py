@@ -14,6 +14,7 @@ Whoever makes one writes it by `write_bundle`, so that a network is never found 
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import sys
@@ -30,6 +31,7 @@ from agent.errors import BundleError, StateError
 FORMAT = 1
 MODEL, MANIFEST = "model.tflite", "manifest.json"  # the files
 DEFAULT = "tinyresnet_96"
+MAX_NAME = 200
 DEFAULT_RANGE = (0.0, 1.0)
 MAX_MODEL_BYTES = 1 << 30
 MAX_MANIFEST_BYTES = 4 << 20
@@ -221,8 +223,10 @@ def _parse(manifest: Any, path: Path) -> Bundle:
         name = str(manifest["model"])
         if Path(name).name != name:
             raise BundleError(f"{path}: the model must lie beside its manifest, not at {name!r}")
+        if not -math.inf < float(low) < float(high) < math.inf:
+            raise BundleError(f"{path}: the input range {low!r:.40} to {high!r:.40} is none")
         return Bundle(
-            name=str(manifest["name"]),
+            name=_name(manifest["name"]),
             model=path.parent / name,
             sha256=str(manifest["sha256"]),
             height=int(shape["height"]),
@@ -234,6 +238,12 @@ def _parse(manifest: Any, path: Path) -> Bundle:
         if isinstance(error, BundleError):
             raise
         raise BundleError(f"{path} lacks something or has it in another form: {error!r}") from error
+
+
+def _name(name: Any) -> str:
+    if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > MAX_NAME:
+        raise ValueError(f"a backbone's name is a line of at most {MAX_NAME} characters, not {name!r:.60}")
+    return name
 
 
 def _bare(model: Path) -> Bundle:

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.errors import MismatchError
 from agent.learning.pictures.bursts import dhash, thumbnail
-from agent.learning.solving.head import Head, predictions
+from agent.learning.solving.head import Form, Head, predictions
 from agent.records import Frame, Result, Seen
 from agent.reporting.timing import Stopwatch, Timings
 from agent.vision.backbone import Backbone
@@ -42,17 +41,9 @@ class Classifier:
     def head_version(self) -> str | None:
         return self._in_service[0] if self._in_service else None
 
-    def check(self, version: str, head: Head) -> None:
-        """Raises MismatchError for a head that was made with another backbone."""
-        if head.backbone_id != self.backbone.backbone_id:
-            raise MismatchError(
-                f"head {version} was made with another backbone or TFLite runtime "
-                f"(id {head.backbone_id[:8]}, now {self.backbone.backbone_id[:8]}): retrain, or activate another head"
-            )
-
     def put_into_service(self, version: str, head: Head) -> None:
-        """Let this head answer from the next frame on. Raises MismatchError as `check` does."""
-        self.check(version, head)
+        """Let this head answer from the next frame on. Raises MismatchError and DamagedError for one that cannot."""
+        head.check(Form(self.backbone.backbone_id, self.backbone.size))
         self._in_service = version, head
 
     def trouble(self, timeout: float) -> str | None:

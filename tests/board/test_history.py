@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.board.history import REMEMBERED, History
-from agent.errors import StateError
+from agent.errors import DamagedError, StateError
 
 NAME = re.compile("[a-z]+")
 
@@ -60,7 +60,9 @@ def test_where_nothing_is_a_name_it_is_damaged_and_begins_anew_with_the_next(con
 
 def test_what_cannot_be_read_or_written_is_a_state_error(tmp_path: Path) -> None:
     (tmp_path / "in use").mkdir()
-    with pytest.raises(StateError, match="cannot be read"):
+    with pytest.raises(DamagedError, match="it is a folder"):
         history(tmp_path).names()
+    history(tmp_path).use("a")
+    assert history(tmp_path).names() == ["a"]
     with pytest.raises(StateError, match="cannot be written"):
-        history(tmp_path).use("a")
+        history(tmp_path / "in use").use("a")

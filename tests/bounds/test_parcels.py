@@ -66,5 +66,5 @@ def test_by_mqtt_too(tmp_path: Path, jpegs: list[bytes]) -> None:
                 for number, (name, build) in enumerate(parcels.items()):
                     key = f"{kind}{number}"
                     client.publish(f"lastlayer/board/exchange/{kind}/{key}", build())
-                    (answer,) = client.wait_for(f"lastlayer/board/exchanged/{kind}/{key}", timeout=120)
+                    (answer,) = client.wait_for(f"lastlayer/board/exchanged/{key}", timeout=120)
                     assert answer["ok"] is False, name

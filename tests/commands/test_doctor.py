@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.daemon import ROOT, Daemon, lastlayer
 
 NAMES = ["python", "libraries", "runtime", "cpu", "glibc", "memory", "clock"]
-NAMES += ["config", "flash", "state", "address", "access", "socket", "broker", "model"]
+NAMES += ["config", "flash", "state", "address", "access", "socket", "broker", "model", "head"]
 
 
 def test_every_check_is_said_for_a_program(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_a_head_never_comes_back_when_a_newer_one_was_activated_meanwhile(tmp_pa
     for number in range(2):
         bias = np.array([number, 0], np.float32)
         store.add(Head(("glass", "paper"), np.zeros((4, 2), np.float32), bias, BACKBONE_ID), {})
-    backbone: Any = SimpleNamespace(backbone_id=BACKBONE_ID)
+    backbone: Any = SimpleNamespace(backbone_id=BACKBONE_ID, size=4)
     classifier = Classifier(backbone, Timings(node="test", runtime="none"))
     told: list[str] = []
 

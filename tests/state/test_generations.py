@@ -109,7 +109,7 @@ def test_a_sent_head_is_judged_by_the_examples_here(state: Path) -> None:
     store = HeadStore(state / "heads")
     bundle = load_bundle(state / "backbone")
     always_china = zeros(bundle.backbone_id(FAMILY), bundle.size)
-    version, verdict = take_head(state, always_china, store, 0.02, Timings(node="test", runtime="numpy"))
+    version, verdict = take_head(state, always_china, 0.02, Timings(node="test", runtime="numpy"))
     assert not verdict.accepted
     assert "worse than the head in service" in verdict.reason
     assert (store.active(), version) == ("1", "2")

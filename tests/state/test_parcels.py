@@ -78,7 +78,7 @@ def test_a_page_arrives_as_it_was(page: Page) -> None:
 
 def test_a_head_arrives_as_it_was() -> None:
     arrived = unpack_head(pack_head(SentHead(HEAD, {"solver": "lda"})))
-    assert arrived.report == {"solver": "lda"}
+    assert arrived.report == {"solver": "lda", "labels": ["glas", "纸"], "backbone_id": "0" * 32}
     assert arrived.head.to_bytes() == HEAD.to_bytes()
 
 
@@ -133,13 +133,13 @@ def changed(*path: object, to: object) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("header", "what"),
     [
-        (changed("examples", 0, 2, to=2**70), "received_ms must be a whole number .* not 1180591620717411303424"),
+        (changed("examples", 0, 2, to=2**70), "11805916207174113034… does not fit into 64 bits"),
         (changed("examples", 0, 2, to=-1), "received_ms must be a whole number"),
         (changed("examples", 0, 2, to=1.7e12), "received_ms must be a whole number"),
-        (changed("examples", 0, 2, to=float("nan")), "received_ms must be a whole number"),
+        (changed("examples", 0, 2, to=float("nan")), "NaN is no finite number"),
         (changed("examples", 0, 2, to=True), "received_ms must be a whole number"),
         (changed("examples", 0, 6, to=f"{2**70:x}"), "a group must be 16 hex digits"),
-        (changed("examples", 0, 6, to=2**70), "a group must be 16 hex digits"),
+        (changed("examples", 0, 6, to=2**70), "does not fit into 64 bits"),
         (changed("examples", 0, 6, to=None), "a group must be 16 hex digits"),
         (changed("examples", 0, 0, to="-000000000000001"), "a frame id must be 16 hex digits"),
         (changed("examples", 0, 0, to="+000000000000001"), "a frame id must be 16 hex digits"),
@@ -154,7 +154,7 @@ def changed(*path: object, to: object) -> dict[str, Any]:
         (changed("next", to=255), "next must be 16 hex digits"),
         (changed("examples", 0, 1, to=3), "a label must be text"),
         (changed("examples", 0, 1, to="a\x1b[2J"), "control"),
-        (changed("examples", 0, 1, to="\ud800"), "control"),
+        (changed("examples", 0, 1, to="\ud800"), "lone surrogate"),
         (changed("examples", 0, 1, to="x" * 1_000_000), "may take 200 bytes"),
         (changed("examples", 0, 3, to=None), "a camera name must be text"),
         (changed("examples", 0, 3, to="\n"), "a camera name must not be empty"),
@@ -174,8 +174,8 @@ def changed(*path: object, to: object) -> dict[str, Any]:
         (changed("layout", "dtype", to="float64"), "bottlenecks are uint8"),
         (changed("layout", "dtype", to=[]), "bottlenecks are uint8"),
         (changed("layout", "dtype", to="float16"), "10 bytes are not 2 bottlenecks"),
-        (changed("layout", "scale", to=float("inf")), "scale must be"),
-        (changed("layout", "scale", to=float("nan")), "scale must be"),
+        (changed("layout", "scale", to=float("inf")), "Infinity is no finite number"),
+        (changed("layout", "scale", to=float("nan")), "NaN is no finite number"),
         (changed("layout", "scale", to=0.1), "scale must be"),
         (changed("layout", "scale", to=0.0), "scale must be"),
         (changed("layout", "zero_point", to=2**40), "zero_point must be"),

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from agent.errors import (
     BundleError,
     BusyError,
+    DamagedError,
     InputError,
     LastlayerError,
     MismatchError,
@@ -29,6 +30,7 @@ _STATUSES: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (InputError, HTTPStatus.BAD_REQUEST),
     (BundleError, HTTPStatus.BAD_REQUEST),
     (MismatchError, HTTPStatus.CONFLICT),
+    (DamagedError, HTTPStatus.CONFLICT),
     (RefusedHeadError, HTTPStatus.CONFLICT),
     (BusyError, HTTPStatus.SERVICE_UNAVAILABLE),
     (LastlayerError, HTTPStatus.INTERNAL_SERVER_ERROR),

@@ -3,10 +3,10 @@
 import logging
 from typing import Any
 
-from agent.errors import MismatchError, StateError, UnknownHeadError
+from agent.errors import StateError, UnknownHeadError
 from agent.learning.heads import gate
 from agent.learning.heads.store import HeadStore
-from agent.learning.solving.head import Head
+from agent.learning.solving.head import Form, Head
 from agent.learning.training.examples import Examples
 from agent.learning.training.progress import Phases
 
@@ -25,14 +25,13 @@ def admit(
 ) -> tuple[str, gate.Verdict]:
     """Store a head, and put it into service if the gate lets it; its version, and what the gate said.
 
-    It is judged as it was read back from flash, beside the head in service, on `examples`; None where there are none.
-    Raises MismatchError for a head of another backbone than the examples, StateError where flash fails.
+    One that cannot serve is not stored. It is judged as it was read back from flash, beside the head in service, on
+    `examples`; None where there are none.
+    Raises MismatchError for a head of another backbone than the examples, or than the store's, DamagedError for one
+    that can serve none, StateError where flash fails.
     """
-    if examples is not None and head.backbone_id != examples.backbone_id:
-        raise MismatchError(
-            f"the head was made with another backbone or TFLite runtime (id {head.backbone_id[:8]}) than the examples "
-            f"here (id {examples.backbone_id[:8]}): train it on examples of this board's"
-        )
+    if examples is not None:
+        head.check(Form(examples.backbone_id, examples.size))
     version = store.add(head, report)
     verdict = _judged(store, version, examples, margin, seed, phases)
     store.judged(version, verdict.as_dict())

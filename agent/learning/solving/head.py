@@ -3,22 +3,32 @@
 import hashlib
 import io
 import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.errors import StateError
-from agent.records import Prediction
+from agent.errors import DamagedError, LabelError, MismatchError
+from agent.learning.solving.npz import arrays_of
+from agent.records import Prediction, checked_label, plain_json
 
 FORMAT = 1
 FEW_LABELS = 64
+LARGEST = 1e30  # of the weights of a label, added up: an answer to any bottleneck is far from infinite then
+
+_MEMBERS = {"meta": "|u1", "weights": "<f4", "bias": "<f4"}
 
 Float32 = NDArray[np.float32]
 Targets = NDArray[np.int32]  # class indices
+
+
+class Form(NamedTuple):
+    """What a head must have been made for: the bottlenecks that a backbone gives."""
+
+    backbone_id: str
+    size: int  # D
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +58,42 @@ class Head:
         """D, the length of the bottlenecks that it takes."""
         return int(self.weights.shape[0])
 
+    def check(self, form: Form | None = None) -> None:
+        """Whether it can serve: by itself and, where `form` is given, a backbone that gives such bottlenecks.
+
+        Raises MismatchError for a head of another backbone, or that takes bottlenecks of another length; DamagedError
+        where it has no labels, some of which are none or come twice, or weights that are not finite.
+        """
+        if form is not None and self.backbone_id != form.backbone_id:
+            raise MismatchError(
+                f"the head was made with another backbone or TFLite runtime (id {self.backbone_id[:8]!r}, here "
+                f"{form.backbone_id[:8]})"
+            )
+        if form is not None and self.size != form.size:
+            raise MismatchError(
+                f"the head takes bottlenecks of {self.size} values, the backbone here gives {form.size}"
+            )
+        if (fault := self._fault()) is not None:
+            raise DamagedError(f"the head is damaged: {fault}")
+
+    def _fault(self) -> str | None:
+        if not self.labels or not self.size:
+            return f"its weights are {self.size} x {len(self.labels)}"
+        try:
+            if any(checked_label(label) != label for label in self.labels):
+                return "a label is not as labels are stored (NFC, without blanks around it)"
+        except LabelError as error:
+            return str(error)
+        if len(set(self.labels)) != len(self.labels):
+            return "a label comes twice"
+        with np.errstate(over="ignore", invalid="ignore"):
+            largest = np.abs(self.weights).sum(axis=0).max() + np.abs(self.bias).max()
+        if not np.isfinite(self.weights).all() or not np.isfinite(self.bias).all():
+            return "its weights are not finite numbers"
+        if not largest < LARGEST:
+            return "its weights are so large that its answers would not be finite"
+        return None
+
     def logits(self, raw: NDArray[Any]) -> Float32:
         """[K] of one raw bottleneck [D], or [B, K] of a batch [B, D]; uint8, int8, float16 or float32.
 
@@ -74,21 +120,30 @@ class Head:
 
     @classmethod
     def from_bytes(cls, stored: bytes) -> "Head":
-        """The head that `to_bytes` stored. Raises StateError if as much as a bit of it has changed."""
+        """The head that `to_bytes` stored, in memory that its own size bounds.
+
+        Raises DamagedError if as much as a bit of it has changed, and where it cannot serve (see `check`).
+        """
         npz, digest = stored[:-32], stored[-32:]
         if hashlib.sha256(npz).digest() != digest:
-            raise StateError(
+            raise DamagedError(
                 "the head is damaged (its sha256 does not match): roll back to another version, or retrain"
             )
         try:
-            with np.load(io.BytesIO(npz), allow_pickle=False) as arrays:
-                meta = json.loads(arrays["meta"].tobytes())
-                if meta["format"] != FORMAT:
-                    raise StateError(f"the head has format {meta['format']}, this version reads {FORMAT}: retrain")
-                weights, bias = arrays["weights"].astype(np.float32), arrays["bias"].astype(np.float32)
-            return cls(tuple(meta["labels"]), weights, bias, meta["backbone_id"])
-        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise StateError(f"these bytes are no head: {error}") from error
+            arrays = arrays_of(npz, _MEMBERS)
+            meta = plain_json(arrays["meta"].tobytes())
+            if not isinstance(meta, dict):
+                raise ValueError("its meta is no JSON object")
+            if not isinstance(meta["labels"], list) or not isinstance(meta["backbone_id"], str):
+                raise ValueError("its labels are no list, or its backbone_id is no text")
+            if meta["format"] != FORMAT:
+                raise DamagedError(f"the head has format {meta['format']!r:.40}, this version reads {FORMAT}: retrain")
+            weights, bias = arrays["weights"].astype(np.float32), arrays["bias"].astype(np.float32)
+            head = cls(tuple(meta["labels"]), weights, bias, meta["backbone_id"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise DamagedError(f"these bytes are no head: {error}") from error
+        head.check()
+        return head
 
 
 def as_float32(raw: NDArray[Any], out: Float32 | None = None) -> Float32:

@@ -1,5 +1,6 @@
 import itertools
 import json
+import math
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 from agent.errors import RefusedHeadError, StateError, UnknownHeadError
-from agent.learning.heads.store import HeadStore, summary
+from agent.learning.heads.report import summary
+from agent.learning.heads.store import HeadStore
 from agent.learning.solving.head import Head
 
 
@@ -198,6 +200,13 @@ def test_a_report_survives_what_json_does_to_it(tmp_path: Path) -> None:
     store = HeadStore(tmp_path / "heads")
     report = {"counts": {1: 2}, "labels": ("a", "стекло"), "loss": 0.1 + 0.2, "top1": None}
     assert store.report(store.add(head(), report)) == {"version": "1", **json.loads(json.dumps(report))}
+
+
+def test_a_figure_that_is_not_finite_says_nothing(tmp_path: Path) -> None:
+    store = HeadStore(tmp_path / "heads")
+    store.add(head(), {"top1": math.nan, "curves": [{"step": 1, "loss": math.inf}]})
+    assert store.summary("1")["top1"] is None
+    assert json.loads((tmp_path / "heads" / "1" / "report.json").read_text())["curves"] == [{"step": 1, "loss": None}]
 
 
 def test_a_refused_head_goes_into_service_only_by_force(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_a_damaged_report_takes_nothing_else_down(judged: Path, jpegs: list[byte
         (head,) = daemon.ask("GET", "/v1/heads")["heads"]
         assert "sha256" in head["error"]
         assert head["labels"] == ["china", "flower"]
-        assert "sha256" in daemon.ask("GET", "/v1/heads/1", expect=500)["error"]
+        assert "sha256" in daemon.ask("GET", "/v1/heads/1", expect=409)["error"]
         daemon.ask("POST", "/v1/retrain", expect=202)
         assert daemon.wait_retrained()["accepted"] is True
     assert "damaged" in lastlayer("--state", judged, "heads").stdout

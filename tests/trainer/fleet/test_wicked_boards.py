@@ -260,8 +260,8 @@ def test_a_wicked_board_is_named_and_an_honest_one_collected(tmp_path: Path, pho
         ended = trainer("collect", url, porch.url, "--out", tmp_path / "all", "--json", expect=7)
     found = json.loads(ended.stdout)
     assert found["boards"] == {url: 0, porch.url: 3}
-    assert "received_ms must be a whole number" in found["failed"][url]
-    assert f"not read to the end: {url}: the page of examples" in ended.stderr
+    assert "does not fit into 64 bits" in found["failed"][url]
+    assert f"not read to the end: {url}: the parcel does not begin with" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
