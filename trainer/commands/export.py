@@ -12,7 +12,7 @@ from agent.errors import ConfigError
 from agent.terminal import columns, command, say
 from agent.vision.backbone import FAMILY
 from agent.vision.bundle import MAX_MANIFEST_BYTES
-from trainer.commands.arguments import add_network, extra, file, filled, folder, hush_tensorflow
+from trainer.commands.arguments import add_network, extra, file, file_or_folder, filled, hush_tensorflow
 from trainer.reporting import reporting, show_with_phases
 
 USAGE = "lastlayer-trainer export NETWORK --calibrate PICTURES --out BUNDLE [options]"
@@ -40,7 +40,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     )
     add = parser.add_argument
     add("network", help="efficientnet-lite0, a .keras or .h5 file, a SavedModel, or a name in keras.applications")
-    add("--calibrate", type=folder, required=True, help="pictures of what the board will see, 100 or more")
+    add("--calibrate", type=file_or_folder, metavar="PICTURES", required=True, help="pictures of what the board will see, 100 or more")
     add("--out", type=Path, required=True, help="folder of the bundle; its name becomes the bundle's")
     add("--quantize", choices=QUANTIZATIONS, default="int8", help="int8 takes uint8 pictures (the default)")
     add_network(parser)

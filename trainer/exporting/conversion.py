@@ -73,7 +73,16 @@ def converted(network: Any, images: NDArray[np.uint8], quantization: Quantizatio
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.inference_input_type = tf.uint8
             converter.inference_output_type = tf.int8
-        return bytes(converter.convert())
+        return _nameless(converter.convert())
+
+
+def _nameless(content: bytes) -> bytes:
+    """The same without the names of tensors, which nobody reads: 1 % of a file, and other names in each process."""
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    flatbuffer_utils.strip_strings(model)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def operators(content: bytes) -> Operators:

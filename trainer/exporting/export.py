@@ -23,7 +23,7 @@ from trainer.exporting.sampling import Sample, sample_pictures
 from trainer.exporting.transfer import Transfer, transfer
 from trainer.exporting.verification import GOOD_DROP, verify
 from trainer.networks.loading import Network, Wanted, open_network
-from trainer.networks.standardised import bottleneck_network, measured_columns
+from trainer.networks.standardised import bottleneck_network, measured
 from trainer.quiet import quiet
 
 CALIBRATION = 512  # pictures
@@ -73,7 +73,7 @@ def _with_bottleneck(opened: Network, images: NDArray[np.uint8]) -> Any:
         _settle(opened.model, images)
     if not opened.tapped:
         return opened.model
-    return bottleneck_network(opened.model, (opened.height, opened.width), measured_columns(opened.model, images))
+    return bottleneck_network(opened.model, (opened.height, opened.width), measured(opened.model, images))
 
 
 def _settle(model: Any, images: NDArray[np.uint8]) -> None:

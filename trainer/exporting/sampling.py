@@ -55,13 +55,13 @@ def _of_folder(folder: Path, rng: np.random.Generator) -> list[list[Named]]:
 def sample_pictures(source: Path, sides: tuple[int, int], count: int, held_out: int, seed: int) -> Sample:
     """Random pictures for calibration, and others to verify with; `sides` is height and width.
 
-    `source` is a folder of npz shards or of pictures at any depth. Small sources give fewer. A picture that cannot be
+    `source` is an npz shard, a folder of such, or one of pictures at any depth. Small sources give fewer. A picture that cannot be
     read is logged and counted, and another takes its place. Raises DatasetError without readable pictures.
     """
-    if not source.is_dir():
-        raise DatasetError(f"{source} is no folder; give a folder of npz shards or of pictures")
+    if not source.is_dir() and source.suffix != ".npz":
+        raise DatasetError(f"{source} is no folder; give a folder of npz shards or of pictures, or one shard")
     rng = np.random.default_rng(seed)
-    shards = sorted(source.glob("*.npz"))
+    shards = [source] if source.is_file() else sorted(source.glob("*.npz"))
     lots = _of_shards(shards, rng) if shards else _of_folder(source, rng)
     chosen, unreadable = [], 0
     for lot, wanted in zip(lots, (count, held_out), strict=True):

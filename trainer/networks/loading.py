@@ -111,8 +111,8 @@ def _imported(custom: Sequence[str]) -> dict[str, Any]:
 def _efficientnet_lite(wanted: Wanted) -> Network:
     if wanted.preprocess is not None or wanted.alpha is not None or wanted.layer is not None:
         raise ConfigError(
-            f"{wanted.source} has its own preprocessing and width, and is cut by --cut: leave --preprocess, --alpha and "
-            "--layer away"
+            f"{wanted.source} has its own preprocessing and width, and is cut by --cut: leave --preprocess, --alpha "
+            "and --layer away"
         )
     cut = wanted.cut or ("standard",)
     named = cut[0] if len(cut) == 1 and cut[0] in efficientnet_lite.CUTS else None
@@ -132,7 +132,7 @@ def _tapped(network: Any, taps: Sequence[str], size: int, source: dict[str, Any]
 
 
 def _tapped_where(taps: Sequence[str]) -> str:
-    return f"the layers {', '.join(taps)}, pooled and standardised"
+    return f"the layers {', '.join(taps)}, pooled and made alike"
 
 
 def _from_applications(wanted: Wanted) -> Network:

@@ -104,7 +104,7 @@ def test_a_size_that_it_cannot_take_is_refused(size: int) -> None:
 
 @pytest.mark.parametrize(
     ("cut", "size", "side", "values"),
-    [((), 0, 160, 512), (("standard",), 224, 224, 512), (("small",), 0, 128, 672), (("stage3", "stage7"), 64, 64, 360)],
+    [((), 0, 192, 704), (("standard",), 224, 224, 704), (("small",), 0, 128, 672), (("stage3", "stage7"), 64, 64, 360)],
 )
 def test_it_is_cut_by_name_or_by_layers(
     tmp_path: Path, network: Any, cut: tuple[str, ...], size: int, side: int, values: int
@@ -140,7 +140,7 @@ def test_with_the_packages_weights_it_knows_imagenet(jpegs: list[bytes]) -> None
 
     opened = open_network(Wanted("efficientnet-lite0", size=224))
     maps = opened.model.predict(np.stack([decode(payload, 224, 224) for payload in jpegs]), verbose=0)
-    assert [part.shape[-1] for part in maps] == [80, 112, 320]
+    assert [part.shape[-1] for part in maps] == [80, 112, 192, 320]
     pooled = np.concatenate([np.asarray(part).mean(axis=(1, 2)) for part in maps], axis=1)
     assert np.isfinite(pooled).all()
     assert np.corrcoef(pooled)[0, 1] < 0.6  # a temple and a flower
