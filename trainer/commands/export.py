@@ -40,7 +40,8 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     )
     add = parser.add_argument
     add("network", help="efficientnet-lite0, a .keras or .h5 file, a SavedModel, or a name in keras.applications")
-    add("--calibrate", type=file_or_folder, metavar="PICTURES", required=True, help="pictures of what the board will see, 100 or more")
+    pictures = "pictures of what the board will see, 100 or more"
+    add("--calibrate", type=file_or_folder, metavar="PICTURES", required=True, help=pictures)
     add("--out", type=Path, required=True, help="folder of the bundle; its name becomes the bundle's")
     add("--quantize", choices=QUANTIZATIONS, default="int8", help="int8 takes uint8 pictures (the default)")
     add_network(parser)

@@ -55,8 +55,9 @@ def _of_folder(folder: Path, rng: np.random.Generator) -> list[list[Named]]:
 def sample_pictures(source: Path, sides: tuple[int, int], count: int, held_out: int, seed: int) -> Sample:
     """Random pictures for calibration, and others to verify with; `sides` is height and width.
 
-    `source` is an npz shard, a folder of such, or one of pictures at any depth. Small sources give fewer. A picture that cannot be
-    read is logged and counted, and another takes its place. Raises DatasetError without readable pictures.
+    `source` is an npz shard, a folder of such, or one of pictures at any depth. Small sources give fewer. A
+    picture that cannot be read is logged and counted, and another takes its place. Raises DatasetError without readable
+    pictures.
     """
     if not source.is_dir() and source.suffix != ".npz":
         raise DatasetError(f"{source} is no folder; give a folder of npz shards or of pictures, or one shard")
