@@ -250,7 +250,7 @@ def test_weights_of_an_application_come_from_a_file_with_classes_or_without(tmp_
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ({"source": "MobileNetV9"}, "no such network; it has .*MobileNetV2"),
+        ({"source": "MobileNetV9"}, "no network is called so; there are efficientnet-lite0, .*MobileNetV2"),
         ({"source": "VGG16", "alpha": 0.5, "weights": "random", "size": 32}, "one width"),
         ({"source": "InceptionV3", "weights": "random", "size": 32}, "Input size must be at least 75x75"),
         ({"source": "MobileNetV2", "weights": "nowhere.h5"}, "there is no such file"),
