@@ -9,8 +9,8 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
+from agent.reporting.mqtt.capabilities import MAX_PACKET_BYTES, Capabilities, publish_bytes
 from agent.reporting.mqtt.endpoint import Endpoint
-from agent.reporting.mqtt.limits import MAX_PACKET_BYTES, Limits, publish_bytes
 from agent.reporting.topics import Topics
 from agent.state.parcels import PAGE_EXAMPLES, Page, unpack_page
 from trainer.fleet.boards import MAX_ANSWER_BYTES, TIMEOUT_S, Board, BoardError, BoardRefusalError, as_object
@@ -85,19 +85,19 @@ class MqttBoard(Board):
         if self._endpoint.tls is not None:
             client.tls_set_context(self._endpoint.tls)
         question, answer = self._topics.exchange(what, key), self._topics.exchanged(key)
-        limits = Limits()
+        capabilities = Capabilities()
         opened = False
 
         def on_connect(client: paho.Client, _u: object, _f: object, reason: ReasonCode, properties: object) -> None:
-            nonlocal limits, opened
-            limits, opened = Limits.said(properties, MAX_PACKET_BYTES), True
-            size = publish_bytes(question, len(payload), int(v5), limits.qos)
+            nonlocal capabilities, opened
+            capabilities, opened = Capabilities.said(properties, MAX_PACKET_BYTES), True
+            size = publish_bytes(question, len(payload), int(v5), capabilities.qos)
             if v5 and reason.getName() == "Unsupported protocol version":
                 heard.put(_OldBrokerError())
             elif reason.is_failure:
                 heard.put(self._failed(f"refused the connection: {reason}"))
-            elif size > limits.packet_bytes:
-                heard.put(self._too_large(size, limits.packet_bytes))
+            elif size > capabilities.packet_bytes:
+                heard.put(self._too_large(size, capabilities.packet_bytes))
             else:
                 client.subscribe(answer, QOS)
 
@@ -105,7 +105,7 @@ class MqttBoard(Board):
             if any(reason.is_failure for reason in reasons):
                 heard.put(self._failed(f"does not let us hear {answer}: allow it to {self._user} in the broker's ACL"))
             else:
-                client.publish(question, payload, limits.qos)
+                client.publish(question, payload, capabilities.qos)
 
         def on_publish(_c: paho.Client, _u: object, _mid: int, reason: ReasonCode, _p: object) -> None:
             if reason.is_failure:  # only MQTT 5 tells
