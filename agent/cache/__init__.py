@@ -9,7 +9,7 @@ bookkeeping.py           what was said of records later, as it changes the parts
 opening.py               how it is found at the start
 space.py quota.py        room: segments, and who goes where there is none left
 compaction.py            segments made anew
-upkeep.py wear.py        the thread that sees to it, and what was written to flash
+upkeep.py                the thread that sees to it
 checking.py              whether all of it is intact
 splits.py                on which side of a split a picture fell when it was learnt
 flash/                   the files, byte by byte

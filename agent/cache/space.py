@@ -12,8 +12,8 @@ from agent.cache.contents import Contents
 from agent.cache.flash import reuse, segment
 from agent.cache.flash.layout import PAGE_BYTES, Header, Layout
 from agent.cache.flash.segment import Segment
+from agent.cache.flash.wear import Wear
 from agent.cache.part import empty_part
-from agent.cache.wear import Wear
 from agent.config import CacheConfig
 from agent.errors import StateError
 
