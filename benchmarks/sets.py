@@ -11,8 +11,8 @@ from agent.learning.pictures.dataset import open_dataset
 from agent.learning.training.examples import TRAIN, VAL, ArrayExamples
 from agent.records import SPLITS
 from agent.vision.backbone import Backbone
-from agent.vision.bundle import import_model
 from agent.vision.image import decode
+from agent.vision.importing import import_model
 
 SHARED = Path(os.environ.get("LASTLAYER_SHARED") or Path(__file__).resolve().parents[2] / "shared")
 

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from agent.errors import LastlayerError
 from agent.learning.pictures.dataset import open_dataset
 from agent.vision.backbone import Backbone
-from agent.vision.bundle import DEFAULT, Bundle, import_model, load_bundle
+from agent.vision.bundle import DEFAULT, Bundle, load_bundle
 from agent.vision.image import decode
+from agent.vision.importing import import_model
 from benchmarks.rows import Row, finish
 from benchmarks.sets import SHARED
 

@@ -4,11 +4,12 @@ cache.py asking.py       what others call: append, relabel, delete; and what can
 appending.py changes.py  what is written: records with their syncs, and what is said about them later
 reading.py               examples from flash, as a training asks for them and in pages
 contents.py              what is known of them in memory, as a whole
-bookkeeping.py           the same of each segment
+part.py                  the same of each segment, and how it is read from there
+bookkeeping.py           what was said of records later, as it changes the parts, and what these hold
 opening.py               how it is found at the start
 space.py quota.py        room: segments, and who goes where there is none left
 compaction.py            segments made anew
-upkeep.py wear.py        the thread that sees to it, and what was written to flash
+upkeep.py                the thread that sees to it
 checking.py              whether all of it is intact
 splits.py                on which side of a split a picture fell when it was learnt
 flash/                   the files, byte by byte

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.cache import bookkeeping
-from agent.cache.bookkeeping import DROPPED, SYNCED_BEFORE, Part
 from agent.cache.flash import segment_io
-from agent.cache.wear import Wear
+from agent.cache.flash.wear import Wear
+from agent.cache.part import DROPPED, SYNCED_BEFORE, Part
 from agent.errors import StateError
 
 log = logging.getLogger(__name__)

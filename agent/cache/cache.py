@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from agent.cache import opening
 from agent.cache.appending import Appender
 from agent.cache.asking import Askable
-from agent.cache.bookkeeping import SAID
 from agent.cache.changes import Changes
 from agent.cache.flash.layout import Layout
+from agent.cache.flash.wear import Wear, years
+from agent.cache.part import SAID
 from agent.cache.space import Space
-from agent.cache.wear import Wear, years
 from agent.config import CacheConfig
 from agent.errors import StateError, UnknownFrameError, UnknownLabelError
 from agent.records import SPLITS, Example

@@ -7,7 +7,7 @@ from agent.cache.contents import Contents
 from agent.cache.flash import segment_io
 from agent.cache.flash.journal import Entry, Journal, read
 from agent.cache.flash.layout import PAGE_BYTES
-from agent.cache.wear import Wear
+from agent.cache.flash.wear import Wear
 from agent.errors import StateError
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.cache.bookkeeping import VOID, Part
 from agent.cache.contents import Names
 from agent.cache.flash import segment_io
 from agent.cache.opening import Look, settled
+from agent.cache.part import VOID, Part
 from agent.errors import StateError
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.cache.bookkeeping import DROPPED, RELABELLED, ROTTEN, SAID, Part
 from agent.cache.flash import segment, segment_io
 from agent.cache.flash.layout import MAX_REPLACED, Header, Layout
 from agent.cache.flash.segment import Segment
+from agent.cache.part import DROPPED, RELABELLED, ROTTEN, SAID, Part
 
 log = logging.getLogger(__name__)
 

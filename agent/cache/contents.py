@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.cache import bookkeeping
-from agent.cache.bookkeeping import Part
 from agent.cache.flash.journal import Entry
+from agent.cache.part import Part
 from agent.learning.pictures.bursts import Bursts
 from agent.records import SPLITS
 

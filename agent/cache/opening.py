@@ -11,12 +11,12 @@ import numpy as np
 
 from agent.board.files import sync_folder
 from agent.cache import bookkeeping
-from agent.cache.bookkeeping import ROTTEN, Part
 from agent.cache.contents import Contents, Names
 from agent.cache.flash import journal, segment, segment_io
 from agent.cache.flash.journal import Entry
 from agent.cache.flash.layout import Layout, check_layout
 from agent.cache.flash.segment import Segment
+from agent.cache.part import ROTTEN, Part, load_parts, void_entries
 from agent.errors import BusyError, StateError
 
 log = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ def _mend(part: Part, found: Contents) -> None:
         segment_io.clear_entries(part.segment, part.used, behind[-1] + 1)
     between = [row for row in part.torn if row < part.used]
     if between:
-        void = bookkeeping.void_entries(len(between), found.sequence)
+        void = void_entries(len(between), found.sequence)
         segment_io.write_entries(part.segment, void, between)
         part.entries[between] = void
         found.sequence += 1
@@ -158,7 +158,7 @@ def _look(folder: Path, *, readonly: bool) -> Look:
         except OSError as error:
             refused.append((path, StateError(f"{path} cannot be read: {error.strerror or error}")))
     gone = {number for each in opened for number in each.replaced}
-    parts, _ = bookkeeping.load_parts([each for each in opened if each.number not in gone])
+    parts, _ = load_parts([each for each in opened if each.number not in gone])
     replaced = [each for each in opened if each.number in gone]
     # After the records: a label is on flash before any record that has it.
     try:

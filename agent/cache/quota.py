@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.cache.bookkeeping import Part
+from agent.cache.part import Part
 
 
 def victims(parts: list[Part], count: int) -> list[tuple[Part, NDArray[np.intp]]]:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.cache.bookkeeping import SAID, Part
 from agent.cache.contents import Contents
 from agent.cache.flash import segment_io
 from agent.cache.flash.layout import Layout
+from agent.cache.part import SAID, Part
 from agent.errors import StateError
 from agent.learning.training.splitting import lent
 from agent.records import SPLITS, Example

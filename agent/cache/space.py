@@ -12,7 +12,8 @@ from agent.cache.contents import Contents
 from agent.cache.flash import reuse, segment
 from agent.cache.flash.layout import PAGE_BYTES, Header, Layout
 from agent.cache.flash.segment import Segment
-from agent.cache.wear import Wear
+from agent.cache.flash.wear import Wear
+from agent.cache.part import empty_part
 from agent.config import CacheConfig
 from agent.errors import StateError
 
@@ -68,7 +69,7 @@ class Space:
             made = self._interleaved() if interleaved else self._plain()
             self._contents.number += 1
             self._wear.wrote(segment.head_bytes(made.header) + PAGE_BYTES)
-            self._contents.parts.append(bookkeeping.empty_part(made))
+            self._contents.parts.append(empty_part(made))
             room += made.capacity
 
     def _plain(self) -> Segment:
@@ -157,7 +158,7 @@ class Space:
             # Numbered only now: what was made meanwhile is filled before them.
             reuse.publish(empty, self._folder, self._contents.number)
             self._contents.number += len(empty)
-            self._contents.parts += map(bookkeeping.empty_part, empty)
+            self._contents.parts += map(empty_part, empty)
             self._wear.wrote(reuse.written_bytes(empty), compacting=True)
             self._changes.shorten()
         return True

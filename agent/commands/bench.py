@@ -17,7 +17,8 @@ from agent.measuring.seeing import Network, find_pictures
 from agent.state.state import existing_state
 from agent.terminal import command, say, show
 from agent.vision.backbone import Backbone
-from agent.vision.bundle import DEFAULT, import_model
+from agent.vision.bundle import DEFAULT
+from agent.vision.importing import import_model
 
 EXAMPLE = """\
 example:  lastlayer bench --pictures photos/ --out board.json

@@ -6,7 +6,7 @@ from typing import Any
 
 from agent.cache import Cache
 from agent.cache.checking import check
-from agent.cache.wear import years
+from agent.cache.flash.wear import years
 from agent.commands import SUMMARIES
 from agent.commands.arguments import state_folder
 from agent.errors import StateError, UnknownFrameError

@@ -9,10 +9,10 @@ from agent.errors import LastlayerError, ServiceError
 
 if TYPE_CHECKING:
     from agent.config import MqttConfig
+    from agent.reporting.mqtt.capabilities import Capabilities
     from agent.reporting.mqtt.endpoint import Endpoint
-    from agent.reporting.mqtt.limits import Limits
+    from agent.reporting.mqtt.negotiation import Negotiation
     from agent.reporting.mqtt.session import Session
-    from agent.reporting.mqtt.terms import Terms
 
 TIMEOUT_S = 5.0
 FEW_BYTES = 16_384  # the discovery of a board with a dozen phases and cameras
@@ -23,7 +23,7 @@ def broker(mqtt: "MqttConfig") -> Check:
         return Check("broker", "ok", "none is configured: nothing is reported")
     where = f"{mqtt.host}:{mqtt.port}"
     try:
-        limits = _log_in(mqtt)
+        capabilities = _log_in(mqtt)
     except ImportError as error:
         return Check("broker", "fail", f"{where} cannot be asked: {error}", "install it again, see libraries")
     except LastlayerError as error:
@@ -32,41 +32,41 @@ def broker(mqtt: "MqttConfig") -> Check:
         )
     from agent.reporting.mqtt.endpoint import secrets
 
-    return warned_of_open(_judged(limits, f"{where} lets {mqtt.username or 'us'} in"), secrets(mqtt))
+    return warned_of_open(_judged(capabilities, f"{where} lets {mqtt.username or 'us'} in"), secrets(mqtt))
 
 
-def _judged(limits: "Limits", found: str) -> Check:
-    few = f"takes packets of {limits.packet_bytes} bytes at most: what is larger is dropped and counted"
-    wanting = [*limits.missing, *([few] if limits.packet_bytes < FEW_BYTES else [])]
+def _judged(capabilities: "Capabilities", found: str) -> Check:
+    few = f"takes packets of {capabilities.packet_bytes} bytes at most: what is larger is dropped and counted"
+    wanting = [*capabilities.missing, *([few] if capabilities.packet_bytes < FEW_BYTES else [])]
     if not wanting:
         return Check("broker", "ok", found)
     advice = "let the broker do it: retain_available, max_qos, max_packet_size in mosquitto"
     return Check("broker", "warn", "; it ".join([found, *wanting]), advice)
 
 
-def _log_in(mqtt: "MqttConfig") -> "Limits":
+def _log_in(mqtt: "MqttConfig") -> "Capabilities":
     """Connects once, as another client than the daemon, and leaves; what the broker takes.
 
     Raises ServiceError where the broker cannot be reached or refuses the login, ConfigError as Broker does, and
     ImportError where paho is missing.
     """
     from agent.reporting.mqtt.endpoint import Endpoint
-    from agent.reporting.mqtt.terms import Terms
+    from agent.reporting.mqtt.negotiation import Negotiation
 
     endpoint = Endpoint.of(mqtt)
     where = f"the MQTT broker {endpoint}"
-    terms = Terms()
+    negotiation = Negotiation()
     while True:
         try:
-            session = _greeted(endpoint, terms)
+            session = _greeted(endpoint, negotiation)
         except OSError as error:
             raise ServiceError(f"{where} cannot be reached: {error.strerror or error}") from error
         if session.opened:
-            return session.limits
-        if terms.lower(session):
+            return session.capabilities
+        if negotiation.lower(session):
             continue
-        if terms.v5 and session.is_unanswered:
-            terms.v5 = False
+        if negotiation.v5 and session.is_unanswered:
+            negotiation.v5 = False
         elif session.refusal:
             raise ServiceError(f"{where} {session.refusal}")
         elif session.is_silent:
@@ -75,9 +75,9 @@ def _log_in(mqtt: "MqttConfig") -> "Limits":
             raise ServiceError(f"{where} {session.end}: is it a broker?")
 
 
-def _greeted(endpoint: "Endpoint", terms: "Terms") -> "Session":
+def _greeted(endpoint: "Endpoint", negotiation: "Negotiation") -> "Session":
     """A connection that has ended, with the answer to its login, if one came in time. Raises OSError."""
-    from agent.reporting.mqtt.limits import MAX_PACKET_BYTES
+    from agent.reporting.mqtt.capabilities import MAX_PACKET_BYTES
     from agent.reporting.mqtt.session import Session
 
     other = replace(endpoint, node=f"{endpoint.node}-doctor")
@@ -86,9 +86,9 @@ def _greeted(endpoint: "Endpoint", terms: "Terms") -> "Session":
         (),
         lambda: None,
         lambda message: None,
-        v5=terms.v5,
+        v5=negotiation.v5,
         max_message_bytes=MAX_PACKET_BYTES,
-        limits=terms.limits,
+        capabilities=negotiation.capabilities,
     )
     deadline = time.monotonic() + TIMEOUT_S
     try:

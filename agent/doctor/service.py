@@ -137,7 +137,8 @@ def unix_socket(path: Path | None) -> Check:
 
 def model(bundle: str | Path) -> Check:
     """Loads and runs the backbone once, in a child process: what it does not survive is said here."""
-    from agent.vision.bundle import describe, load_bundle
+    from agent.vision.bundle import load_bundle
+    from agent.vision.importing import describe
 
     try:
         path = Path(bundle)

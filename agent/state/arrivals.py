@@ -15,7 +15,8 @@ from agent.state import generations
 from agent.state.parcels import SentHead, unpack_backbone
 from agent.state.state import form_of
 from agent.vision.backbone import FAMILY
-from agent.vision.bundle import Bundle, import_model, load_bundle
+from agent.vision.bundle import Bundle, load_bundle
+from agent.vision.importing import import_model
 
 
 def take_head(folder: Path, sent: SentHead, margin: float, timings: Timings) -> tuple[str, Verdict]:

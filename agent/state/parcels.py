@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from agent.board.limits import limit_memory
+from agent.board.confinement import limit_memory
 from agent.cache import Layout
 from agent.cache.flash.layout import DTYPES
 from agent.errors import DamagedError, ParcelError

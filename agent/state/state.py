@@ -15,7 +15,8 @@ from agent.errors import MismatchError, StateError
 from agent.learning.heads.store import HeadStore
 from agent.learning.solving.head import Form
 from agent.vision.backbone import FAMILY, Backbone
-from agent.vision.bundle import DEFAULT, Bundle, import_model, load_bundle, sha256_of
+from agent.vision.bundle import DEFAULT, Bundle, load_bundle, sha256_of
+from agent.vision.importing import import_model
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,8 @@
 """From a frame's bytes to a bottleneck, and by the head in service to what it shows.
 
 image.py       from bytes to pixels; the only place that imports Pillow
-bundle.py      a backbone's files: loaded, imported, written
+bundle.py      a backbone's files: loaded, written
+importing.py   a model from elsewhere, tried in a child process and made a bundle
 backbone.py    the frozen network, from pixels to a bottleneck; the only place that imports a TFLite runtime
 classifier.py  all of it in a row, for each frame
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.board.limits import end_with_parent, limit_memory
+from agent.board.confinement import end_with_parent, limit_memory
 from agent.errors import BundleError
 from agent.vision.bundle import Bundle
 

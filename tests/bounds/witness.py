@@ -97,25 +97,33 @@ class Witness:
                 return
 
 
-def post(daemon: Daemon, body: bytes, path: str = "/v1/frames", times: int = 1) -> int:
+def post(daemon: Daemon, body: bytes, path: str = "/v1/frames") -> int:
     """As `request`."""
-    return request(daemon, "POST", path, body, times)
+    return request(daemon, "POST", path, body)
 
 
-def request(daemon: Daemon, method: str, path: str, body: bytes = b"", times: int = 1) -> int:
-    """The last status of so many requests over one connection.
+def request(daemon: Daemon, method: str, path: str, body: bytes = b"") -> int:
+    """As `statuses`, of one request."""
+    (status,) = statuses(daemon, method, path, body, 1)
+    return status
+
+
+def statuses(daemon: Daemon, method: str, path: str, body: bytes, times: int) -> list[int]:
+    """What so many requests over one connection were answered.
 
     Raises AssertionError where one says that it is the service's fault, or ends without an answer.
     """
     connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=PATIENCE_S)
+    found = []
     try:
         for _ in range(times):
             connection.request(method, path, body)
             response = connection.getresponse()
             answer = response.read()
             assert response.status < 500 or response.status == 503, f"{response.status}: {answer[:200]!r}"
+            found.append(response.status)
     except (http.client.HTTPException, OSError) as error:
         raise AssertionError(f"{method} {path} was not answered: {error!r}") from error
     finally:
         connection.close()
-    return response.status
+    return found

@@ -22,16 +22,23 @@ def test_a_full_inbox_refuses_and_counts() -> None:
         assert inbox.dropped == {"http": 3}
 
 
-def test_who_waits_gets_the_room_that_becomes_free() -> None:
-    inbox, waiting = Inbox(1, ROOMY), threading.Event()
+@pytest.mark.parametrize(
+    ("capacity", "decoding_bytes", "size", "wait_s"),
+    [(1, ROOMY, 1, PATIENCE_S), (100, 1600, 1000, None)],
+    ids=["among few frames", "among large pictures"],
+)
+def test_who_waits_gets_the_room_that_becomes_free(
+    capacity: int, decoding_bytes: int, size: int, wait_s: float | None
+) -> None:
+    inbox, waiting = Inbox(capacity, decoding_bytes), threading.Event()
 
     def wait() -> str:
         waiting.set()
-        with inbox.room("http", PATIENCE_S, 1):
+        with inbox.room("folder", wait_s, size):
             return "got it"
 
     with ThreadPoolExecutor() as pool:
-        with inbox.room("http", 0, 1):
+        with inbox.room("http", 0, size):
             answer = pool.submit(wait)
             assert waiting.wait(PATIENCE_S)
         assert answer.result(PATIENCE_S) == "got it"
@@ -73,21 +80,6 @@ def test_small_pictures_have_room_of_their_own_and_no_more() -> None:
             pass
     with inbox.room("http", 0, 1):
         pass
-
-
-def test_a_large_picture_waits_for_another_to_be_decoded() -> None:
-    inbox, waiting = Inbox(100, 1600), threading.Event()
-
-    def wait() -> str:
-        waiting.set()
-        with inbox.room("folder", None, 1000):
-            return "got it"
-
-    with ThreadPoolExecutor() as pool:
-        with inbox.room("http", 0, 1000):
-            answer = pool.submit(wait)
-            assert waiting.wait(PATIENCE_S)
-        assert answer.result(PATIENCE_S) == "got it"
 
 
 def test_a_picture_that_never_finds_room_is_refused_for_good() -> None:

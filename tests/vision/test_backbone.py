@@ -5,8 +5,8 @@ import pytest
 
 from agent.errors import BundleError
 from agent.vision.backbone import FAMILY, Backbone, describe
-from agent.vision.bundle import import_model
 from agent.vision.image import decode
+from agent.vision.importing import import_model
 
 NETWORKS = Path(__file__).parent / "networks"
 

@@ -12,16 +12,11 @@ from typing import Any
 import pytest
 
 from agent.errors import BundleError, StateError
-from agent.vision.bundle import DEFAULT, import_model, load_bundle, write_bundle
+from agent.vision.bundle import DEFAULT, load_bundle, write_bundle
+from agent.vision.importing import import_model
 from tests.daemon import ROOT
 
 NETWORKS = Path(__file__).parent / "networks"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    import_model(NETWORKS / "mean_uint8.tflite", tmp_path / "bundle")
-    return tmp_path / "bundle"
 
 
 def change(folder: Path, **values: Any) -> None:
@@ -32,32 +27,6 @@ def change(folder: Path, **values: Any) -> None:
 def test_the_shipped_bundle_is_whole() -> None:
     bundle = load_bundle(DEFAULT)
     assert (bundle.name, bundle.height, bundle.width, bundle.size) == (DEFAULT, 96, 96, 384)
-
-
-def test_a_bare_network_becomes_a_bundle(folder: Path) -> None:
-    bundle = load_bundle(folder)
-    assert (bundle.name, bundle.height, bundle.width, bundle.size) == ("mean_uint8", 8, 8, 3)
-    assert bundle.model.read_bytes() == (NETWORKS / "mean_uint8.tflite").read_bytes()
-
-
-def test_a_copy_of_a_bundle_keeps_what_people_want_to_know(folder: Path, tmp_path: Path) -> None:
-    change(folder, sources=[{"name": "photographs"}], name="mine")
-    copy = import_model(folder, tmp_path / "copy")
-    assert copy.name == "mine"
-    assert json.loads((tmp_path / "copy" / "manifest.json").read_text())["sources"] == [{"name": "photographs"}]
-
-
-def test_a_copy_has_one_name_for_its_network_and_keeps_the_rest(folder: Path, tmp_path: Path) -> None:
-    (folder / "model.tflite").rename(folder / "net.tflite")
-    change(folder, model="net.tflite", sources=["photographs"])
-    copy = import_model(folder, tmp_path / "copy")
-    assert (copy, copy.model.name) == (load_bundle(tmp_path / "copy"), "model.tflite")
-    assert json.loads((tmp_path / "copy" / "manifest.json").read_text())["sources"] == ["photographs"]
-
-
-def test_a_network_beside_its_manifest_is_the_bundle(folder: Path, tmp_path: Path) -> None:
-    change(folder, name="mine")
-    assert import_model(folder / "model.tflite", tmp_path / "copy").name == "mine"
 
 
 def test_a_damaged_network_is_not_loaded(folder: Path) -> None:
@@ -86,12 +55,6 @@ def test_a_bad_manifest_is_refused(folder: Path, values: dict[str, Any], complai
         load_bundle(folder)
 
 
-def test_a_manifest_that_the_network_does_not_fit_is_refused(folder: Path, tmp_path: Path) -> None:
-    change(folder, bottleneck={"size": 4})
-    with pytest.raises(BundleError, match="does not have the input or the output"):
-        import_model(folder, tmp_path / "copy")
-
-
 def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "rubbish").mkdir()
@@ -101,10 +64,6 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
             load_bundle(tmp_path / source)
     with pytest.raises(BundleError, match=DEFAULT):
         load_bundle("gone")
-    with pytest.raises(BundleError, match="no such file"):
-        import_model(tmp_path / "gone.tflite", tmp_path / "copy")
-    with pytest.raises(BundleError, match="below the second"):
-        import_model(NETWORKS / "mean_float32.tflite", tmp_path / "copy", (1, 0))
 
 
 def test_bottlenecks_differ_by_model_preprocessing_and_runtime(folder: Path) -> None:

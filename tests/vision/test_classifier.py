@@ -8,9 +8,9 @@ import pytest
 
 from agent.reporting.timing import Timings
 from agent.vision.backbone import Backbone
-from agent.vision.bundle import import_model
 from agent.vision.classifier import Classifier, Probe
 from agent.vision.image import decode
+from agent.vision.importing import import_model
 
 NETWORKS = Path(__file__).parent / "networks"
 

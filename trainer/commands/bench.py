@@ -15,7 +15,8 @@ from agent.measuring.seeing import Network, find_pictures
 from agent.reporting.timing import Timings
 from agent.terminal import command, say, show
 from agent.vision.backbone import FAMILY, Backbone
-from agent.vision.bundle import DEFAULT, import_model
+from agent.vision.bundle import DEFAULT
+from agent.vision.importing import import_model
 from trainer.commands.arguments import choose_backend, extra
 from trainer.quiet import quiet
 from trainer.reporting import reporting

@@ -20,7 +20,8 @@ from agent.state.parcels import MAX_PARCEL_BYTES
 from agent.state.state import existing_state
 from agent.terminal import command, say
 from agent.vision.backbone import FAMILY
-from agent.vision.bundle import DEFAULT, Bundle, import_model
+from agent.vision.bundle import DEFAULT, Bundle
+from agent.vision.importing import import_model
 from trainer.commands.arguments import add_workers, extra, file
 from trainer.reporting import reporting, show_with_phases
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from agent.reporting.mqtt.capabilities import MAX_PACKET_BYTES, Capabilities, publish_bytes
 from agent.reporting.mqtt.endpoint import Endpoint
-from agent.reporting.mqtt.limits import MAX_PACKET_BYTES, Limits, publish_bytes
+from agent.reporting.mqtt.session import UNSUPPORTED_VERSION
 from agent.reporting.topics import Topics
 from agent.state.parcels import PAGE_EXAMPLES, Page, unpack_page
 from trainer.fleet.boards import MAX_ANSWER_BYTES, TIMEOUT_S, Board, BoardError, BoardRefusalError, as_object
@@ -47,23 +49,51 @@ class MqttBoard(Board):
     def _exchange(self, what: str, payload: bytes) -> bytes:
         """The answer. Raises BoardError as soon as it is known that there will be none."""
         try:
-            return self._exchanged(what, payload, v5=True)
+            return self._question(what, payload, v5=True).ask()
         except _OldBrokerError:
-            return self._exchanged(what, payload, v5=False)
+            return self._question(what, payload, v5=False).ask()
 
-    def _exchanged(self, what: str, payload: bytes, *, v5: bool) -> bytes:
+    def _question(self, what: str, payload: bytes, *, v5: bool) -> "_Question":
         key = secrets.token_hex(8)
-        heard: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()  # the first one counts
-        client = self._client(what, key, payload, heard, v5=v5)
+        topics = self._topics.exchange(what, key), self._topics.exchanged(key)
+        return _Question(self.address, self._endpoint, topics, payload, v5=v5)
+
+    def _object(self, answer: bytes) -> dict[str, Any]:
+        found = as_object(self.address, answer, "ok")
+        if not found["ok"]:
+            raise BoardRefusalError(f"{self.address}: {found.get('error', 'it does not say why')}")
+        return found
+
+
+class _Question:
+    """One question over a connection of its own, asked once the broker will let us hear the answer.
+
+    paho's thread calls back; the first thing that it hears is what comes of the question.
+    """
+
+    def __init__(self, address: str, endpoint: Endpoint, topics: tuple[str, str], payload: bytes, *, v5: bool) -> None:
+        """`topics` are those on which it is asked, and answered."""
+        self._address = address
+        self._endpoint = endpoint
+        self._topic, self._answer_topic = topics
+        self._payload = payload
+        self._v5 = v5
+        self._capabilities = Capabilities()
+        self._opened = False
+        self._heard: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
+
+    def ask(self) -> bytes:
+        """The answer. Raises BoardError, and _OldBrokerError; to be called once."""
+        client = self._new_client()
         try:
             client.connect(self._endpoint.host, self._endpoint.port, self._endpoint.keepalive_s)
             client.loop_start()
-            answer = heard.get(timeout=TIMEOUT_S)
+            answer = self._heard.get(timeout=TIMEOUT_S)
         except OSError as error:
             raise self._failed(f"cannot be reached: {error.strerror or error}") from error
         except queue.Empty:
             raise BoardError(
-                f"{self.address} did not answer within {TIMEOUT_S:g} s: is it there, and does the broker's ACL let "
+                f"{self._address} did not answer within {TIMEOUT_S:g} s: is it there, and does the broker's ACL let "
                 f"{self._user} ask and hear?"
             ) from None
         finally:
@@ -73,68 +103,74 @@ class MqttBoard(Board):
             raise answer
         return answer
 
-    def _client(
-        self, what: str, key: str, payload: bytes, heard: "queue.SimpleQueue[bytes | Exception]", *, v5: bool
-    ) -> paho.Client:
-        """Asks once it is let in and will hear the answer; whatever comes of it is put into `heard`."""
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5 if v5 else paho.MQTTv311, reconnect_on_failure=False
-        )
+    def _new_client(self) -> paho.Client:
+        protocol = paho.MQTTv5 if self._v5 else paho.MQTTv311
+        client = paho.Client(CallbackAPIVersion.VERSION2, protocol=protocol, reconnect_on_failure=False)
         if self._endpoint.username is not None:
             client.username_pw_set(self._endpoint.username, self._endpoint.password)
         if self._endpoint.tls is not None:
             client.tls_set_context(self._endpoint.tls)
-        question, answer = self._topics.exchange(what, key), self._topics.exchanged(key)
-        limits = Limits()
-        opened = False
-
-        def on_connect(client: paho.Client, _u: object, _f: object, reason: ReasonCode, properties: object) -> None:
-            nonlocal limits, opened
-            limits, opened = Limits.said(properties, MAX_PACKET_BYTES), True
-            size = publish_bytes(question, len(payload), int(v5), limits.qos)
-            if v5 and reason.getName() == "Unsupported protocol version":
-                heard.put(_OldBrokerError())
-            elif reason.is_failure:
-                heard.put(self._failed(f"refused the connection: {reason}"))
-            elif size > limits.packet_bytes:
-                heard.put(self._too_large(size, limits.packet_bytes))
-            else:
-                client.subscribe(answer, QOS)
-
-        def on_subscribe(client: paho.Client, _u: object, _mid: int, reasons: list[ReasonCode], _p: object) -> None:
-            if any(reason.is_failure for reason in reasons):
-                heard.put(self._failed(f"does not let us hear {answer}: allow it to {self._user} in the broker's ACL"))
-            else:
-                client.publish(question, payload, limits.qos)
-
-        def on_publish(_c: paho.Client, _u: object, _mid: int, reason: ReasonCode, _p: object) -> None:
-            if reason.is_failure:  # only MQTT 5 tells
-                heard.put(self._failed(f"does not take {question}: {reason}: allow it to {self._user} in its ACL"))
-
-        def on_disconnect(_c: paho.Client, _u: object, _f: object, reason: ReasonCode, _p: object) -> None:
-            why = "stopped answering" if reason.getName() == "Keep alive timeout" else "closed the connection"
-            before = f"{why} before {self.address} had answered"
-            if v5 and not opened:
-                heard.put(_OldBrokerError())  # some say nothing to a version that they do not know
-            else:
-                perhaps = f"perhaps {len(payload)} bytes are more than the broker takes"
-                heard.put(self._failed(f"{before}: is it running? then try again; {perhaps}"))
-
-        client.on_connect, client.on_subscribe = on_connect, on_subscribe
-        client.on_publish, client.on_disconnect = on_publish, on_disconnect
-        client.on_message = lambda _c, _u, message: heard.put(self._bounded(message.payload))
+        client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
+        client.on_publish = self._on_publish
+        client.on_message = self._on_message
+        client.on_disconnect = self._on_disconnect
         return client
 
-    def _too_large(self, size: int, most: int) -> BoardError:
-        return self._failed(
-            f"takes packets of {most} bytes at most, and this one has {size}: raise its limit (max_packet_size in "
-            "mosquitto), or reach the board over HTTP"
-        )
+    def _on_connect(
+        self, client: paho.Client, _u: object, _f: object, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        self._opened = True
+        self._capabilities = Capabilities.said(properties, MAX_PACKET_BYTES)
+        size = publish_bytes(self._topic, len(self._payload), int(self._v5), self._capabilities.qos)
+        if self._v5 and reason.getName() == UNSUPPORTED_VERSION:
+            self._heard.put(_OldBrokerError())
+        elif reason.is_failure:
+            self._heard.put(self._failed(f"refused the connection: {reason}"))
+        elif size > self._capabilities.packet_bytes:
+            self._heard.put(self._too_large(size))
+        else:
+            client.subscribe(self._answer_topic, QOS)
 
-    def _bounded(self, answer: bytes | bytearray) -> bytes | BoardError:
-        if len(answer) > MAX_ANSWER_BYTES:
-            return BoardError(f"{self.address} is given up: its answer has more than {MAX_ANSWER_BYTES} bytes")
-        return bytes(answer)
+    def _on_subscribe(
+        self, client: paho.Client, _u: object, _mid: int, reasons: list[ReasonCode], _p: Properties | None
+    ) -> None:
+        if any(reason.is_failure for reason in reasons):
+            unheard = f"does not let us hear {self._answer_topic}"
+            self._heard.put(self._failed(f"{unheard}: allow it to {self._user} in the broker's ACL"))
+        else:
+            client.publish(self._topic, self._payload, self._capabilities.qos)
+
+    def _on_publish(
+        self, _client: paho.Client, _u: object, _mid: int, reason: ReasonCode, _p: Properties | None
+    ) -> None:
+        if reason.is_failure:  # only MQTT 5 tells
+            untaken = f"does not take {self._topic}: {reason}"
+            self._heard.put(self._failed(f"{untaken}: allow it to {self._user} in its ACL"))
+
+    def _on_message(self, _client: paho.Client, _u: object, message: paho.MQTTMessage) -> None:
+        if len(message.payload) > MAX_ANSWER_BYTES:
+            most = f"its answer has more than {MAX_ANSWER_BYTES} bytes"
+            self._heard.put(BoardError(f"{self._address} is given up: {most}"))
+        else:
+            self._heard.put(bytes(message.payload))
+
+    def _on_disconnect(
+        self, _client: paho.Client, _u: object, _f: paho.DisconnectFlags, reason: ReasonCode, _p: Properties | None
+    ) -> None:
+        if self._v5 and not self._opened:
+            self._heard.put(_OldBrokerError())  # some say nothing to a version that they do not know
+            return
+        why = "stopped answering" if reason.getName() == "Keep alive timeout" else "closed the connection"
+        perhaps = f"perhaps {len(self._payload)} bytes are more than the broker takes"
+        before = f"{why} before {self._address} had answered"
+        self._heard.put(self._failed(f"{before}: is it running? then try again; {perhaps}"))
+
+    def _too_large(self, size: int) -> BoardError:
+        return self._failed(
+            f"takes packets of {self._capabilities.packet_bytes} bytes at most, and this one has {size}: raise its "
+            "limit (max_packet_size in mosquitto), or reach the board over HTTP"
+        )
 
     def _failed(self, what: str) -> BoardError:
         return BoardError(f"the MQTT broker {self._endpoint} {what}")
@@ -142,9 +178,3 @@ class MqttBoard(Board):
     @property
     def _user(self) -> str:
         return f"the user {self._endpoint.username}" if self._endpoint.username else "clients without a login"
-
-    def _object(self, answer: bytes) -> dict[str, Any]:
-        found = as_object(self.address, answer, "ok")
-        if not found["ok"]:
-            raise BoardRefusalError(f"{self.address}: {found.get('error', 'it does not say why')}")
-        return found

@@ -5,6 +5,7 @@ segment.py     a segment as a file: made, named, opened
 segment_io.py  the records in it: written, read, and checked
 reuse.py       segments that a compaction emptied, to be filled again
 journal.py     the other file: what is said beside and after the records
+wear.py        how much was written to them
 
 They import agent.errors and agent.board.files.
 """

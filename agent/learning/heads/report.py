@@ -3,11 +3,13 @@
 A report may come from elsewhere, or from an older version: whoever shows one asks here first.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
-from agent.records import MAX_INT, checked_label
+from agent.records import MAX_INT, checked_label, plain_json
 
 MAX_TEXT = 2000  # characters
 MAX_MS = 253_402_300_799_999  # the last of the year 9999
@@ -38,6 +40,29 @@ def summary(report: Mapping[str, Any]) -> dict[str, Any]:
     known = checked(report, (*_SUMMARY, "gate"))
     gate = known.pop("gate", {})
     return {key: known.get(key) for key in _SUMMARY} | {"accepted": gate.get("accepted")}
+
+
+def sealed(report: Mapping[str, Any]) -> bytes:
+    """As it lies on flash: JSON with a sha256 of its own, and null for a figure that is not finite."""
+    text = json.dumps({key: value for key, value in report.items() if key != "sha256"})
+    plain = json.loads(text, parse_constant=lambda name: None)
+    return json.dumps({**plain, "sha256": _seal(plain)}).encode()
+
+
+def unsealed(content: bytes) -> dict[str, Any]:
+    """A report as it was sealed, of whatever types. Raises ValueError where it is not as it was then."""
+    report = plain_json(content)
+    if not isinstance(report, dict):
+        raise ValueError("it is no JSON object")
+    seal = report.pop("sha256", None)  # none in those of before there was one
+    if seal is not None and seal != _seal(report):
+        raise ValueError("its sha256 does not match")
+    return report
+
+
+def _seal(report: Mapping[str, Any]) -> str:
+    """The sha256 of the report's JSON, keys sorted, without blanks, in hex."""
+    return hashlib.sha256(json.dumps(report, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _text(value: Any) -> None:

@@ -8,8 +8,6 @@ heads/active          the versions in the order in which they went into service,
 
 import errno
 import fcntl
-import hashlib
-import json
 import logging
 import os
 import re
@@ -22,9 +20,8 @@ from typing import Any, NamedTuple
 from agent.board.files import read_bounded, sync_folder, write_atomically
 from agent.board.history import History
 from agent.errors import DamagedError, MismatchError, RefusedHeadError, StateError, UnknownHeadError
-from agent.learning.heads.report import checked, summary
+from agent.learning.heads.report import checked, sealed, summary, unsealed
 from agent.learning.solving.head import Form, Head
-from agent.records import plain_json
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +70,7 @@ class HeadStore:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
             write_atomically(partial / "head.npz", head.to_bytes())
-            write_atomically(partial / "report.json", _sealed({**report, "version": version}))
+            write_atomically(partial / "report.json", sealed({**report, "version": version}))
             partial.rename(self._folder / version)
             sync_folder(self._folder)
             versions = self.versions()
@@ -87,7 +84,7 @@ class HeadStore:
         """Write what the gate said of a head into its report, as `gate`."""
         report = {**self.report(version), "gate": verdict}
         with self._writing():
-            write_atomically(self._folder / version / "report.json", _sealed(report))
+            write_atomically(self._folder / version / "report.json", sealed(report))
 
     def load(self, version: str) -> Head:
         """Raises UnknownHeadError, and DamagedError where the file is damaged or holds what can serve no backbone."""
@@ -113,13 +110,7 @@ class HeadStore:
 
     def _unsealed(self, version: str) -> dict[str, Any]:
         """A report as it lies there. Raises UnknownHeadError, StateError, ValueError."""
-        report = plain_json(self._read(version, "report.json"))
-        if not isinstance(report, dict):
-            raise ValueError("it is no JSON object")
-        seal = report.pop("sha256", None)  # none in those of before there was one
-        if seal is not None and seal != _seal(report):
-            raise ValueError("its sha256 does not match")
-        return {**report, "version": version}
+        return {**unsealed(self._read(version, "report.json")), "version": version}
 
     def _damaged(self, version: str, error: ValueError) -> DamagedError:
         path = self._folder / version / "report.json"
@@ -247,14 +238,3 @@ class HeadStore:
             if error.errno in (errno.ENOENT, errno.EINVAL, errno.EFBIG):  # there is none, or something else
                 raise DamagedError(f"{self._folder / version / name} cannot be used: {error.strerror}") from error
             raise StateError(f"{self._folder / version / name} cannot be read: {error.strerror}") from error
-
-
-def _sealed(report: dict[str, Any]) -> bytes:
-    text = json.dumps({key: value for key, value in report.items() if key != "sha256"})
-    plain = json.loads(text, parse_constant=lambda name: None)  # a figure that is not finite says nothing
-    return json.dumps({**plain, "sha256": _seal(plain)}).encode()
-
-
-def _seal(report: dict[str, Any]) -> str:
-    """The sha256 of the report's JSON, keys sorted, without blanks, in hex."""
-    return hashlib.sha256(json.dumps(report, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -13,10 +13,10 @@ from typing import Any
 from agent.board.secret import warn_of_open
 from agent.config import MqttConfig
 from agent.reporting.mqtt.endpoint import Endpoint, secrets
+from agent.reporting.mqtt.negotiation import Negotiation
 from agent.reporting.mqtt.outbox import Outbox, Receipt, as_json, sync
 from agent.reporting.mqtt.sending import Sending
 from agent.reporting.mqtt.session import Message, Session
-from agent.reporting.mqtt.terms import Terms
 from agent.reporting.topics import Topics, is_topic
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Broker:
         self._sending = Sending(self.topics, outbox)
         self._session: Session | None = None
         self._connected = False
-        self._terms = Terms()
+        self._negotiation = Negotiation()
         self._told: set[str] = set()  # what was said of brokers
         self._filters: tuple[str, ...] = ()
         self._listener: Callable[[Message], None] = lambda message: None
@@ -180,13 +180,14 @@ class Broker:
             try:
                 end = self._converse(session)
                 if session.is_unanswered:
-                    self._terms.v5 = not self._terms.v5  # some say nothing to a version that they do not know
+                    # Some say nothing to a version that they do not know.
+                    self._negotiation.v5 = not self._negotiation.v5
             except OSError as error:
                 end = f"cannot be reached: {error.strerror or error}"
             except Exception as error:  # what paho raises at answers that are not MQTT
                 logger.debug("the MQTT broker confuses us", exc_info=True)
                 end = f"does not speak MQTT: {type(error).__name__}: {error}"
-            if self._terms.lower(session):
+            if self._negotiation.lower(session):
                 self._part(session, None)
                 continue
             learnt = self._learn(session)
@@ -201,7 +202,7 @@ class Broker:
     def _learn(self, session: Session) -> bool:
         """Whether the connection broke over a packet that is sent no more."""
         with self._state:
-            too_large = None if self._stopping.is_set() else self._terms.learn(session)
+            too_large = None if self._stopping.is_set() else self._negotiation.learn(session)
         if too_large is not None:
             logger.warning(
                 "the MQTT broker %s breaks the connection over a packet of %d bytes: none that large is sent any more",
@@ -216,9 +217,9 @@ class Broker:
             self._filters,
             self._on_open,
             self._listener,
-            v5=self._terms.v5,
+            v5=self._negotiation.v5,
             max_message_bytes=self._max_message_bytes,
-            limits=self._terms.limits,
+            capabilities=self._negotiation.capabilities,
         )
         with self._state:
             self._session = session
@@ -252,7 +253,7 @@ class Broker:
             if session is not None:
                 self._sending.opened(session)
             self._state.notify_all()
-        for missing in session.limits.missing if session is not None else ():
+        for missing in session.capabilities.missing if session is not None else ():
             self._warn_once(missing)
 
     def _part(self, session: Session, end: str | None) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agent.reporting.mqtt.limits import MAX_PACKET_BYTES, TooLargeError
+from agent.reporting.mqtt.capabilities import MAX_PACKET_BYTES, TooLargeError
 from agent.reporting.mqtt.outbox import TOO_LARGE, Outbox, Receipt, numbered
 from agent.reporting.mqtt.sequence import Sequence
 from agent.reporting.mqtt.session import Session

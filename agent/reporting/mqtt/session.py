@@ -17,8 +17,14 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from agent.reporting.mqtt.capabilities import (
+    MAX_PACKET_BYTES,
+    Capabilities,
+    TooLargeError,
+    publish_bytes,
+    subscribe_bytes,
+)
 from agent.reporting.mqtt.endpoint import Endpoint
-from agent.reporting.mqtt.limits import MAX_PACKET_BYTES, Limits, TooLargeError, publish_bytes, subscribe_bytes
 from agent.reporting.mqtt.outbox import Receipt
 from agent.reporting.topics import OFFLINE, Topics
 
@@ -52,16 +58,16 @@ class Session:
         *,
         v5: bool,
         max_message_bytes: int,
-        limits: Limits | None = None,
+        capabilities: Capabilities | None = None,
     ) -> None:
         """`on_open` is called when the broker has let us in, `on_message` with all that `filters` match.
 
-        `limits` are what is known of the broker before it says so itself: the last will heeds them.
+        `capabilities` are what is known of the broker before it says so itself: the last will heeds them.
         """
         self.refusal = ""  # what the broker answered to the login; "" if it took it, or did not answer
         self.refused_for = ""  # the same, as MQTT 5 calls it
         self.opened = False
-        self.limits = limits or Limits()
+        self.capabilities = capabilities or Capabilities()
         self.deaf_to: set[str] = set()  # filters that the broker does not let us hear
         self._endpoint = endpoint
         self._filters = filters
@@ -69,7 +75,7 @@ class Session:
         self._on_heard = on_message
         self._v5 = v5
         self._max_message_bytes = max_message_bytes
-        self._most_bytes = self.limits.packet_bytes
+        self._most_bytes = self.capabilities.packet_bytes
         self._reason = ""  # of the end, as paho calls it
         self._by_broker = False  # it gave that reason
         self._code = _OK
@@ -131,9 +137,9 @@ class Session:
     def largest(self) -> tuple[int, int]:
         """The sizes of the largest packets that were acknowledged, and that the broker had but did not acknowledge."""
         self._take_acknowledged()
-        if not self.limits.qos:
+        if not self.capabilities.qos:
             return 0, 0  # what was written may have come, or not
-        sent = islice(self._under_way, self.limits.in_flight)
+        sent = islice(self._under_way, self.capabilities.in_flight)
         return self._largest_acknowledged, max((size for _, size in sent), default=0)
 
     def take_refused(self) -> Counter[str]:
@@ -144,7 +150,7 @@ class Session:
     def room(self, topic: str) -> int:
         """How many bytes of payload the broker takes on a topic, without properties."""
         header = publish_bytes(topic, 0, 1, QOS) + 3  # a long payload has a longer length
-        return self.limits.packet_bytes - header
+        return self.capabilities.packet_bytes - header
 
     def publish(
         self, topic: str, payload: bytes, *, retain: bool = False, correlation: bytes | None = None
@@ -154,16 +160,16 @@ class Session:
         if self._v5 and correlation is not None:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.CorrelationData = correlation
-        qos, length = self.limits.qos, 0
+        qos, length = self.capabilities.qos, 0
         if self._v5:
             length = 1 if properties is None else len(properties.pack())  # type: ignore[no-untyped-call]
         size = publish_bytes(topic, len(payload), length, qos)
-        if size > self.limits.packet_bytes:
-            raise TooLargeError(size, self.limits.packet_bytes)
+        if size > self.capabilities.packet_bytes:
+            raise TooLargeError(size, self.capabilities.packet_bytes)
         self._take_acknowledged()
         if len(self._under_way) >= MAX_QUEUED:
             return None
-        info = self._client.publish(topic, payload, qos, retain and self.limits.retain, properties)
+        info = self._client.publish(topic, payload, qos, retain and self.capabilities.retain, properties)
         if info.rc != _OK:
             return None
         self._under_way.append((info, size))
@@ -194,7 +200,7 @@ class Session:
             protocol=paho.MQTTv5 if self._v5 else paho.MQTTv311,
             reconnect_on_failure=False,
         )
-        client.will_set(topics.availability, OFFLINE, self.limits.qos, retain=self.limits.retain)
+        client.will_set(topics.availability, OFFLINE, self.capabilities.qos, retain=self.capabilities.retain)
         if self._endpoint.username is not None:
             client.username_pw_set(self._endpoint.username, self._endpoint.password)
         if self._endpoint.tls is not None:
@@ -222,9 +228,9 @@ class Session:
                 hint = "; see mqtt.username and mqtt.password_file"
             self.refusal = f"refused the connection: {reason}{hint}"
             return
-        self.limits = Limits.said(properties, self._most_bytes)
+        self.capabilities = Capabilities.said(properties, self._most_bytes)
         # Its setter wants no connection, as somebody might have sent something over it: here nobody has.
-        client._max_inflight_messages = self.limits.in_flight
+        client._max_inflight_messages = self.capabilities.in_flight
         self.opened = True
         self._subscribe()
         self._on_open()
@@ -232,8 +238,8 @@ class Session:
     def _subscribe(self) -> None:
         """One by one: together they may be too large for the broker."""
         for name in self._filters:
-            takes_it = self.limits.wildcards or not set(name) & set("+#")
-            if not takes_it or subscribe_bytes(name) > self.limits.packet_bytes:
+            takes_it = self.capabilities.wildcards or not set(name) & set("+#")
+            if not takes_it or subscribe_bytes(name) > self.capabilities.packet_bytes:
                 self.deaf_to.add(name)
                 continue
             _, number = self._client.subscribe(name, QOS)

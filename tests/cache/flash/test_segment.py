@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from agent.cache.bookkeeping import load_parts
 from agent.cache.flash import segment, segment_io
 from agent.cache.flash.layout import PAGE_BYTES, STORED_ENTRY, Header, Layout
+from agent.cache.part import load_parts
 from agent.errors import StateError
 
 LAYOUT = Layout.of("0" * 32, 6, "uint8", 0.5, 3)

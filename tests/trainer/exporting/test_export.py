@@ -11,7 +11,8 @@ import pytest
 
 from agent.errors import BundleError, DatasetError, StateError
 from agent.reporting.timing import Timings
-from agent.vision.bundle import describe, load_bundle, write_bundle
+from agent.vision.bundle import load_bundle, write_bundle
+from agent.vision.importing import describe
 from tests.conftest import write_class_folders
 from tests.trainer.needing_keras import NEEDING_KERAS
 from tests.vision.test_bundle import manifest_of

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from agent.cache import Cache
-from agent.vision.bundle import import_model
+from agent.vision.importing import import_model
 from tests.conftest import crops, encoded
 from tests.daemon import PATIENCE_S, ROOT, Daemon, lastlayer, trainer
 from tests.mosquitto import Listener, Mosquitto, retained

@@ -20,7 +20,7 @@ class TooLargeError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Capabilities:
     packet_bytes: int = MAX_PACKET_BYTES  # of a whole packet: header, topic, properties and payload
     in_flight: int = IN_FLIGHT
     qos: int = 1  # acknowledged: what was lost can be counted
@@ -28,7 +28,7 @@ class Limits:
     wildcards: bool = True
 
     @classmethod
-    def said(cls, properties: object, most_bytes: int) -> "Limits":
+    def said(cls, properties: object, most_bytes: int) -> "Capabilities":
         """By the answer to the login: what that leaves out the broker can do. In MQTT 3.1.1 it says nothing."""
 
         def value(name: str, unsaid: int) -> int:
@@ -42,7 +42,7 @@ class Limits:
             wildcards=bool(value("WildcardSubscriptionAvailable", 1)),
         )
 
-    def without(self, refusal: str) -> "Limits | None":
+    def without(self, refusal: str) -> "Capabilities | None":
         """What is left where the broker refuses a login for what its last will asks; None if not for that."""
         if refusal == "Retain not supported" and self.retain:
             return replace(self, retain=False)

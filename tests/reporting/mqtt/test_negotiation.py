@@ -1,7 +1,7 @@
 """What broken connections show of a broker that does not say what it takes."""
 
-from agent.reporting.mqtt.limits import MAX_PACKET_BYTES
-from agent.reporting.mqtt.terms import FORGET_S, LEAST_BYTES, TIMES, Breaks
+from agent.reporting.mqtt.capabilities import MAX_PACKET_BYTES
+from agent.reporting.mqtt.negotiation import FORGET_S, LEAST_BYTES, TIMES, Breaks
 
 
 def test_a_packet_is_suspected_after_it_broke_some_connections_in_a_row() -> None:

@@ -1,10 +1,10 @@
-"""On what terms the broker is met: as it wanted it the last time, and as broken connections have taught."""
+"""How the next connection to the broker begins: as it wanted the last one, and as broken connections have taught."""
 
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from agent.reporting.mqtt.limits import MAX_PACKET_BYTES, Limits
+from agent.reporting.mqtt.capabilities import MAX_PACKET_BYTES, Capabilities
 from agent.reporting.mqtt.session import UNSUPPORTED_VERSION, Session
 
 TIMES = 3  # that a connection breaks over the same packet before it is taken for too large
@@ -12,26 +12,26 @@ LEAST_BYTES = 1024  # of a packet that is taken for too large: breaks may have o
 FORGET_S = 3600.0  # as they may have had then
 
 
-class Terms:
+class Negotiation:
     """For the thread that makes one connection after another."""
 
     def __init__(self) -> None:
         self.v5 = True  # until a broker does not speak it
-        self._limits = Limits()  # of the broker that was there last
+        self._capabilities = Capabilities()  # of the broker that was there last
         self._breaks = Breaks()
 
     @property
-    def limits(self) -> Limits:
+    def capabilities(self) -> Capabilities:
         """What is known of the broker before it says so."""
-        return replace(self._limits, packet_bytes=self._breaks.most)
+        return replace(self._capabilities, packet_bytes=self._breaks.most)
 
     def lower(self, session: Session) -> bool:
         """Whether a login failed for something that can be left out: it is, from now on."""
         if self.v5 and (session.refused_for == UNSUPPORTED_VERSION or session.is_misread):
             self.v5 = False
             return True
-        less = self._limits.without(session.refused_for)
-        self._limits = less or self._limits
+        less = self._capabilities.without(session.refused_for)
+        self._capabilities = less or self._capabilities
         return less is not None
 
     def learn(self, session: Session) -> int | None:
@@ -39,7 +39,7 @@ class Terms:
         if not session.opened:
             return None
         self.v5 = True  # the broker may be another one, or a newer one, the next time
-        self._limits = session.limits
+        self._capabilities = session.capabilities
         return self._breaks.most + 1 if self._breaks.note(*session.largest(), said_so=session.is_end_for_size) else None
 
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.cache import wear
-from agent.cache.wear import Wear, read_counts, years
+from agent.cache.flash import wear
+from agent.cache.flash.wear import Wear, read_counts, years
 
 
 def test_counts_are_kept_by_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,9 +18,9 @@ from agent.config import MqttConfig
 from agent.reporting.announcer import Announcer
 from agent.reporting.discovery import device_id
 from agent.reporting.mqtt.broker import Broker
-from agent.reporting.mqtt.limits import publish_bytes
+from agent.reporting.mqtt.capabilities import publish_bytes
+from agent.reporting.mqtt.negotiation import TIMES, Negotiation
 from agent.reporting.mqtt.outbox import Outbox, open_outbox
-from agent.reporting.mqtt.terms import TIMES, Terms
 from tests.mosquitto import PATIENCE_S, Listener, Mosquitto, retained
 from tests.waiting import until
 
@@ -210,7 +210,7 @@ def test_a_broker_that_names_no_limit_and_breaks_off_is_not_sent_the_same_for_ev
 def test_in_3_1_1_too_a_state_that_breaks_each_connection_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Terms, "v5", property(lambda self: False, lambda self, v5: None), raising=False)
+    monkeypatch.setattr(Negotiation, "v5", property(lambda self: False, lambda self, v5: None), raising=False)
     with (
         mosquitto_with(tmp_path, "max_packet_size 4000") as mosquitto,
         Listener(mosquitto, "#") as listener,
