@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from agent.errors import BundleError, StateError
-from agent.vision.bundle import DEFAULT, import_model, load_bundle, write_bundle
+from agent.vision.bundle import DEFAULT, import_model, load_bundle, shipped, write_bundle
 from tests.daemon import ROOT
 
 NETWORKS = Path(__file__).parent / "networks"
@@ -29,9 +29,9 @@ def change(folder: Path, **values: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
-def test_the_shipped_bundle_is_whole() -> None:
-    bundle = load_bundle(DEFAULT)
-    assert (bundle.name, bundle.height, bundle.width, bundle.size) == (DEFAULT, 96, 96, 384)
+@pytest.mark.parametrize("name", shipped())
+def test_the_shipped_bundles_are_whole(name: str) -> None:
+    assert load_bundle(name).name == name
 
 
 def test_a_bare_network_becomes_a_bundle(folder: Path) -> None:
