@@ -250,7 +250,7 @@ def test_weights_of_an_application_come_from_a_file_with_classes_or_without(tmp_
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ({"source": "MobileNetV9"}, "no such network; it has .*MobileNetV2"),
+        ({"source": "MobileNetV9"}, "no network is called so; there are efficientnet-lite0, .*MobileNetV2"),
         ({"source": "VGG16", "alpha": 0.5, "weights": "random", "size": 32}, "one width"),
         ({"source": "InceptionV3", "weights": "random", "size": 32}, "Input size must be at least 75x75"),
         ({"source": "MobileNetV2", "weights": "nowhere.h5"}, "there is no such file"),
@@ -262,3 +262,23 @@ def test_what_an_application_cannot_do_is_named(wanted: dict[str, Any], message:
 
     with pytest.raises(ConfigError, match=message):
         open_network(Wanted(**wanted))
+
+
+def test_any_network_of_layers_is_tapped_at_several(tmp_path: Path) -> None:
+    import keras
+
+    from trainer.networks.loading import Wanted, open_network
+
+    image = keras.Input((16, 16, 3))
+    first = keras.layers.Conv2D(4, 3, name="first")(keras.layers.Rescaling(1 / 255)(image))
+    second = keras.layers.Conv2D(8, 3, name="second")(first)
+    keras.Model(image, keras.layers.Dense(2)(keras.layers.Flatten()(second))).save(tmp_path / "net.keras")
+    path = str(tmp_path / "net.keras")
+    opened = open_network(Wanted(path, cut=("first", "second")))
+    assert opened.tapped
+    assert [output.shape[-1] for output in opened.model.outputs] == [4, 8]
+    assert opened.cut == "the layers first, second, pooled and made alike"
+    with pytest.raises(BundleError, match="no layer 'third'"):
+        open_network(Wanted(path, cut=("third",)))
+    with pytest.raises(ConfigError, match="leave one of them away"):
+        open_network(Wanted(path, layer="first", cut=("second",)))
