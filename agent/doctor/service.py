@@ -149,7 +149,7 @@ def model_of(folder: Path, named: str | None) -> Check:
     except (BundleError, MismatchError) as error:
         return Check("model", "fail", str(error), "name another with backbone:, or copy the bundle again")
     except StateError as error:
-        return Check("model", "fail", f"{own} is gone, and what was learnt with it cannot be read: {error}")
+        return Check("model", "fail", f"{own} is missing, and what was learnt with it cannot be read: {error}")
     check = model(own)
     if check.outcome == "ok" and no_longer_ships(bundle):
         return Check("model", "warn", f"{check.found}; made with {outdated(bundle)}", TO_CHANGE)

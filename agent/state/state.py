@@ -60,7 +60,7 @@ def open_state(folder: Path, backbone: str | None = None, input_range: tuple[flo
 
     A state goes on with its own copy where what its name once meant is gone or has become another, as by an upgrade;
     it says so. Raises MismatchError where the state was made with another backbone than the one given, StateError where
-    the folder cannot be used or has lost its copy, BundleError for a bad backbone.
+    the folder cannot be used or has no copy of what it has learnt with, BundleError for a bad backbone.
     """
     own = folder / "backbone"
     if own.is_dir():
@@ -110,7 +110,7 @@ def learnt_with(folder: Path) -> str | None:
 def lost(folder: Path) -> str:
     """Of a state that has learnt and has no copy of its backbone, for people: what is wrong, and what to do."""
     return (
-        f"{folder / 'backbone'} is gone, the network with which the state {folder} has learnt, and its examples and "
+        f"{folder / 'backbone'} is missing, the network with which the state {folder} has learnt; its examples and "
         "heads are of use with that one alone: name a copy of it with --backbone, and it is put back; or begin with "
         f"another --state, with one of {shipped()}"
     )
@@ -152,7 +152,7 @@ def _put_back(folder: Path, made_with: str, source: str, input_range: tuple[floa
         raise StateError(f"{lost(folder)}. {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    log.warning("%s was gone and is put back from %s", own, source)
+    log.warning("%s was missing, and is there again, copied from %s", own, source)
     return load_bundle(own)
 
 

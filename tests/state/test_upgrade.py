@@ -56,10 +56,10 @@ def test_it_starts_with_its_own_copy_and_says_once_how_to_change(old: Path, jpeg
 
 
 def test_a_configuration_that_names_it_still_starts(old: Path) -> None:
-    for name in (RETIRED, f"models/{RETIRED}", "nowhere/tinyresnet_96.tflite"):
-        with Daemon(old, {"backbone": name}) as daemon:
-            assert daemon.ask("GET", "/v1/status")["backbone"] == RETIRED
-    lastlayer("--state", old, "--backbone", RETIRED, "bench", "--quick", "--json")
+    with Daemon(old, {"backbone": RETIRED}) as daemon:
+        assert daemon.ask("GET", "/v1/status")["backbone"] == RETIRED
+    for name in (f"models/{RETIRED}", f"nowhere/{RETIRED}.tflite"):
+        assert open_state(old, name).bundle.name == RETIRED
 
 
 def test_the_way_to_what_ships_now_is_the_one_that_is_said_and_leads_back(old: Path, jpegs: list[bytes]) -> None:
@@ -112,9 +112,12 @@ def test_without_a_state_the_name_is_refused_and_those_that_ship_are_named(tmp_p
 def test_a_state_that_has_lost_its_copy_is_not_begun_with_another(old: Path, kept: str) -> None:
     shutil.rmtree(old / "backbone")
     shutil.rmtree(old / ("heads" if kept == "cache" else "cache"))
-    for words in (["run"], ["--backbone", RETIRED, "run"], ["--backbone", DEFAULT, "run"], ["classify", __file__]):
-        said = lastlayer("--state", old, *words, expect=StateError.exit_code).stderr
-        assert f"{old / 'backbone'} is gone" in said and DEFAULT in said and "Traceback" not in said
+    said = lastlayer("--state", old, "run", expect=StateError.exit_code).stderr
+    assert f"{old / 'backbone'} is missing" in said and DEFAULT in said and "Traceback" not in said
+    for opened in (open_state, existing_state):
+        for named in (None, DEFAULT, RETIRED, str(NETWORKS / "gone.tflite")):
+            with pytest.raises(StateError, match="backbone is missing"):
+                opened(old, named)
     assert sorted(path.name for path in old.iterdir() if "backbone" in path.name) == []
 
 
@@ -139,5 +142,5 @@ def test_doctor_says_all_of_it(old: Path, tmp_path: Path) -> None:
     assert model("--backbone", DEFAULT)["outcome"] == "fail", "as the service does"
     shutil.rmtree(old / "backbone")
     check = model()
-    assert (check["outcome"], "is gone" in check["found"]) == ("fail", True)
+    assert (check["outcome"], "is missing" in check["found"]) == ("fail", True)
     assert not (old / "backbone").exists()
