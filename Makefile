@@ -74,7 +74,7 @@ $(VENV)/.dev: setup.cfg pyproject.toml | $(VENV)/.python
 
 $(VENV)/.trainer: $(VENV)/.dev
 	@echo "Installing what the trainer needs into $(VENV)"
-	@$(PIP_INSTALL) --editable '.[dev,trainer]'
+	@$(PIP_INSTALL) --editable '.[dev,trainer,backbones]'
 	@touch $@
 
 $(VENV)/.python:

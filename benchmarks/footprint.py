@@ -37,7 +37,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=10_000, help="until it has warmed up (default: %(default)s)")
     parser.add_argument("--more", type=int, default=100_000, help="over which it may grow (default: %(default)s)")
-    parser.add_argument("--rss-mb", type=float, default=75.0, help="goal (default: %(default)s)")
+    parser.add_argument("--rss-mb", type=float, default=80.0, help="goal (default: %(default)s)")
     parser.add_argument("--growth-mb", type=float, default=1.0, help="goal, per 100,000 frames (default: %(default)s)")
     parser.add_argument("--start-s", type=float, default=1.0, help="goal (default: %(default)s)")
     asked = parser.parse_args()

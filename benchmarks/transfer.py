@@ -1,6 +1,6 @@
 """How well a frozen backbone serves small sets that it was not trained on.
 
-    python -m benchmarks.transfer tinyresnet_96 ../shared/data/transfer/*/split.csv
+    python -m benchmarks.transfer standard ../shared/data/transfer/*/split.csv
     python -m benchmarks.transfer float_model.tflite --input-range 0 1 ../shared/data/transfer/*/split.csv
 
 For every list (file, class, split) the bottlenecks of all pictures are computed once. Then, for 5 and for 20

@@ -16,6 +16,7 @@ import pytest
 from agent.cache import Cache
 from agent.errors import BusyError
 from agent.records import SPLITS
+from agent.vision.bundle import DEFAULT
 from tests.conftest import write_class_folders
 from tests.daemon import ROOT, Daemon, lastlayer, loaded_after
 
@@ -157,7 +158,7 @@ def test_what_needs_a_state_says_how_to_make_one(tmp_path: Path, pictures: Path)
     [
         ("two_inputs.tflite", "one input"),
         ("gone.tflite", "no such file"),
-        ("no_such_bundle", "tinyresnet_96"),
+        ("no_such_bundle", DEFAULT),
     ],
 )
 def test_a_bad_backbone_is_refused(tmp_path: Path, pictures: Path, backbone: str, complaint: str) -> None:
@@ -172,7 +173,7 @@ def test_a_state_made_with_another_backbone_is_refused(state: Path, pictures: Pa
     assert "must not be mixed" in ended.stderr
     ended = lastlayer("--state", state, "--input-range", "-1", "1", "learn", pictures, expect=5)
     assert "input range" in ended.stderr
-    lastlayer("--state", state, "--backbone", "tinyresnet_96", "learn", pictures)
+    lastlayer("--state", state, "--backbone", DEFAULT, "learn", pictures)
 
 
 def test_a_float_backbone_learns_too(tmp_path: Path, pictures: Path) -> None:

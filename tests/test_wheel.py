@@ -46,7 +46,8 @@ def run(installed: Path, *words: object) -> "subprocess.CompletedProcess[str]":
 def test_the_wheel_holds_what_it_needs_and_nothing_else(installed: Path) -> None:
     names = {path.relative_to(installed).parts[0] for path in installed.iterdir()}
     assert {name for name in names if not name.endswith(".dist-info")} == {"agent", "trainer", "demo", "models"}
-    assert (installed / "models" / "tinyresnet_96" / "model.tflite").is_file()
+    shipped = {path.relative_to(ROOT) for path in (ROOT / "models").rglob("*") if path.is_file()}
+    assert {path.relative_to(installed) for path in (installed / "models").rglob("*") if path.is_file()} == shipped
     (entry_points,) = installed.glob("*.dist-info/entry_points.txt")
     assert "lastlayer = agent.cli:main" in entry_points.read_text()
     assert "lastlayer-trainer = trainer.cli:main" in entry_points.read_text()

@@ -11,11 +11,10 @@ from agent.commands.arguments import add_config, service_root
 from agent.doctor.broker import broker
 from agent.doctor.checks import Check, worst
 from agent.doctor.machine import machine
-from agent.doctor.service import access, address, answers, flash, head, model, state, unix_socket
+from agent.doctor.service import access, address, answers, flash, head, model_of, state, unix_socket
 from agent.errors import ConfigError, StateError
 from agent.state import generations
 from agent.terminal import command, show
-from agent.vision.bundle import DEFAULT
 
 SERVICE_CONFIG = Path("/etc/lastlayer/lastlayer.yaml")
 # What systemd tells the service, for whom looks at it from outside: the credential is the file that it is loaded from.
@@ -89,7 +88,7 @@ def _service(arguments: argparse.Namespace, path: Path | None) -> list[Check]:
         access(http),
         unix_socket(http.socket),
         broker(config.mqtt),
-        model(own if own.is_dir() else arguments.backbone or config.backbone or DEFAULT),
+        model_of(own.parent, arguments.backbone or config.backbone if own.parent == root else None),
         head(own.parent),
     ]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from agent.board import systemd
 from agent.doctor.checks import Check, warned_of_open
-from agent.errors import BundleError, ConfigError, StateError, UnknownHeadError
+from agent.errors import BundleError, ConfigError, MismatchError, StateError, UnknownHeadError
 
 if TYPE_CHECKING:
     from agent.config import HttpConfig
@@ -133,6 +133,27 @@ def unix_socket(path: Path | None) -> Check:
     if not os.access(folder, os.W_OK | os.X_OK):
         return Check("socket", "fail", f"{folder} cannot be written", "set http.socket to a folder of the service")
     return Check("socket", "ok", str(path))
+
+
+def model_of(folder: Path, named: str | None) -> Check:
+    """The backbone of the generation in `folder`, or the one that it would begin with; `named` by the configuration."""
+    from agent.state.state import TO_CHANGE, check_same, learnt_with, lost, outdated
+    from agent.vision.bundle import DEFAULT, load_bundle, no_longer_ships
+
+    own = folder / "backbone"
+    try:
+        if not own.is_dir():
+            return model(named or DEFAULT) if learnt_with(folder) is None else Check("model", "fail", lost(folder))
+        bundle = load_bundle(own)
+        check_same(folder, bundle, named, None)
+    except (BundleError, MismatchError) as error:
+        return Check("model", "fail", str(error), "name another with backbone:, or copy the bundle again")
+    except StateError as error:
+        return Check("model", "fail", f"{own} is missing, and what was learnt with it cannot be read: {error}")
+    check = model(own)
+    if check.outcome == "ok" and no_longer_ships(bundle):
+        return Check("model", "warn", f"{check.found}; made with {outdated(bundle)}", TO_CHANGE)
+    return check
 
 
 def model(bundle: str | Path) -> Check:

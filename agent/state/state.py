@@ -6,19 +6,25 @@ heads/      the heads, and which of them is in service
 """
 
 import logging
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent.cache import Cache, Layout
 from agent.config import CacheConfig
-from agent.errors import MismatchError, StateError
+from agent.errors import BundleError, MismatchError, StateError
 from agent.learning.heads.store import HeadStore
 from agent.learning.solving.head import Form
 from agent.vision.backbone import FAMILY, Backbone
-from agent.vision.bundle import DEFAULT, Bundle, load_bundle, sha256_of
+from agent.vision.bundle import DEFAULT, Bundle, is_there, load_bundle, no_longer_ships, sha256_of, shipped
 from agent.vision.importing import import_model
 
 log = logging.getLogger(__name__)
+
+TO_CHANGE = (
+    f"`lastlayer models import {DEFAULT} --use` changes to what ships now, and what was learnt is then to be learnt "
+    "again: bottlenecks of two networks are never mixed"
+)
 
 
 @dataclass(frozen=True)
@@ -44,18 +50,24 @@ class State:
 def open_state(folder: Path, backbone: str | None = None, input_range: tuple[float, float] | None = None) -> State:
     """The state in `folder`; a new one takes a copy of `backbone` (a name in models/, a folder, a .tflite).
 
-    Raises MismatchError where the state was made with another backbone than the one
-    given, StateError where the folder cannot be used, BundleError for a bad backbone.
+    A state goes on with its own copy where what its name once meant is gone or has become another, as by an upgrade;
+    it says so. Raises MismatchError where the state was made with another backbone than the one given, StateError where
+    the folder cannot be used or has no copy of what it has learnt with, BundleError for a bad backbone.
     """
     own = folder / "backbone"
     if own.is_dir():
         bundle = load_bundle(own)
-        _check_same(folder, bundle, backbone, input_range)
+        check_same(folder, bundle, backbone, input_range)
+        if no_longer_ships(bundle):
+            log.warning("the state %s was made with %s; %s", folder, outdated(bundle), TO_CHANGE)
         return State(folder, bundle)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StateError(f"the state folder {folder} cannot be made: {error.strerror}") from error
+    made_with = learnt_with(folder)
+    if made_with is not None:
+        return State(folder, _put_back(folder, made_with, backbone or DEFAULT, input_range))
     log.info("new state folder %s, backbone %s", folder, backbone or DEFAULT)
     return State(folder, import_model(backbone or DEFAULT, own, input_range))
 
@@ -70,8 +82,35 @@ def heads_of(folder: Path) -> HeadStore:
     return State(folder, load_bundle(folder / "backbone")).heads
 
 
-def _check_same(folder: Path, own: Bundle, backbone: str | None, input_range: tuple[float, float] | None) -> None:
-    if backbone is not None:
+def outdated(bundle: Bundle) -> str:
+    """Of a bundle that no longer ships, for people."""
+    return f"{bundle.name} ({bundle.sha256[:8]}), which no longer ships: it goes on with its own copy, nothing is lost"
+
+
+def learnt_with(folder: Path) -> str | None:
+    """The backbone id of the examples, or else of the heads, in `folder`; None where nothing has been learnt.
+
+    Raises StateError where they cannot be read.
+    """
+    if any((folder / "cache").glob("*.seg")):
+        with Cache.read(folder / "cache") as cache:
+            return cache.examples().backbone_id
+    heads = HeadStore(folder / "heads")
+    return next((heads.load(version).backbone_id for version in reversed(heads.versions())), None)
+
+
+def lost(folder: Path) -> str:
+    """Of a state that has learnt and has no copy of its backbone, for people: what is wrong, and what to do."""
+    return (
+        f"{folder / 'backbone'} is missing, the network with which the state {folder} has learnt; its examples and "
+        "heads are of use with that one alone: name a copy of it with --backbone, and it is put back; or begin with "
+        f"another --state, with one of {shipped()}"
+    )
+
+
+def check_same(folder: Path, own: Bundle, backbone: str | None, input_range: tuple[float, float] | None) -> None:
+    """Raises MismatchError where a state was made with another backbone or input range than those that are named."""
+    if backbone is not None and not _once_meant(backbone, own):
         path = Path(backbone)
         other = sha256_of(path) if path.is_file() else load_bundle(backbone).sha256
         if other != own.sha256:
@@ -86,8 +125,31 @@ def _check_same(folder: Path, own: Bundle, backbone: str | None, input_range: tu
         )
 
 
+def _once_meant(backbone: str, own: Bundle) -> bool:
+    """Whether a name meant the state's own copy when that was made: it means nothing now, or what ships has changed."""
+    path = Path(backbone)
+    if own.name not in (path.name, path.stem):
+        return False
+    return not is_there(backbone) or (len(path.parts) == 1 and not path.exists() and no_longer_ships(own))
+
+
+def _put_back(folder: Path, made_with: str, source: str, input_range: tuple[float, float] | None) -> Bundle:
+    """Copy the backbone into a state that has lost its copy. Raises StateError for any other backbone than that."""
+    own, partial = folder / "backbone", folder / ".backbone.new"
+    try:
+        if import_model(source, partial, input_range).backbone_id(FAMILY) != made_with:
+            raise StateError(f"{lost(folder)}. {source} is another one")
+        partial.rename(own)
+    except BundleError as error:
+        raise StateError(f"{lost(folder)}. {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    log.warning("%s was missing, and is there again, copied from %s", own, source)
+    return load_bundle(own)
+
+
 def existing_state(folder: Path, backbone: str | None = None, input_range: tuple[float, float] | None = None) -> State:
     """The state in `folder`, which must be there. Raises as open_state does."""
-    if not (folder / "backbone").is_dir():
+    if not (folder / "backbone").is_dir() and learnt_with(folder) is None:
         raise StateError(f"{folder} holds no state yet: begin with `lastlayer --state {folder} learn PICTURES`")
     return open_state(folder, backbone, input_range)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.board.confinement import end_with_parent, limit_memory
+from agent.board.mapping import forget_pages
 from agent.errors import BundleError
 from agent.vision.bundle import Bundle
 
@@ -42,6 +43,7 @@ class Backbone:
         self.bundle = bundle
         self.backbone_id = bundle.backbone_id(FAMILY)
         self._interpreter = _load(bundle.model, threads)
+        forget_pages(bundle.model)
         source, target = _signature(bundle.model, self._interpreter)
         if tuple(source["shape"][1:3]) != (bundle.height, bundle.width):
             raise BundleError(f"{bundle.model} takes {source['shape']}, its manifest says otherwise")

@@ -2,9 +2,9 @@
 
 A folder with `model.tflite` and `manifest.json`:
 
-    {"format": 1, "name": "tinyresnet_96", "model": "model.tflite", "sha256": "…",
-     "input": {"height": 96, "width": 96, "range": [0, 255]},
-     "bottleneck": {"size": 384}, …what people want to know: sources, terms, figures…}
+    {"format": 1, "name": "standard", "model": "model.tflite", "sha256": "…",
+     "input": {"height": 192, "width": 192, "range": [0, 255]},
+     "bottleneck": {"size": 704}, …what people want to know: sources, terms, figures…}
 
 `range` gives the values onto which the pixel bytes 0..255 are mapped for a model with a
 float input. A quantized input takes the bytes as they are.
@@ -28,7 +28,8 @@ from agent.errors import BundleError, StateError
 
 FORMAT = 1
 MODEL, MANIFEST = "model.tflite", "manifest.json"  # the files
-DEFAULT = "tinyresnet_96"
+DEFAULT = "standard"
+RETIRED = frozenset({"tinyresnet_96"})  # shipped once: the states that were made with them have their own copies
 MAX_NAME = 200
 DEFAULT_RANGE = (0.0, 1.0)
 MAX_MODEL_BYTES = 1 << 30
@@ -64,17 +65,29 @@ def load_bundle(source: str | Path) -> Bundle:
     sha256 is compared before. Where a writing was ended between its two renames, the bundle
     is the one that has stepped aside.
     """
-    folder = _folder(source)
-    path = folder / MANIFEST
-    try:
-        manifest = json.loads(read_bounded(path, MAX_MANIFEST_BYTES))
-    except FileNotFoundError:
-        raise BundleError(f"{folder} is no bundle: it has no {MANIFEST}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise BundleError(f"{path} cannot be read: {error}") from error
-    bundle = _parse(manifest, path)
+    bundle = _manifest(_folder(source) / MANIFEST)
     _check(bundle, sha256_of(bundle.model))
     return bundle
+
+
+def shipped() -> list[str]:
+    """The names of the bundles that ship."""
+    return sorted(path.parent.name for path in SHIPPED.glob(f"[!.]*/{MANIFEST}"))
+
+
+def no_longer_ships(bundle: Bundle) -> bool:
+    """Whether a bundle's name is one of ours, and its network none that ships now."""
+    if bundle.name not in shipped():
+        return bundle.name in RETIRED
+    try:
+        return _manifest(SHIPPED / bundle.name / MANIFEST).sha256 != bundle.sha256
+    except BundleError:  # nobody has asked for that one
+        return False
+
+
+def is_there(source: str | Path) -> bool:
+    """Whether something lies where a source of bundles names it, be it whole or not."""
+    return Path(source).is_file() or _found(source) is not None
 
 
 def write_bundle(
@@ -134,14 +147,32 @@ def sha256_of(path: Path) -> str:
 
 
 def _folder(source: str | Path) -> Path:
+    found = _found(source)
+    if found is None:
+        gone = f"{source} no longer ships" if Path(source).name in RETIRED else f"there is no bundle {str(source)!r}"
+        raise BundleError(f"{gone}: give a folder, a .tflite file, or one of {shipped()}")
+    return found
+
+
+def _found(source: str | Path) -> Path | None:
     folder = Path(source)
     for place in (folder, SHIPPED / folder) if len(folder.parts) == 1 else (folder,):
         if place.is_dir():
             return place
         if _aside(place).is_dir():
             return _aside(place)
-    names = sorted(path.parent.name for path in SHIPPED.glob(f"[!.]*/{MANIFEST}"))
-    raise BundleError(f"there is no bundle {str(source)!r}: give a folder, a .tflite file, or one of {names}")
+    return None
+
+
+def _manifest(path: Path) -> Bundle:
+    """What a manifest says. Raises BundleError."""
+    try:
+        manifest = json.loads(read_bounded(path, MAX_MANIFEST_BYTES))
+    except FileNotFoundError:
+        raise BundleError(f"{path.parent} is no bundle: it has no {MANIFEST}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise BundleError(f"{path} cannot be read: {error}") from error
+    return _parse(manifest, path)
 
 
 def _aside(folder: Path) -> Path:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from agent.cache import Cache
 from agent.learning.heads.store import HeadStore
-from agent.vision.bundle import load_bundle
+from agent.vision.bundle import DEFAULT, load_bundle
 from agent.vision.image import decode
 from tests.boards.debian import UnavailableError, unpack
 from tests.boards.machine import APT, ARMV7L, machine
@@ -120,7 +120,7 @@ def board(installed: Path, pictures: Path, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def seen(board: Board, held_out: list[Path]) -> dict[str, NDArray[Any]]:
-    """What it makes of the held-out pictures: images [N, 96, 96, 3] and bottlenecks [N, D]."""
+    """What it makes of the held-out pictures: images [N, H, W, 3] and bottlenecks [N, D]."""
     file = board.folder / "seen.npz"
     board.python(SEEING, board.state, file, *held_out)
     with np.load(file) as stored:
@@ -172,7 +172,8 @@ def test_it_evaluates_what_it_has_learnt(board: Board, pictures: Path) -> None:
 
 def test_a_picture_decodes_to_the_same_pixels(seen: dict[str, NDArray[Any]], held_out: list[Path]) -> None:
     """Nearly: Pillow 9.4 and libjpeg-turbo 2.1 on NEON against those of today."""
-    here = np.array([decode(path.read_bytes(), 96, 96) for path in held_out]).astype(int)
+    height, width = seen["images"].shape[1:3]
+    here = np.array([decode(path.read_bytes(), width, height) for path in held_out]).astype(int)
     difference = np.abs(here - seen["images"])
     assert difference.max() <= 4 and difference.mean() < 0.2
 
@@ -181,7 +182,7 @@ def test_its_bottlenecks_are_those_of_reference_kernels(seen: dict[str, NDArray[
     """The optimized int8 kernels round differently on every kind of processor; the reference ones do not."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    model = str(load_bundle("tinyresnet_96").model)
+    model = str(load_bundle(DEFAULT).model)
     interpreter = Interpreter(model, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
     interpreter.allocate_tensors()
     (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()

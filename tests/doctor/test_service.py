@@ -10,6 +10,7 @@ import pytest
 from agent.config import HttpConfig, MqttConfig
 from agent.doctor import service
 from agent.doctor.broker import broker
+from agent.vision.bundle import DEFAULT, load_bundle
 from tests.daemon import ROOT, Daemon
 from tests.mosquitto import Mosquitto
 
@@ -96,9 +97,9 @@ def test_the_socket_s_folder_must_be_there(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_the_backbone_is_run_once() -> None:
-    check = service.model("tinyresnet_96")
+    bundle, check = load_bundle(DEFAULT), service.model(DEFAULT)
     assert check.outcome == "ok"
-    assert "96 x 96 pixels to 384 values" in check.found
+    assert f"{bundle.width} x {bundle.height} pixels to {bundle.size} values" in check.found
 
 
 @pytest.mark.parametrize("name", ["no_vector", "two_inputs", "not_finite"])
@@ -108,7 +109,7 @@ def test_a_backbone_that_is_none_fails(name: str) -> None:
 
 def test_a_torn_model_that_ends_its_process_fails(tmp_path: Path) -> None:
     torn = tmp_path / "torn.tflite"
-    torn.write_bytes((ROOT / "models/tinyresnet_96/model.tflite").read_bytes()[:100_000])
+    torn.write_bytes(load_bundle(DEFAULT).model.read_bytes()[:100_000])
     assert service.model(torn).outcome == "fail"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from agent.errors import BundleError, StateError
-from agent.vision.bundle import DEFAULT, load_bundle, write_bundle
+from agent.vision.bundle import DEFAULT, load_bundle, shipped, write_bundle
 from agent.vision.importing import import_model
 from tests.daemon import ROOT
 
@@ -24,9 +24,9 @@ def change(folder: Path, **values: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
-def test_the_shipped_bundle_is_whole() -> None:
-    bundle = load_bundle(DEFAULT)
-    assert (bundle.name, bundle.height, bundle.width, bundle.size) == (DEFAULT, 96, 96, 384)
+@pytest.mark.parametrize("name", shipped())
+def test_the_shipped_bundles_are_whole(name: str) -> None:
+    assert load_bundle(name).name == name
 
 
 def test_a_damaged_network_is_not_loaded(folder: Path) -> None:

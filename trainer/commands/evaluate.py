@@ -35,7 +35,7 @@ The head is the one in service in --state, or --version of its heads, or a file 
 state, or --backbone with --head. Pictures of labels that the head does not know are counted apart.
 
 example: lastlayer-trainer evaluate test.csv --state OUT --workers 2
-         lastlayer-trainer evaluate test/ --head heads/3/head.npz --backbone tinyresnet_96
+         lastlayer-trainer evaluate test/ --head heads/3/head.npz --backbone standard
 exit codes: 0 done, 2 bad arguments, 3 bad pictures, 4 bad backbone, 5 no such state or head, 7 no workers
 """
 

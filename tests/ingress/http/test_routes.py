@@ -19,6 +19,7 @@ from agent.ingress.http.message import Reply, Request
 from agent.ingress.http.routes import Api
 from agent.reporting.feed import Feed
 from agent.reporting.prometheus import OPENMETRICS
+from agent.vision.bundle import DEFAULT
 from tests.conftest import crops
 from tests.daemon import PATIENCE_S, Daemon, lastlayer
 from tests.ingress.http.serving import connect_unix, exchange
@@ -138,7 +139,7 @@ def test_metrics_are_what_prometheus_reads(daemon: Daemon, jpegs: list[bytes]) -
     assert samples[("lastlayer_flash_written_bytes_total",)] > 0
     assert 0 < samples[("lastlayer_head_examples",)] <= 80
     assert families["lastlayer_head"].samples[0].labels["version"] == "1"
-    assert families["lastlayer_build"].samples[0].labels["backbone"] == "tinyresnet_96"
+    assert families["lastlayer_build"].samples[0].labels["backbone"] == DEFAULT
     assert 10e6 < samples[("process_resident_memory_bytes",)] < 1e9
 
 

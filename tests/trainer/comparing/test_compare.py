@@ -20,7 +20,7 @@ from trainer.comparing.documents import load
 from trainer.comparing.page import page
 
 FIGURES = ("fig12_bottleneck", "fig13_corpora", "fig14_epochs", "fig14_epoch_parts", "table3_test")
-BOARD = document(network("inception_v3_int8", 900.0), network("tinyresnet_96", 9.0))
+BOARD = document(network("inception_v3_int8", 900.0), network("standard", 9.0))
 DESKTOP = document(network("inception_v3_float", 60.0), network("inception_v3_keras", 4.0, "gpu:0"), cpu="Xeon <&>")
 
 

@@ -5,17 +5,18 @@ import pytest
 
 from agent.errors import BundleError, ConfigError
 from agent.vision.backbone import FAMILY, Backbone
-from agent.vision.bundle import load_bundle
+from agent.vision.bundle import DEFAULT, SHIPPED, load_bundle
 from trainer.exporting import runtimes
 
-SHIPPED = Path(__file__).resolve().parents[3] / "models" / "tinyresnet_96"
+BUNDLE = SHIPPED / DEFAULT
 OTHER = next(family for family in runtimes.REQUIREMENTS if family != FAMILY)
 
 
 def test_the_runtime_that_is_installed_answers_in_a_child_as_it_does_here() -> None:
-    images = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), dtype=np.uint8)
-    answer = runtimes.ask(FAMILY, SHIPPED, images)
-    backbone = Backbone(load_bundle(SHIPPED))
+    bundle = load_bundle(BUNDLE)
+    images = np.random.default_rng(0).integers(0, 256, (3, bundle.height, bundle.width, 3), dtype=np.uint8)
+    answer = runtimes.ask(FAMILY, BUNDLE, images)
+    backbone = Backbone(bundle)
     stored = np.stack([backbone.bottleneck(image) for image in images])
     np.testing.assert_array_equal(answer.stored, stored)
     np.testing.assert_allclose(answer.bottlenecks, (stored.astype(np.float32) - backbone.zero_point) * backbone.scale)

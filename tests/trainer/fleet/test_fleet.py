@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from agent.cache import Cache
+from agent.vision.bundle import DEFAULT
 from agent.vision.importing import import_model
 from tests.conftest import crops, encoded
 from tests.daemon import PATIENCE_S, ROOT, Daemon, lastlayer, trainer
@@ -130,7 +131,7 @@ def test_a_new_backbone_goes_out_and_can_be_taken_back(
     porch.ask("POST", "/v1/frames", encoded(photographs[1], "JPEG"))
     assert porch.ask("GET", "/v1/models")["models"][0] == "first"
     porch.ask("POST", "/v1/models/rollback")
-    until(lambda: _backbone_of(porch) == "tinyresnet_96", PATIENCE_S)
+    until(lambda: _backbone_of(porch) == DEFAULT, PATIENCE_S)
     assert porch.ask("GET", "/v1/status")["examples"] == 5
 
 
