@@ -7,7 +7,6 @@ child.py        a child process: started, heard, given a deadline, ended
 systemd.py      what systemd gives a service, and what it wants to hear
 confinement.py  what a process that opens what was sent may take, and that it outlives nobody
 allocator.py    memory that goes back to the system when it is freed
-mapping.py      files that are mapped: their pages given back
 
 Stands on the ground: it imports agent.errors alone.
 """

@@ -1,8 +1,12 @@
-"""The C library's allocator of memory. What is not glibc has none of these calls, and is left as it is."""
+"""Memory that goes back to the system: of the C library's allocator, and of files that are mapped.
+
+What is not glibc has none of the allocator's calls, and is left as it is.
+"""
 
 import ctypes
 import logging
 import time
+from pathlib import Path
 from typing import Any
 
 log = logging.getLogger(__name__)
@@ -11,6 +15,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _LARGE_BYTES = 1 << 20
 _KEPT_BYTES = 2 << 20
 _WORK_S = 0.05
+_MADV_DONTNEED = 4
 
 
 def give_back_large_blocks() -> None:
@@ -58,3 +63,21 @@ def _call(name: str, *arguments: int) -> None:
         log.debug("the C library has no %s", name)
         return
     function(*arguments)
+
+
+def forget_pages(path: Path) -> None:
+    """Give back what the mapped pages of a file take that nobody writes; what is read again comes from the file again.
+
+    A TFLite runtime copies the weights as its kernels want them, and holds on to the pages of the file that it copied.
+    """
+    try:
+        name, maps = str(path.resolve()), Path("/proc/self/maps").read_text(errors="surrogateescape")
+        advise: Any = ctypes.CDLL(None, use_errno=True).madvise
+    except (OSError, AttributeError) as error:
+        log.debug("the pages of %s are kept: %s", path, error)
+        return
+    for line in maps.splitlines():
+        fields = line.split(maxsplit=5)  # addresses, permissions, offset, device, inode; the file, if it is one
+        if len(fields) == 6 and fields[5] == name and "w" not in fields[1]:
+            first, last = (int(end, 16) for end in fields[0].split("-"))
+            advise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), _MADV_DONTNEED)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.board.allocator import forget_pages
 from agent.board.confinement import end_with_parent, limit_memory
-from agent.board.mapping import forget_pages
 from agent.errors import BundleError
 from agent.vision.bundle import Bundle
 

@@ -1,3 +1,5 @@
+import mmap
+import re
 import subprocess
 import sys
 import time
@@ -97,3 +99,28 @@ def test_a_library_without_the_call_is_no_trouble(
     allocator.give_back_freed()
     missing = [*["the C library has no mallopt"] * 3, "the C library has no malloc_trim"]
     assert [record.getMessage() for record in caplog.records] == missing
+
+
+def resident_kb(path: Path) -> int:
+    """Of a file's mapped pages in this process."""
+    found = re.findall(rf"{re.escape(str(path))}\n(?:.*\n)*?Rss: +(\d+) kB", Path("/proc/self/smaps").read_text())
+    return sum(map(int, found))
+
+
+@pytest.mark.parametrize("name", ["file", "a name with blanks", "(deleted)"])
+def test_pages_that_are_given_back_are_read_again(name: str, tmp_path: Path) -> None:
+    content = bytes(range(256)) * 4096
+    (tmp_path / name).write_bytes(content)
+    (tmp_path / "link").symlink_to(name)
+    with (tmp_path / name).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        assert mapped[:] == content
+        assert resident_kb(tmp_path / name) >= 1024
+        allocator.forget_pages(tmp_path / "link")
+        assert resident_kb(tmp_path / name) == 0
+        assert mapped[:] == content
+
+
+def test_what_is_not_mapped_is_left_alone(tmp_path: Path) -> None:
+    before = Path("/proc/self/maps").read_text()
+    allocator.forget_pages(tmp_path / "none")
+    assert len(Path("/proc/self/maps").read_text()) == pytest.approx(len(before), rel=0.1)

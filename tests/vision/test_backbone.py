@@ -5,8 +5,10 @@ import pytest
 
 from agent.errors import BundleError
 from agent.vision.backbone import FAMILY, Backbone, describe
+from agent.vision.bundle import DEFAULT, load_bundle
 from agent.vision.image import decode
 from agent.vision.importing import import_model
+from tests.board.test_allocator import resident_kb
 
 NETWORKS = Path(__file__).parent / "networks"
 
@@ -130,3 +132,10 @@ def test_a_network_is_described(tmp_path: Path) -> None:
         "output_dtype": "int8",
         "family": FAMILY,
     }
+
+
+def test_a_network_does_not_stay_in_memory_twice() -> None:
+    bundle = load_bundle(DEFAULT)
+    backbone = Backbone(bundle)
+    assert backbone.size == bundle.size
+    assert resident_kb(bundle.model) < bundle.model.stat().st_size / 1024 / 4
