@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from agent.cache import Cache
 from agent.learning.heads.store import HeadStore
-from agent.vision.bundle import DEFAULT, load_bundle
+from agent.vision.bundle import DEFAULT, load_bundle, shipped
 from agent.vision.image import decode
 from tests.boards.debian import UnavailableError, unpack
 from tests.boards.machine import APT, ARMV7L, machine
@@ -42,9 +42,10 @@ SEEING = """
 import sys
 from pathlib import Path
 import numpy as np
-from agent.state.state import open_state
+from agent.vision.backbone import Backbone
+from agent.vision.bundle import load_bundle
 from agent.vision.image import decode
-backbone = open_state(Path(sys.argv[1])).backbone()
+backbone = Backbone(load_bundle(sys.argv[1]))
 images = [decode(Path(path).read_bytes(), backbone.bundle.width, backbone.bundle.height) for path in sys.argv[3:]]
 np.savez(sys.argv[2], images=images, bottlenecks=[backbone.bottleneck(image) for image in images])
 """
@@ -121,8 +122,12 @@ def board(installed: Path, pictures: Path, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="module")
 def seen(board: Board, held_out: list[Path]) -> dict[str, NDArray[Any]]:
     """What it makes of the held-out pictures: images [N, H, W, 3] and bottlenecks [N, D]."""
+    return seen_by(board, str(board.state / "backbone"), held_out)
+
+
+def seen_by(board: Board, bundle: str, asked: list[Path]) -> dict[str, NDArray[Any]]:
     file = board.folder / "seen.npz"
-    board.python(SEEING, board.state, file, *held_out)
+    board.python(SEEING, bundle, file, *asked)
     with np.load(file) as stored:
         return dict(stored)
 
@@ -179,18 +184,26 @@ def test_a_picture_decodes_to_the_same_pixels(seen: dict[str, NDArray[Any]], hel
 
 
 def test_its_bottlenecks_are_those_of_reference_kernels(seen: dict[str, NDArray[Any]]) -> None:
+    assert_as_reference(seen, DEFAULT)
+
+
+@pytest.mark.parametrize("bundle", [name for name in shipped() if name != DEFAULT])
+def test_the_other_networks_that_ship_run_there_too(board: Board, held_out: list[Path], bundle: str) -> None:
+    assert_as_reference(seen_by(board, bundle, held_out[:4]), bundle)
+
+
+def assert_as_reference(seen: dict[str, NDArray[Any]], bundle: str) -> None:
     """The optimized int8 kernels round differently on every kind of processor; the reference ones do not."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    model = str(load_bundle(DEFAULT).model)
-    interpreter = Interpreter(model, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
+    interpreter = Interpreter(str(load_bundle(bundle).model), experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
     interpreter.allocate_tensors()
     (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
     for image, bottleneck in zip(seen["images"], seen["bottlenecks"], strict=True):
         interpreter.set_tensor(source["index"], image[np.newaxis])
         interpreter.invoke()
         difference = np.abs(interpreter.get_tensor(target["index"])[0].astype(int) - bottleneck)
-        assert difference.max() <= 1 and difference.mean() < 0.01
+        assert difference.max() <= 1 and difference.mean() < 0.05
 
 
 def test_its_answers_are_those_of_x86_64(
