@@ -45,7 +45,7 @@ def test_help_is_one_screen_with_an_example(command: list[str], capsys: pytest.C
         (["finetune", "MobileNetV2", "nowhere", "--out", "a.keras"], "there is no folder or file nowhere"),
         (["finetune", "MobileNetV2", ".", "--out", "a.keras", "--epochs", "-1"], "must not be negative"),
         (["export", "MobileNetV2", "--calibrate", ".", "--out", "b", "--quantize", "int4"], "invalid choice"),
-        (["export", __file__, "--calibrate", "nowhere", "--out", "b"], "there is no folder nowhere"),
+        (["export", __file__, "--calibrate", "nowhere", "--out", "b"], "there is no folder or file nowhere"),
     ],
 )
 def test_bad_arguments_are_named_and_end_with_two(

@@ -89,8 +89,6 @@ def add_network(command: argparse.ArgumentParser) -> None:
     add("--weights", metavar="W", help="imagenet (default), random, or a file")
     add("--size", type=positive, metavar="N", help="side of the pictures in pixels (the network's own)")
     add("--layer", metavar="NAME", help="where to cut (at the penultimate layer)")
-    taps = "layers to tap, pooled and standardised; of efficientnet-lite0 also standard (the default) or small"
-    add("--cut", nargs="+", default=[], metavar="LAYER", help=taps)
     add("--preprocess", metavar="P", help="a file's, if not inside: none unit signed torch caffe")
     add("--custom", action="append", default=[], metavar="MOD:CLASS", help="a layer of yours")
 

@@ -39,12 +39,13 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
         epilog=EPILOG,
     )
     add = parser.add_argument
-    add("network", help="efficientnet-lite0, a .keras or .h5 file, a SavedModel, or a name in keras.applications")
+    add("network", help="efficientnet-lite0, one of keras.applications, a file")
     pictures = "pictures of what the board will see, 100 or more"
     add("--calibrate", type=file_or_folder, metavar="PICTURES", required=True, help=pictures)
     add("--out", type=Path, required=True, help="folder of the bundle; its name becomes the bundle's")
     add("--quantize", choices=QUANTIZATIONS, default="int8", help="int8 takes uint8 pictures (the default)")
     add_network(parser)
+    add("--cut", nargs="+", default=[], metavar="L", help="layers to tap; efficientnet-lite0: or standard, small")
     add("--alpha", type=float, metavar="A", help="width of a MobileNet (its own)")
     add("--transfer", type=Path, action="append", default=[], metavar="SET", help="labelled pictures; repeatable")
     add("--about", type=file, metavar="FILE", help="JSON for the manifest: description, licence, sources")

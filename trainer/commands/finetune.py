@@ -52,9 +52,7 @@ def execute(arguments: argparse.Namespace) -> int:
     with extra(hushed=True):
         from trainer.making.finetune import Finetuning, finetune
         from trainer.networks.loading import Wanted
-    wanted = filled(
-        Wanted, arguments, source=arguments.network, custom=tuple(arguments.custom), cut=tuple(arguments.cut)
-    )
+    wanted = filled(Wanted, arguments, source=arguments.network, custom=tuple(arguments.custom), cut=())
     terms = filled(Finetuning, arguments, network=wanted)
     with reporting(arguments, f"keras-{os.environ['KERAS_BACKEND']}") as timings:
         figures = finetune(terms, timings)

@@ -3,6 +3,7 @@ end its child alone, where it does what the real one does not do on demand."""
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -69,7 +70,8 @@ def test_a_worse_head_is_refused_kept_and_can_be_forced(judged: Path) -> None:
     made = as_json("--state", judged, "retrain", *BAD, expect=8)
     assert (made["version"], made["accepted"]) == ("2", False)
     assert made["gate"]["comparison"]["examples"] == 60
-    assert "worse than the head in service: top-1 0.500 against 1.000" in made["gate"]["reason"]
+    worse = re.search(r"worse than the head in service: top-1 (0\.\d+) against 1\.000", made["gate"]["reason"])
+    assert worse is not None and float(worse[1]) < 0.6
     heads = as_json("--state", judged, "heads")
     assert (heads["active"], [head["accepted"] for head in heads["heads"]]) == ("1", [True, False])
 
