@@ -103,8 +103,8 @@ def lost(folder: Path) -> str:
     """Of a state that has learnt and has no copy of its backbone, for people: what is wrong, and what to do."""
     return (
         f"{folder / 'backbone'} is missing, the network with which the state {folder} has learnt; its examples and "
-        "heads are of use with that one alone: name a copy of it with --backbone, and it is put back; or begin with "
-        f"another --state, with one of {shipped()}"
+        "heads are of use with that one alone, bottlenecks of two networks must not be mixed: name a copy of it with "
+        f"--backbone, and it is put back; or begin with another --state, with one of {shipped()}"
     )
 
 

@@ -235,12 +235,12 @@ def test_a_picture_that_ends_its_worker_is_found_and_the_rest_goes_on(
     corpus = write_corpus(tmp_path / "corpus", photographs, 20)
     deadly = """
 import agent.vision.classifier as classifier, os
-whole = classifier.decode
-def decode(payload, *words, **more):
+whole = classifier.Picture
+def picture(payload, *words, **more):
     if payload.endswith(b"deadly"):
         os._exit(11)
     return whole(payload, *words, **more)
-classifier.decode = decode
+classifier.Picture = picture
 """
     (tmp_path / "sitecustomize.py").write_text(deadly)
     victim = corpus / "china" / "004.jpg"
