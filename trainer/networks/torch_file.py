@@ -86,8 +86,7 @@ def arrays(content: bytes, name: str) -> dict[str, NDArray[Any]]:
     """
     try:
         return _arrays(io.BytesIO(content))
-    # What a damaged pickle raises is not bounded to these by anything but experience; each is one of Exception.
-    except Exception as error:
+    except Exception as error:  # what a damaged pickle may raise, nobody has written down
         raise ConfigError(
             f"{name} is no whole file of weights of torch.save (before its version 1.6): {error}"
         ) from error

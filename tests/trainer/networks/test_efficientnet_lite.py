@@ -96,6 +96,11 @@ def test_a_torn_file_is_refused(tmp_path: Path, network: Any) -> None:
         load_weights(network, path)
 
 
+def test_what_is_no_regular_file_is_refused_at_once(network: Any) -> None:
+    with pytest.raises(ConfigError, match="/dev/zero cannot be read: it is a device"):
+        load_weights(network, Path("/dev/zero"))
+
+
 @pytest.mark.parametrize("size", [0, 31, 513, 100_000])
 def test_a_size_that_it_cannot_take_is_refused(size: int) -> None:
     with pytest.raises(ConfigError, match="32 to 512 pixels"):
