@@ -54,12 +54,7 @@ class Picture:
         """Raises ImageError for bytes that are no picture, and one of more than `max_pixels` pixels."""
         if not payload:
             raise ImageError("the picture is empty (0 bytes): send the bytes of a JPEG or PNG file")
-        try:
-            image = Image.open(io.BytesIO(payload), formats=FORMATS)
-        except Exception as error:
-            raise ImageError(
-                f"not a picture: {len(payload)} bytes beginning {payload[:8]!r}; send JPEG, PNG, BMP or WebP"
-            ) from error
+        image = _opened(payload)
         self.width, self.height, self.format = image.width, image.height, str(image.format)
         if self.width * self.height > max_pixels:
             raise ImageError(
@@ -69,39 +64,53 @@ class Picture:
         # A JPEG can be decoded at a half, a quarter or an eighth of its size for much less
         # work; draft() picks the smallest that is not below what is asked.
         image.draft("RGB", (width, height))
-        self._image = image
         self._size = width, height
-        self.decoding_bytes = self._decoded_bytes(payload) + self._resizing_bytes()
+        self.decoding_bytes = _decoded_bytes(image, payload, self.width * self.height) + _resizing_bytes(image, width)
+        # A WebP takes its canvas as it is opened: address space of which 32 bits have little. So it does not wait open.
+        self._image = image if self.format != "WEBP" else None
+        self._payload = payload
 
     def pixels(self) -> NDArray[np.uint8]:
         """RGB [height, width, 3], uint8, upright, scaled bilinearly without keeping its aspect. Once, and no more.
 
         Raises ImageError for a torn picture; what it took is free by then.
         """
+        image = self._image or _opened(self._payload)
         try:
-            return np.asarray(_fitted(self._image, *self._size))
+            return np.asarray(_fitted(image, *self._size))
         except Exception as error:
             log.debug("a picture could not be decoded", exc_info=True)
             wrong = f"the {self.format} picture of {self.width} x {self.height} pixels is torn or damaged: {error}"
         finally:
-            self._image.close()
+            image.close()
         raise ImageError(wrong)  # from nothing: the traceback of Pillow's error would hold the decoder and its pixels
 
-    def _decoded_bytes(self, payload: bytes) -> int:
-        decoded = 4 * self._image.width * self._image.height
-        if self.format == "WEBP":
-            return decoded * 17 // 4 + len(payload)
-        layers = getattr(self._image, "layer", ())  # a JPEG's: (name, columns, rows, ...) of a block, for each channel
-        if not layers or _is_one_scan(payload, len(layers)):
-            return decoded
-        columns, rows = max(layer[1] for layer in layers), max(layer[2] for layer in layers)
-        share = sum(layer[1] * layer[2] for layer in layers) / max(1, columns * rows)  # values a pixel: 1 to 4
-        return int(decoded + 2 * share * self.width * self.height)
 
-    def _resizing_bytes(self) -> int:
-        # What was scaled in one direction, and the weights of the pixels, which Pillow keeps as float64.
-        width, height = self._image.size
-        return 4 * self._size[0] * max(width, height) + 16 * (width + height)
+def _opened(payload: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(payload), formats=FORMATS)
+    except Exception as error:
+        raise ImageError(
+            f"not a picture: {len(payload)} bytes beginning {payload[:8]!r}; send JPEG, PNG, BMP or WebP"
+        ) from error
+
+
+def _decoded_bytes(image: Image.Image, payload: bytes, pixels: int) -> int:
+    """Of a picture of so many pixels, at the size at which it is decoded, and of what its decoder takes beside it."""
+    decoded = 4 * image.width * image.height
+    if image.format == "WEBP":
+        return decoded * 17 // 4 + len(payload)
+    layers = getattr(image, "layer", ())  # a JPEG's: (name, columns, rows, ...) of a block, for each channel
+    if not layers or _is_one_scan(payload, len(layers)):
+        return decoded
+    columns, rows = max(layer[1] for layer in layers), max(layer[2] for layer in layers)
+    share = sum(layer[1] * layer[2] for layer in layers) / max(1, columns * rows)  # values a pixel: 1 to 4
+    return int(decoded + 2 * share * pixels)
+
+
+def _resizing_bytes(image: Image.Image, width: int) -> int:
+    """Of what was scaled in one direction, and of the weights of the pixels, which Pillow keeps as float64."""
+    return 4 * width * max(image.size) + 16 * sum(image.size)
 
 
 def _is_one_scan(payload: bytes, channels: int) -> bool:

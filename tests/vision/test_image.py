@@ -175,3 +175,15 @@ def test_a_torn_picture_leaves_nothing_of_itself_behind() -> None:
         decode(payload[:2000], 96, 96)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
+
+
+def address_space() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[0]) << 12
+
+
+def test_a_picture_that_waits_takes_no_room_for_its_pixels() -> None:
+    payload = encoded(np.zeros((2750, 4000, 3), np.uint8), "WEBP", method=0)
+    before = address_space()
+    waiting = [Picture(payload, 96, 96) for _ in range(20)]
+    assert address_space() - before < 64 << 20
+    assert waiting[0].pixels().shape == (96, 96, 3)
