@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from agent.errors import ConfigError, DatasetError
-from agent.learning.pictures.dataset import LabelledPicture, open_dataset
+from agent.learning.pictures.dataset import open_dataset
+from agent.learning.pictures.labelled import LabelledPicture
 from agent.records import picture_id
 from agent.terminal import say
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from tqdm import tqdm
 
 from agent.errors import ImageError, LastlayerError, ServiceError
-from agent.learning.pictures.dataset import LabelledPicture
+from agent.learning.pictures.labelled import LabelledPicture
 from agent.reporting.timing import TimingReport
 from agent.reporting.topics import Topics
 from agent.terminal import say

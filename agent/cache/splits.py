@@ -6,7 +6,7 @@ import numpy as np
 
 from agent.cache import Cache
 from agent.learning.pictures.bursts import split_of
-from agent.learning.pictures.dataset import LabelledPicture
+from agent.learning.pictures.labelled import LabelledPicture
 from agent.records import SPLITS, Split, picture_id
 
 

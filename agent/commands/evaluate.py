@@ -10,7 +10,8 @@ from agent.cache.splits import LearntSplits
 from agent.commands import SUMMARIES
 from agent.commands.arguments import add_source, state_folder
 from agent.errors import DatasetError, ImageError, StateError
-from agent.learning.pictures.dataset import LabelledPicture, open_dataset
+from agent.learning.pictures.dataset import open_dataset
+from agent.learning.pictures.labelled import LabelledPicture
 from agent.learning.solving.head import Head
 from agent.learning.solving.metrics import Evaluation, Tally
 from agent.records import SPLITS

@@ -13,7 +13,8 @@ from agent.commands import SUMMARIES
 from agent.commands.arguments import add_source, state_folder
 from agent.errors import DatasetError, ImageError
 from agent.learning.pictures.bursts import Bursts, split_of_group
-from agent.learning.pictures.dataset import LabelledPicture, open_dataset
+from agent.learning.pictures.dataset import open_dataset
+from agent.learning.pictures.labelled import LabelledPicture
 from agent.records import Example, picture_id
 from agent.reporting.timing import Timings, table
 from agent.state.state import open_state

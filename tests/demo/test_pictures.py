@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from agent.errors import DatasetError
-from agent.learning.pictures.dataset import LabelledPicture
+from agent.learning.pictures.labelled import LabelledPicture
 from agent.records import Split
 from demo.pictures import HELD_OUT, LABELLED, choose, open_pictures, png
 

@@ -13,7 +13,7 @@ import numpy as np
 from agent.cache import Cache
 from agent.errors import StateError
 from agent.learning.pictures.bursts import split_of_group
-from agent.learning.pictures.dataset import LabelledPicture
+from agent.learning.pictures.labelled import LabelledPicture
 from agent.records import Example
 from agent.reporting.timing import Timings
 from trainer.bulk.embedding import Embedded, Picture

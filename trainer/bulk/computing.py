@@ -7,7 +7,7 @@ from pathlib import Path
 
 from agent.cache import Cache, Layout
 from agent.errors import StateError
-from agent.learning.pictures.dataset import LabelledPicture
+from agent.learning.pictures.labelled import LabelledPicture
 from agent.reporting.timing import Stopwatch, Timings
 from agent.state.state import open_state
 from trainer.bulk.bottlenecks import Collector, block_for, collect, named, sent

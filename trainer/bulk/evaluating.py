@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from agent.errors import MismatchError
-from agent.learning.pictures.dataset import LabelledPicture
+from agent.learning.pictures.labelled import LabelledPicture
 from agent.learning.solving.head import Head
 from agent.learning.solving.metrics import Evaluation, Tally
 from agent.reporting.timing import Stopwatch, Timings

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from agent.board.files import write_atomically
 from agent.errors import StateError
-from agent.learning.pictures.dataset import LabelledPicture
+from agent.learning.pictures.labelled import LabelledPicture
 
 PROGRESS, SKIPPED = "progress.json", "skipped.csv"
 FORMAT = 1

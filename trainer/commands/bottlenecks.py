@@ -11,7 +11,9 @@ from tqdm import tqdm
 
 from agent.cache import Cache
 from agent.errors import ConfigError, DatasetError
-from agent.learning.pictures.dataset import LabelledPicture, empty_folders, is_archive, open_dataset
+from agent.learning.pictures.archive import is_archive
+from agent.learning.pictures.dataset import empty_folders, open_dataset
+from agent.learning.pictures.labelled import LabelledPicture
 from agent.reporting.timing import Timings
 from agent.terminal import command, say, show
 from agent.vision.backbone import FAMILY

@@ -12,7 +12,8 @@ from tqdm import tqdm
 from agent.board.files import read_bounded
 from agent.cache.splits import LearntSplits
 from agent.errors import ConfigError, DatasetError, StateError
-from agent.learning.pictures.dataset import empty_folders, is_archive, open_dataset
+from agent.learning.pictures.archive import is_archive
+from agent.learning.pictures.dataset import empty_folders, open_dataset
 from agent.learning.solving.head import Head
 from agent.records import SPLITS
 from agent.reporting.timing import Timings

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from agent.board.files import read_bounded
 from agent.errors import DatasetError, ImageError
-from agent.learning.pictures.dataset import SUFFIXES
+from agent.learning.pictures.labelled import SUFFIXES
 from agent.records import MAX_PICTURE_BYTES
 from agent.vision.image import decode
 from trainer.making.corpus import named, read_shard

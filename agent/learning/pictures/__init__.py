@@ -1,8 +1,12 @@
 """Labelled pictures as people keep them, and which of them belong together.
 
-dataset.py  folders, archives and lists of labelled pictures: begin here
-shards.py   the same in tar shards, as the WebDataset library writes them
-bursts.py   pictures that look the same or came together, by hash and time, and the side of a split that they fall on
+dataset.py   folders, archives and lists of labelled pictures: begin here
+labelled.py  one labelled picture, and the names that say what it is
+tree.py      class folders, on disk or in an archive: which folder is the class, which the split
+archive.py   a .zip, which may be forged
+listing.py   a .csv list
+shards.py    tar shards, as the WebDataset library writes them
+bursts.py    pictures that look the same or came together, by hash and time, and the side of a split that they fall on
 
 They import agent.board.files, agent.errors and agent.records alone, and open no picture: whoever can decode does.
 """

@@ -72,7 +72,7 @@ def test_a_teachable_machine_project(tmp_path: Path) -> None:
 
 
 def test_a_member_that_unpacks_to_gigabytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.learning.pictures.dataset.MAX_PICTURE_BYTES", 5)
+    monkeypatch.setattr("agent.learning.pictures.archive.MAX_PICTURE_BYTES", 5)
     source = archive(tmp_path / "a.zip", "glass/a.jpg")
     with open_dataset(source) as (picture,), pytest.raises(OSError, match="unpacks to 11 bytes"):
         picture.read()

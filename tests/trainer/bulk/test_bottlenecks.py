@@ -7,7 +7,8 @@ import pytest
 
 from agent.cache import Cache
 from agent.errors import StateError
-from agent.learning.pictures.dataset import LabelledPicture, empty_folders, open_dataset
+from agent.learning.pictures.dataset import empty_folders, open_dataset
+from agent.learning.pictures.labelled import LabelledPicture
 from agent.reporting.timing import Timings
 from agent.state.state import open_state
 from agent.vision.bundle import DEFAULT, SHIPPED

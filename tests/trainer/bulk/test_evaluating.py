@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("distributed", reason="the trainer extra is not installed")
 
-from agent.learning.pictures.dataset import LabelledPicture
+from agent.learning.pictures.labelled import LabelledPicture
 from agent.learning.solving.head import Head
 from agent.reporting.timing import Timings
 from trainer.bulk.embedding import Embedded
