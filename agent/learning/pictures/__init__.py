@@ -3,8 +3,8 @@
 dataset.py   folders, archives and lists of labelled pictures: begin here
 labelled.py  one labelled picture, and the names that say what it is
 tree.py      class folders, on disk or in an archive: which folder is the class, which the split
-archive.py   a .zip, which may be forged
-listing.py   a .csv list
+archive.py   a .zip, which may be forged, and whose names may be in anything
+listing.py   a .csv or .tsv list, as spreadsheets write it
 shards.py    tar shards, as the WebDataset library writes them
 bursts.py    pictures that look the same or came together, by hash and time, and the side of a split that they fall on
 

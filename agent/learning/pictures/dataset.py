@@ -2,7 +2,7 @@
 
 folder/class/picture.jpg          folder/train/class/picture.jpg (and val, test)
 the same inside a .zip, or a Teachable Machine project, whose files are named class-!-0.jpg
-list.csv with the columns file, class and, if you like, split; files are relative to the list
+list.csv or .tsv with the columns file, class and, if you like, split; files are relative to the list
 shard.tar, or a folder of such shards (see shards.py)
 
 Nobody has to be believed: what is no regular file is not opened, and however large something says it is, or says it
@@ -17,13 +17,13 @@ from agent.errors import DatasetError
 from agent.learning.pictures import shards
 from agent.learning.pictures.archive import files_of_archive, is_archive, open_archive
 from agent.learning.pictures.labelled import SPLIT_NAMES, SUFFIXES, LabelledPicture, label_of
-from agent.learning.pictures.listing import pictures_in
+from agent.learning.pictures.listing import is_list, pictures_in
 from agent.learning.pictures.tree import files_of_folder, pictures_of
 
 
 @contextmanager
 def open_dataset(source: Path) -> Iterator[list[LabelledPicture]]:
-    """The pictures of a folder, a .zip archive, a .csv list or tar shards; readable inside the `with`.
+    """The pictures of a folder, a .zip archive, a .csv or .tsv list or tar shards; readable inside the `with`.
 
     Those of `val` and `test` come first, so that a picture that is also listed under
     `train` is not trained on. Raises DatasetError where the source cannot be understood.
@@ -32,13 +32,13 @@ def open_dataset(source: Path) -> Iterator[list[LabelledPicture]]:
         yield _ordered(_from_shards(found))
     elif source.is_dir():
         yield _ordered(pictures_of(source, files_of_folder(source)))
-    elif source.suffix.lower() == ".csv":
+    elif is_list(source):
         yield _ordered(pictures_in(source))
     elif is_archive(source):
         with open_archive(source) as archive:
             yield _ordered(pictures_of(source, files_of_archive(archive)))
     elif source.exists():
-        raise DatasetError(f"{source} is no folder, no .zip, no .tar and no .csv list of pictures")
+        raise DatasetError(f"{source} is no folder, no .zip, no .tar and no .csv or .tsv list of pictures")
     else:
         raise DatasetError(f"{source}: there is no such file or folder")
 
