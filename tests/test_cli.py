@@ -292,6 +292,32 @@ def test_what_a_list_names_wrongly_is_counted_and_the_rest_is_learnt(tmp_path: P
     assert "sparse.jpg: not learnt: at most 67108864 bytes are read here, it has 21474836480 bytes" in ended.stderr
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+def test_names_and_labels_in_any_letters_are_said_on_any_terminal(
+    tmp_path: Path, photographs: list[np.ndarray], encoding: str
+) -> None:
+    folder = tmp_path / "pictures"
+    write_class_folders(folder, photographs, 2)
+    (folder / "china").rename(folder / "größe 大 😀")
+    odd = os.fsdecode(os.fsencode(folder) + "/flower/大".encode() + b"\xff\n\x1b[2J")
+    shutil.copy(next(folder.glob("flower/*.jpg")), f"{odd}.jpg")
+    Path(f"{odd}.torn.jpg").write_bytes(b"torn")
+    state = tmp_path / "state"
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": encoding}
+    options: dict[str, Any] = {"env": environment, "encoding": encoding}
+    ended = lastlayer("--state", state, "learn", folder, "--json", **options)
+    assert json.loads(ended.stdout)["labels"] == {"größe 大 😀": 2, "flower": 2}  # one is there twice
+    assert r"\xff\n\x1b[2J.torn.jpg: not learnt: not a picture" in ended.stderr
+    lastlayer("--state", state, "retrain", **options)
+    for words in (["evaluate", folder], ["classify", f"{odd}.jpg", next(folder.glob("flower/*.jpg"))]):
+        told = lastlayer("--state", state, *words, **options)
+        said = json.loads(lastlayer("--state", state, *words, "--json", **options).stdout)
+        assert "\x1b" not in told.stdout + told.stderr
+        assert "größe 大 😀".encode(encoding, "backslashreplace").decode(encoding) in told.stdout
+        assert "größe 大 😀" in str(said)
+    assert said[0]["file"].endswith(r"大\xff\n\x1b[2J.jpg")
+
+
 def test_commands_name_a_file_that_is_none_and_do_not_wait_for_it(tmp_path: Path, pictures: Path) -> None:
     state, fifo, tflite = tmp_path / "state", tmp_path / "fifo.parcel", tmp_path / "fifo.tflite"
     lastlayer("--state", state, "learn", pictures)

@@ -42,12 +42,15 @@ def read_bounded(path: str | os.PathLike[str], limit: int) -> bytes:
 
 def printable(name: str | os.PathLike[str]) -> str:
     """A name in whatever bytes, as text for one line of a terminal or a file: what is not to be seen is escaped."""
-    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in os.fspath(name))
+    text = os.fspath(name)
+    return text if text.isprintable() else "".join(map(_escaped, text))
 
 
 def _escaped(letter: str) -> str:
     byte = ord(letter) - 0xDC00  # how Python keeps a byte of a name that is no character
-    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else letter.encode("unicode_escape").decode()
+    if 0x80 <= byte <= 0xFF:
+        return f"\\x{byte:02x}"
+    return letter if letter.isprintable() else letter.encode("unicode_escape").decode()
 
 
 _BLOCK = 64 << 10

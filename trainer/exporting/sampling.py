@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.board.files import read_bounded
+from agent.board.files import printable, read_bounded
 from agent.errors import DatasetError, ImageError
 from agent.learning.pictures.labelled import SUFFIXES
 from agent.records import MAX_PICTURE_BYTES
@@ -47,7 +47,7 @@ def _of_folder(folder: Path, rng: np.random.Generator) -> list[list[Named]]:
     order = [paths[row] for row in rng.permutation(len(paths))]
     kept = len(order) // 5
     return [
-        [(str(path), partial(read_bounded, path, MAX_PICTURE_BYTES)) for path in lot]
+        [(printable(path), partial(read_bounded, path, MAX_PICTURE_BYTES)) for path in lot]
         for lot in (order[kept:], order[:kept])
     ]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from agent.board.files import read_bounded
+from agent.board.files import printable, read_bounded
 from agent.errors import DatasetError, LabelError
 from agent.records import MAX_PICTURE_BYTES, Split, checked_label
 
@@ -22,10 +22,13 @@ SPLIT_NAMES: dict[str, Split] = {
 
 @dataclass(frozen=True, slots=True)
 class LabelledPicture:
-    name: str  # where it is, for messages
+    name: str  # where it is, for messages: letters that cannot be seen are escaped
     label: str
     split: Split | None  # None where nobody said: its hash decides
     read: Callable[[], bytes]  # raises OSError; can be pickled, but for those of a .zip
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", printable(self.name))
 
 
 def label_of(text: str | None, where: str) -> str:

@@ -16,7 +16,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
-from agent.board.files import printable, read_bounded
+from agent.board.files import read_bounded
 from agent.errors import DatasetError
 from agent.learning.pictures.labelled import SPLIT_NAMES, LabelledPicture, label_of
 from agent.records import MAX_PICTURE_BYTES, Split
@@ -165,7 +165,7 @@ def _listed(source: Path, row: _Row, heading: _Heading) -> LabelledPicture:
     if not name:
         raise DatasetError(f"{where}: the column file is empty")
     return LabelledPicture(
-        printable(source.parent / name),
+        str(source.parent / name),
         label_of(found["class"], where),
         _split(found.get("split", ""), where),
         partial(_read, source.parent, name),

@@ -174,7 +174,7 @@ def deflated() -> bytes:
     return file.getvalue()
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_whatever_becomes_of_an_archive_is_said_in_words(tmp_path: Path, deflated: bytes, data: st.DataObject) -> None:
     content = bytearray(deflated)

@@ -169,7 +169,7 @@ def fields() -> st.SearchStrategy[str]:
     return st.one_of(odd, st.text(max_size=6))
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from([",", ";", "\t"]),
     st.lists(st.lists(fields(), max_size=4), max_size=5),
