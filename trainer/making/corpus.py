@@ -121,7 +121,10 @@ def read_shard(path: Path) -> tuple[list[bytes], NDArray[np.int64], NDArray[np.b
     except Exception as error:  # numpy raises all sorts at what somebody damaged or forged
         raise DatasetError(f"{path} is no readable npz shard: {error!s:.200}") from error
     if any(array.ndim != 1 for array in (blob, offsets, labels, validation)) or (
-        not len(labels) == len(validation) == len(offsets) - 1 or offsets[-1] > blob.size
+        not len(labels) == len(validation) == len(offsets) - 1
+        or offsets[0] < 0
+        or offsets[-1] > blob.size
+        or (np.diff(offsets) < 0).any()
     ):
         raise DatasetError(f"{path}: offsets, label, val and data do not fit each other")
     return [blob[begin:end].tobytes() for begin, end in pairwise(offsets)], labels, validation

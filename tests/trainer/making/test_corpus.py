@@ -60,9 +60,10 @@ def test_a_missing_folder_an_empty_one_and_a_broken_shard_are_named(tmp_path: Pa
 
 
 def test_a_shard_whose_arrays_do_not_fit_is_refused(tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", data=np.zeros(3, np.uint8), offsets=[0, 9], label=[1], val=[0])
-    with pytest.raises(DatasetError, match="do not fit"):
-        read_shards(tmp_path)
+    for offsets in ([0, 9], [2, 1], [-3, 2]):
+        np.savez(tmp_path / "a.npz", data=np.zeros(3, np.uint8), offsets=offsets, label=[1], val=[0])
+        with pytest.raises(DatasetError, match="do not fit"):
+            read_shards(tmp_path)
 
 
 def test_a_corpus_without_any_readable_picture_is_refused(tmp_path: Path) -> None:
