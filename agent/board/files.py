@@ -40,6 +40,16 @@ def read_bounded(path: str | os.PathLike[str], limit: int) -> bytes:
         return file.read(size) + file.read()  # it may grow meanwhile
 
 
+def printable(name: str | os.PathLike[str]) -> str:
+    """A name in whatever bytes, as text for one line of a terminal or a file: what is not to be seen is escaped."""
+    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in os.fspath(name))
+
+
+def _escaped(letter: str) -> str:
+    byte = ord(letter) - 0xDC00  # how Python keeps a byte of a name that is no character
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else letter.encode("unicode_escape").decode()
+
+
 _BLOCK = 64 << 10
 
 

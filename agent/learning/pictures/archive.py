@@ -1,5 +1,6 @@
 """Pictures in a .zip: nobody has to be believed, however large an entry says it is, or says it is not."""
 
+import stat
 import struct
 import sys
 import zipfile
@@ -11,9 +12,11 @@ from pathlib import Path, PurePosixPath
 
 from agent.board.files import Rationed, open_regular
 from agent.errors import DatasetError
+from agent.learning.pictures.tree import EMPTY
 from agent.records import MAX_PICTURE_BYTES
 
 MAX_DIRECTORY_BYTES = 128 << 20  # of a .zip, its names: a million of them
+LEADS_NOWHERE = "it is a link, which leads nowhere from an archive"
 
 # What the standard library makes of an archive that somebody damaged or forged.
 _DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OverflowError, RuntimeError, ValueError)
@@ -40,11 +43,16 @@ def open_archive(source: Path) -> Iterator[zipfile.ZipFile]:
         yield archive
 
 
-def files_of_archive(archive: zipfile.ZipFile) -> Iterator[tuple[PurePosixPath, Callable[[], bytes]]]:
-    """The names in it, and what reads each; that raises OSError."""
+def files_of_archive(archive: zipfile.ZipFile) -> Iterator[tuple[PurePosixPath, Callable[[], bytes] | str]]:
+    """The names in it, and what reads each, which raises OSError; or why there is nothing to be read."""
     for entry in archive.infolist():
-        if not entry.filename.endswith("/"):
-            yield PurePosixPath(entry.filename), partial(_unpacked, archive, entry)
+        name = entry.filename
+        nothing = EMPTY if name.endswith("/") else LEADS_NOWHERE if _is_link(entry) else None
+        yield PurePosixPath(name), nothing or partial(_unpacked, archive, entry)
+
+
+def _is_link(entry: zipfile.ZipInfo) -> bool:
+    return stat.S_ISLNK(entry.external_attr >> 16)
 
 
 def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
