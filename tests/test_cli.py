@@ -84,6 +84,36 @@ def test_a_bad_picture_is_reported_and_the_rest_is_learnt(tmp_path: Path, pictur
     assert "torn.jpg: not learnt" in ended.stderr
 
 
+def test_a_class_of_which_no_picture_is_left_cannot_be_missed(tmp_path: Path, pictures: Path) -> None:
+    shutil.copytree(pictures / "china", pictures / "glass", copy_function=lambda a, b: Path(f"{b}.heic").touch())
+    (pictures / "torn").mkdir()
+    (pictures / "torn" / "a.jpg").write_text("hello")
+    (pictures / "flower" / "b.gif").write_text("GIF89a")
+    ended = lastlayer("--state", tmp_path / "state", "learn", pictures, "--json", expect=3)
+    learnt = json.loads(ended.stdout)
+    assert learnt["labels"] == {"china": 12, "flower": 12}  # the others are learnt
+    assert {(one["class"], one["count"]) for one in learnt["left_out"]} == {("glass", 12), ("flower", 1), ("torn", 1)}
+    assert learnt["missing"].keys() == {"glass", "torn"}
+    last = ended.stderr.splitlines()[-1]
+    assert "no picture is left of 2 classes: glass: .heic is not read" in last and "--allow-missing" in last
+    said = lastlayer("--state", tmp_path / "state", "learn", pictures, "--allow-missing")
+    assert "warning: no picture is left of 2 classes" in said.stderr
+    assert "left out: 12 of glass: .heic is not read: make it a JPEG or PNG" in said.stdout
+    lastlayer("--state", tmp_path / "state", "retrain")
+    evaluated = lastlayer("--state", tmp_path / "state", "evaluate", pictures, "--json")
+    assert json.loads(evaluated.stdout)["missing"].keys() == {"glass", "torn"}
+    assert "warning: no picture is left of 2 classes" in evaluated.stderr
+
+
+def test_however_many_pictures_are_bad_little_is_said(tmp_path: Path, pictures: Path) -> None:
+    for number in range(200):
+        (pictures / "china" / f"bad {number}.jpg").write_text(f"hello {number}")
+        (pictures / "china" / f"other {number}.tif").touch()
+    ended = lastlayer("--state", tmp_path / "state", "learn", pictures)
+    assert ended.stderr.count("not learnt") == 20
+    assert len(ended.stdout.splitlines()) < 60
+
+
 def test_val_and_test_rows_of_a_list_are_never_trained_on(tmp_path: Path, pictures: Path) -> None:
     rows = ["file,class,split"]
     for label in ("china", "flower"):

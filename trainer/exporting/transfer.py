@@ -17,6 +17,7 @@ from agent.learning.training.train import train
 from agent.records import SPLITS, picture_id
 from agent.vision.backbone import Backbone
 from agent.vision.image import decode
+from trainer.making.corpus import warn_of_left_out
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ def transfer(source: Path, network: Any, backbone: Backbone, seed: int) -> Trans
     bundle = backbone.bundle
     images, labels, splits, unreadable = [], [], [], 0
     with open_dataset(source) as pictures:
+        warn_of_left_out(pictures)
         for picture in pictures:
             try:
                 payload = picture.read()

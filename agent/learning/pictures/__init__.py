@@ -2,7 +2,9 @@
 
 dataset.py   folders, archives and lists of labelled pictures: begin here
 labelled.py  one labelled picture, and the names that say what it is
-tree.py      class folders, on disk or in an archive: which folder is the class, which the split
+leftout.py   what lies in a source and is not taken: by name, reason and class
+tree.py      class folders, on disk or in an archive
+folders.py   which folder above a picture is its class, and which its split
 archive.py   a .zip, which may be forged, and whose names may be in anything
 listing.py   a .csv or .tsv list, as spreadsheets write it
 shards.py    tar shards, as the WebDataset library writes them

@@ -17,9 +17,11 @@ from pathlib import Path, PurePosixPath
 
 from agent.board.files import Rationed, open_regular
 from agent.errors import DatasetError
+from agent.learning.pictures.tree import EMPTY
 from agent.records import MAX_PICTURE_BYTES
 
 MAX_DIRECTORY_BYTES = 128 << 20  # of a .zip, its names: a million of them
+LEADS_NOWHERE = "it is a link, which leads nowhere from an archive"
 
 _ENCRYPTED, _UTF_8 = 0x0041, 0x0800  # flags of an entry
 _UNICODE_PATH = 0x7075  # Info-ZIP's extra field: its version, the CRC-32 of the name that it stands for, the name
@@ -48,12 +50,16 @@ def open_archive(source: Path) -> Iterator[zipfile.ZipFile]:
         yield archive
 
 
-def files_of_archive(archive: zipfile.ZipFile) -> Iterator[tuple[PurePosixPath, Callable[[], bytes]]]:
-    """The names in it, and what reads each; that raises OSError."""
+def files_of_archive(archive: zipfile.ZipFile) -> Iterator[tuple[PurePosixPath, Callable[[], bytes] | str]]:
+    """The names in it, and what reads each, which raises OSError; or why there is nothing to be read."""
     for entry in archive.infolist():
         name = _name(entry)
-        if not name.endswith(("/", "\\")):
-            yield path_inside(name), partial(_unpacked, archive, entry)
+        nothing = EMPTY if name.endswith(("/", "\\")) else LEADS_NOWHERE if _is_link(entry) else None
+        yield path_inside(name), nothing or partial(_unpacked, archive, entry)
+
+
+def _is_link(entry: zipfile.ZipInfo) -> bool:
+    return stat.S_ISLNK(entry.external_attr >> 16)
 
 
 def path_inside(name: str) -> PurePosixPath:
@@ -90,8 +96,6 @@ def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
         raise OSError("it is encrypted: pack the archive anew, without a password")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # the others cannot be unpacked in part
         raise OSError("it is neither stored nor deflated: pack the archive anew, by the usual method")
-    if stat.S_ISLNK(entry.external_attr >> 16):
-        raise OSError("it is a link, which leads nowhere from an archive")
     try:
         with archive.open(entry) as member:
             return member.read(entry.file_size + 1)  # without a number all of it is unpacked, whatever its size says

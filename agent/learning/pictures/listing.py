@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 
 from agent.board.files import read_bounded
 from agent.errors import DatasetError
-from agent.learning.pictures.labelled import SPLIT_NAMES, LabelledPicture, label_of
+from agent.learning.pictures.labelled import LabelledPicture, label_of, split_named
 from agent.records import MAX_PICTURE_BYTES, Split
 
 MAX_LIST_BYTES = 256 << 20  # some million lines
@@ -175,7 +175,7 @@ def _listed(source: Path, row: _Row, heading: _Heading) -> LabelledPicture:
 def _split(word: str, where: str) -> Split | None:
     if not word:
         return None
-    split = SPLIT_NAMES.get(word.casefold())
+    split = split_named(word)
     if split is None:
         raise DatasetError(f"{where}: the split is {word!r:.40}; expected train, val or test")
     return split

@@ -15,13 +15,14 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from agent.board.files import Rationed, open_regular, printable, read_bounded
 from agent.errors import DatasetError
 from agent.learning.pictures.archive import path_inside
+from agent.learning.pictures.labelled import is_of_system
 from agent.records import MAX_PICTURE_BYTES
 
 CLASSES = "classes.txt"
@@ -75,15 +76,18 @@ def class_names(folder: Path) -> tuple[str, ...]:
         raise DatasetError(f"{path} cannot be read: {error}") from error
 
 
-def samples(shard: Path, suffixes: frozenset[str], classes: tuple[str, ...]) -> Iterator[Sample]:
-    """The pictures of a shard in the order of its members. Raises DatasetError where it is no whole, plain tar."""
+def samples(
+    shard: Path, suffixes: frozenset[str], others: frozenset[str], classes: tuple[str, ...]
+) -> Iterator[Sample]:
+    """The pictures of a shard in the order of its members: those that end in `suffixes`, or a sample's in `others`
+    where it has none of them. Raises DatasetError where it is no whole, plain tar."""
     try:
         with (
             Rationed(open_regular(shard), MAX_TEXT_BYTES) as file,
             tarfile.open(fileobj=file, mode="r:", encoding="utf-8") as archive,  # else what the locale says
         ):
             for members in _grouped(str(shard), archive, file):
-                yield from _of_sample(shard, members, suffixes, classes)
+                yield from _of_sample(shard, members, (suffixes, others), classes)
     except DatasetError:
         raise
     except OSError as error:
@@ -106,6 +110,8 @@ def _grouped(shard: str, archive: tarfile.TarFile, file: Rationed) -> Iterator[d
         if not member.isreg():
             continue
         path = path_inside(member.name)
+        if any(map(is_of_system, path.parts)):
+            continue
         of_member = str(path.parent / path.name.split(".", 1)[0])
         if of_member != key and members:
             yield members
@@ -117,10 +123,11 @@ def _grouped(shard: str, archive: tarfile.TarFile, file: Rationed) -> Iterator[d
 
 
 def _of_sample(
-    shard: Path, members: dict[str, TarMember], suffixes: frozenset[str], classes: tuple[str, ...]
+    shard: Path, members: dict[str, TarMember], kinds: Sequence[frozenset[str]], classes: tuple[str, ...]
 ) -> Iterator[Sample]:
-    pictures = [name for name in members if PurePosixPath(name).suffix.lower() in suffixes]
-    if not pictures:
+    of_kinds = ([name for name in members if PurePosixPath(name).suffix.lower() in kind] for kind in kinds)
+    pictures = next(filter(None, of_kinds), None)
+    if pictures is None:
         return
     label = _label(shard, members, classes)
     for name in pictures:
