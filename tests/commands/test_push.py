@@ -125,7 +125,7 @@ def test_a_class_of_which_no_picture_is_left_is_told_and_the_others_are_sent(tmp
     for name in ("set/glass/a.jpg", "set/paper/a.heic", "set/tin/a.jpg"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_bytes(picture.read_bytes())
-    refused = (400, {}, '{"error": "the picture is torn"}')
+    refused: tuple[int, dict[str, str], str] = (400, {}, '{"error": "the picture is torn"}')
     with scripted((200, {}, json.dumps(RESULT)), refused) as board:
         ended = lastlayer("push", tmp_path / "set", *board.words, expect=3)
     assert len(board.requests) == 2
