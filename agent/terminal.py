@@ -55,8 +55,24 @@ def command(
 
 def show(arguments: argparse.Namespace, payload: Any, text: str) -> None:
     """A result on stdout: JSON where --json was given, text for a person otherwise."""
-    shown = json.dumps(payload, ensure_ascii=False, indent=1) if arguments.json else text
-    sys.stdout.write(f"{shown}\n")
+    write(as_json(payload, indent=1) if arguments.json else text)
+
+
+def as_json(payload: Any, indent: int | None = None) -> str:
+    """For stdout: in ASCII where that is not in UTF-8, since `write` knows no escapes of JSON."""
+    return json.dumps(payload, ensure_ascii=not speaks_utf_8(), indent=indent)
+
+
+def write(text: str) -> None:
+    """A line on stdout, whose encoding may lack some of it: that is escaped, as on stderr."""
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    sys.stdout.flush()
+
+
+def speaks_utf_8() -> bool:
+    """Whether stdout takes every character."""
+    return (sys.stdout.encoding or "ascii").lower().replace("-", "") == "utf8"
 
 
 def say(text: str) -> None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from agent.errors import LastlayerError
 from agent.learning.pictures.dataset import open_dataset
+from agent.learning.pictures.listing import is_list
 from agent.vision.backbone import Backbone
 from agent.vision.bundle import DEFAULT, Bundle, load_bundle
 from agent.vision.image import decode
@@ -47,7 +48,7 @@ def embed(source: Path, bottleneck: Callable[[bytes], NDArray[np.float32]]) -> E
         labels = [picture.label for picture in pictures]
         validation = np.array([picture.split != "train" for picture in pictures])
     classes = np.unique(labels, return_inverse=True)[1].astype(np.int64)
-    name = source.parent.name if source.suffix == ".csv" else source.name
+    name = source.parent.name if is_list(source) else source.name
     return Embedded(name, np.stack(rows), classes, validation)
 
 

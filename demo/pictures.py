@@ -14,6 +14,7 @@ from PIL import Image
 from agent.errors import ConfigError, DatasetError
 from agent.learning.pictures.dataset import open_dataset
 from agent.learning.pictures.labelled import LabelledPicture
+from agent.learning.pictures.leftout import complaint, lines
 from agent.records import picture_id
 from agent.terminal import say
 
@@ -46,6 +47,10 @@ def open_pictures(photos: Path | None, seed: int) -> Iterator[Pictures]:
         yield replace(choose(_of_scikit_learn(), seed), source=source)
     else:
         with open_dataset(photos) as pictures:
+            for line in lines(pictures.left_out):
+                say(line)
+            if missing := pictures.missing():
+                say(f"warning: {complaint(missing)}")
             yield replace(choose(pictures, seed), source=str(photos))
 
 

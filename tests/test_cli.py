@@ -84,6 +84,36 @@ def test_a_bad_picture_is_reported_and_the_rest_is_learnt(tmp_path: Path, pictur
     assert "torn.jpg: not learnt" in ended.stderr
 
 
+def test_a_class_of_which_no_picture_is_left_cannot_be_missed(tmp_path: Path, pictures: Path) -> None:
+    shutil.copytree(pictures / "china", pictures / "glass", copy_function=lambda a, b: Path(f"{b}.heic").touch())
+    (pictures / "torn").mkdir()
+    (pictures / "torn" / "a.jpg").write_text("hello")
+    (pictures / "flower" / "b.gif").write_text("GIF89a")
+    ended = lastlayer("--state", tmp_path / "state", "learn", pictures, "--json", expect=3)
+    learnt = json.loads(ended.stdout)
+    assert learnt["labels"] == {"china": 12, "flower": 12}  # the others are learnt
+    assert {(one["class"], one["count"]) for one in learnt["left_out"]} == {("glass", 12), ("flower", 1), ("torn", 1)}
+    assert learnt["missing"].keys() == {"glass", "torn"}
+    last = ended.stderr.splitlines()[-1]
+    assert "no picture is left of 2 classes: glass: .heic is not read" in last and "--allow-missing" in last
+    said = lastlayer("--state", tmp_path / "state", "learn", pictures, "--allow-missing")
+    assert "warning: no picture is left of 2 classes" in said.stderr
+    assert "left out: 12 of glass: .heic is not read: make it a JPEG or PNG" in said.stdout
+    lastlayer("--state", tmp_path / "state", "retrain")
+    evaluated = lastlayer("--state", tmp_path / "state", "evaluate", pictures, "--json")
+    assert json.loads(evaluated.stdout)["missing"].keys() == {"glass", "torn"}
+    assert "warning: no picture is left of 2 classes" in evaluated.stderr
+
+
+def test_however_many_pictures_are_bad_little_is_said(tmp_path: Path, pictures: Path) -> None:
+    for number in range(200):
+        (pictures / "china" / f"bad {number}.jpg").write_text(f"hello {number}")
+        (pictures / "china" / f"other {number}.tif").touch()
+    ended = lastlayer("--state", tmp_path / "state", "learn", pictures)
+    assert ended.stderr.count("not learnt") == 20
+    assert len(ended.stdout.splitlines()) < 60
+
+
 def test_val_and_test_rows_of_a_list_are_never_trained_on(tmp_path: Path, pictures: Path) -> None:
     rows = ["file,class,split"]
     for label in ("china", "flower"):
@@ -290,6 +320,32 @@ def test_what_a_list_names_wrongly_is_counted_and_the_rest_is_learnt(tmp_path: P
     assert f"{tmp_path}/fifo.jpg: not learnt: it is a FIFO, not a regular file" in ended.stderr
     assert "/dev/zero: not learnt: it is a device, not a regular file" in ended.stderr
     assert "sparse.jpg: not learnt: at most 67108864 bytes are read here, it has 21474836480 bytes" in ended.stderr
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+def test_names_and_labels_in_any_letters_are_said_on_any_terminal(
+    tmp_path: Path, photographs: list[np.ndarray], encoding: str
+) -> None:
+    folder = tmp_path / "pictures"
+    write_class_folders(folder, photographs, 2)
+    (folder / "china").rename(folder / "größe 大 😀")
+    odd = os.fsdecode(os.fsencode(folder) + "/flower/大".encode() + b"\xff\n\x1b[2J")
+    shutil.copy(next(folder.glob("flower/*.jpg")), f"{odd}.jpg")
+    Path(f"{odd}.torn.jpg").write_bytes(b"torn")
+    state = tmp_path / "state"
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": encoding}
+    options: dict[str, Any] = {"env": environment, "encoding": encoding}
+    ended = lastlayer("--state", state, "learn", folder, "--json", **options)
+    assert json.loads(ended.stdout)["labels"] == {"größe 大 😀": 2, "flower": 2}  # one is there twice
+    assert r"\xff\n\x1b[2J.torn.jpg: not learnt: not a picture" in ended.stderr
+    lastlayer("--state", state, "retrain", **options)
+    for words in (["evaluate", folder], ["classify", f"{odd}.jpg", next(folder.glob("flower/*.jpg"))]):
+        told = lastlayer("--state", state, *words, **options)
+        said = json.loads(lastlayer("--state", state, *words, "--json", **options).stdout)
+        assert "\x1b" not in told.stdout + told.stderr
+        assert "größe 大 😀".encode(encoding, "backslashreplace").decode(encoding) in told.stdout
+        assert "größe 大 😀" in str(said)
+    assert said[0]["file"].endswith(r"大\xff\n\x1b[2J.jpg")
 
 
 def test_commands_name_a_file_that_is_none_and_do_not_wait_for_it(tmp_path: Path, pictures: Path) -> None:

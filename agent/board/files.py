@@ -40,6 +40,19 @@ def read_bounded(path: str | os.PathLike[str], limit: int) -> bytes:
         return file.read(size) + file.read()  # it may grow meanwhile
 
 
+def printable(name: str | os.PathLike[str]) -> str:
+    """A name in whatever bytes, as text for one line of a terminal or a file: what is not to be seen is escaped."""
+    text = os.fspath(name)
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(letter: str) -> str:
+    byte = ord(letter) - 0xDC00  # how Python keeps a byte of a name that is no character
+    if 0x80 <= byte <= 0xFF:
+        return f"\\x{byte:02x}"
+    return letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+
+
 _BLOCK = 64 << 10
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def add_source(parser: argparse.ArgumentParser, note: str = "") -> None:
     """Where labelled pictures are, as `source`."""
-    parser.add_argument("source", type=Path, help=f"{note}a folder of class folders, a .zip, or a .csv list")
+    parser.add_argument("source", type=Path, help=f"{note}a folder of class folders, a .zip, or a .csv or .tsv list")
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:

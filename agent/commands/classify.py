@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from agent.board.files import read_bounded
+from agent.board.files import printable, read_bounded
 from agent.commands import SUMMARIES
 from agent.commands.arguments import state_folder
 from agent.errors import ImageError
@@ -53,7 +53,7 @@ def execute(arguments: argparse.Namespace) -> int:
                 raise
             say(str(error))
             failed = error
-    payloads = [{"file": str(path), **result.as_dict()} for path, result in results.items()]
+    payloads = [{"file": printable(path), **result.as_dict()} for path, result in results.items()]
     text = "\n\n".join(_text(path, result) for path, result in results.items())
     show(arguments, payloads if len(arguments.pictures) > 1 else payloads[0], text)
     return failed.exit_code if failed else 0
@@ -64,13 +64,13 @@ def _classified(classifier: Classifier, path: Path, top: int) -> Result:
         payload = read_bounded(path, MAX_PICTURE_BYTES)
         return classifier.classify(Frame(picture_id(payload), int(time.time() * 1000), payload), top).result
     except OSError as error:
-        raise ImageError(f"{path}: {error.strerror}") from error
+        raise ImageError(f"{printable(path)}: {error.strerror}") from error
     except ImageError as error:
-        raise ImageError(f"{path}: {error}") from error
+        raise ImageError(f"{printable(path)}: {error}") from error
 
 
 def _text(path: Path, result: Result) -> str:
-    lines = [str(path)]
+    lines = [printable(path)]
     lines += [f"  {prediction.probability:6.1%}  {prediction.label}" for prediction in result.predictions]
     if result.unknown:
         lines.append("  unknown")

@@ -12,6 +12,7 @@ from agent.commands.arguments import add_source, state_folder
 from agent.errors import DatasetError, ImageError, StateError
 from agent.learning.pictures.dataset import open_dataset
 from agent.learning.pictures.labelled import LabelledPicture
+from agent.learning.pictures.leftout import LINES, LeftOut, as_dicts, complaint, lines
 from agent.learning.solving.head import Head
 from agent.learning.solving.metrics import Evaluation, Tally
 from agent.records import SPLITS
@@ -24,7 +25,7 @@ from agent.vision.classifier import Classifier
 EXAMPLE = """\
 example:  lastlayer --state S evaluate split.csv --split val --json
 
-The JSON holds top1, top5, macro_recall, ece, per_class, confusion, images, failed and phases.
+The JSON holds top1, top5, macro_recall, ece, per_class, confusion, images, failed, left_out, missing and phases.
 """
 
 
@@ -52,10 +53,12 @@ def execute(arguments: argparse.Namespace) -> int:
     head = state.heads.load(version)
     classifier.put_into_service(version, head)
     with open_dataset(arguments.source) as pictures:
+        chosen = list(pictures)
         if arguments.split:
             learnt = LearntSplits(state.folder / "cache")
-            pictures = [picture for picture in pictures if learnt.split(picture) == arguments.split]
-        evaluation, failed = evaluate(progress(pictures, "evaluate"), classifier, head, timings)
+            chosen = [picture for picture in pictures if learnt.split(picture) == arguments.split]
+        evaluation, failed = evaluate(progress(chosen, "evaluate"), classifier, head, timings)
+    left_out, missing = pictures.left_out + failed, pictures.missing(failed)
     if evaluation is None:
         of_split = f" of the split {arguments.split}" if arguments.split else ""
         raise DatasetError(f"{arguments.source} holds no readable pictures{of_split}")
@@ -63,18 +66,23 @@ def execute(arguments: argparse.Namespace) -> int:
     payload = {
         "head": version,
         **evaluation.as_dict(),
-        "failed": failed,
+        "failed": len(failed),
+        "left_out": as_dicts(left_out),
+        "missing": missing,
         "phases": [report.as_dict() for report in reports],
     }
-    show(arguments, payload, f"{_text(version, evaluation)}\n\n{table(reports)}")
+    text = "".join(f"{line}\n" for line in lines(left_out))
+    show(arguments, payload, f"{_text(version, evaluation)}\n{text}\n{table(reports)}")
+    if missing:
+        say(f"warning: {complaint(missing)}")
     return 0
 
 
 def evaluate(
     pictures: Iterable[LabelledPicture], classifier: Classifier, head: Head, timings: Timings
-) -> tuple[Evaluation | None, int]:
-    """The figures of `head`, None where no picture could be read, and how many could not."""
-    tally, images, failed = Tally(head.labels), 0, 0
+) -> tuple[Evaluation | None, list[LeftOut]]:
+    """The figures of `head`, None where no picture could be read, and those that could not."""
+    tally, images, failed = Tally(head.labels), 0, list[LeftOut]()
     with timings.phase("evaluate"):
         for picture in pictures:
             try:
@@ -82,8 +90,9 @@ def evaluate(
                     payload = picture.read()
                 bottleneck, _ = classifier.embed(payload)
             except (OSError, ImageError) as error:
-                say(f"{picture.name}: not evaluated: {error}")
-                failed += 1
+                if len(failed) < LINES:
+                    say(f"{picture.name}: not evaluated: {error}")
+                failed.append(LeftOut(picture.name, str(error), picture.label))
                 continue
             tally.add(head.probabilities(bottleneck)[np.newaxis], [picture.label])
             images += 1

@@ -2,7 +2,6 @@
 
 import argparse
 import shutil
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from agent.reporting.timing import Timings
 from agent.state.arrivals import take_head
 from agent.state.parcels import MAX_PARCEL_BYTES, SentHead, memory_for, pack_head, unpack_head
 from agent.state.state import heads_of
-from agent.terminal import columns, command, say, show
+from agent.terminal import columns, command, say, show, speaks_utf_8
 
 EXAMPLE = """\
 example:  lastlayer --state S heads
@@ -134,8 +133,7 @@ def _show(arguments: argparse.Namespace, store: HeadStore) -> None:
     if arguments.plot:
         _write(arguments.plot, curves_png(report))
         say(f"the curves are in {arguments.plot}")
-    blocks = (sys.stdout.encoding or "ascii").lower().replace("-", "") == "utf8"
-    text = details(report, store.active() == version, shutil.get_terminal_size().columns, blocks)
+    text = details(report, store.active() == version, shutil.get_terminal_size().columns, speaks_utf_8())
     show(arguments, report, text)
 
 

@@ -3,7 +3,7 @@
 import argparse
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from agent.errors import DatasetError, ImageError
 from agent.learning.pictures.bursts import Bursts, split_of_group
 from agent.learning.pictures.dataset import open_dataset
 from agent.learning.pictures.labelled import LabelledPicture
+from agent.learning.pictures.leftout import LINES, LeftOut, as_dicts, complaint, lines
 from agent.records import Example, picture_id
 from agent.reporting.timing import Timings, table
 from agent.state.state import open_state
@@ -28,6 +29,9 @@ EXAMPLE = """\
 example:  lastlayer --state S learn pictures/          # pictures/CLASS/*.jpg, or pictures/train/CLASS and val/CLASS
           lastlayer --state S learn project.zip        # the same in an archive, or a Teachable Machine project
           lastlayer --state S learn split.csv          # columns: file,class[,split]
+
+What is left out is counted by class and reason. exit codes: 0 done · 3 nothing could be read, or no picture is left of
+a class, though the others were learnt (--allow-missing: then 0) · 2, 4, 5 as of all commands
 """
 
 
@@ -37,6 +41,7 @@ class Learnt:
     known: int = 0  # learnt before, with the same label
     relabelled: int = 0
     failed: int = 0
+    left_out: list[LeftOut] = field(default_factory=list)  # those that failed
 
 
 def register(commands: Any, options: argparse.ArgumentParser) -> None:
@@ -50,6 +55,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
         epilog=EXAMPLE,
     )
     add_source(parser)
+    parser.add_argument("--allow-missing", action="store_true", help="a class of which no picture is left is no error")
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -60,20 +66,31 @@ def execute(arguments: argparse.Namespace) -> int:
         with state.cache(classifier.backbone) as cache:
             learnt = learn(progress(pictures, "learn"), classifier, cache, timings)
             counts = cache.label_counts()
+    left_out = pictures.left_out + learnt.left_out
+    missing = pictures.missing(learnt.left_out)
     payload = {
         **asdict(learnt),
+        "left_out": as_dicts(left_out),
+        "missing": missing,
         "examples": sum(counts.values()),
         "labels": counts,
         "phases": [report.as_dict() for report in timings.since_start()],
     }
     text = (
         f"{learnt.added} pictures learnt, {learnt.known} known already, {learnt.relabelled} relabelled, "
-        f"{learnt.failed} not readable\n{payload['examples']} examples of {len(counts)} labels in {state.folder}\n\n"
-        + table(timings.since_start())
+        f"{learnt.failed} not readable\n{payload['examples']} examples of {len(counts)} labels in {state.folder}\n"
+        + "".join(f"{line}\n" for line in lines(left_out))
+        + f"\n{table(timings.since_start())}"
     )
     show(arguments, payload, text)
     if learnt.failed and not (learnt.added or learnt.known or learnt.relabelled):
         raise DatasetError(f"not one picture of {arguments.source} could be read")
+    if missing and not arguments.allow_missing:
+        raise DatasetError(
+            f"{complaint(missing)}. The other classes were learnt; --allow-missing says that it is meant"
+        )
+    if missing:
+        say(f"warning: {complaint(missing)}")
     return 0
 
 
@@ -91,8 +108,10 @@ def learn(pictures: Iterable[LabelledPicture], classifier: Classifier, cache: Ca
             if known is None:
                 group[frame_id] = _example(frame_id, picture, *classifier.embed(payload), bursts)
         except (OSError, ImageError) as error:
-            say(f"{picture.name}: not learnt: {error}")
+            if learnt.failed < LINES:
+                say(f"{picture.name}: not learnt: {error}")
             learnt.failed += 1
+            learnt.left_out.append(LeftOut(picture.name, str(error), picture.label))
             continue
         if known is None:
             learnt.added += 1

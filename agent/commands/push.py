@@ -1,19 +1,18 @@
 """`lastlayer push`: pictures to a running board, from a shell script."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from agent.board.files import read_bounded
+from agent.board.files import printable, read_bounded
 from agent.board.secret import Secret, warn_of_open
 from agent.commands import SUMMARIES
 from agent.commands.sender import Address, Sender
 from agent.errors import ConfigError, ImageError, LastlayerError
-from agent.terminal import command
+from agent.terminal import as_json, command, write
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 MAX_BYTES = 268_435_456  # the most that frames.max_bytes can be
@@ -62,12 +61,12 @@ def execute(arguments: argparse.Namespace) -> int:
             try:
                 result = sender.send(_payload(name), query)
             except ImageError as error:
-                print(f"lastlayer push: {_shown(name)}: {error}", file=sys.stderr)
+                print(f"lastlayer push: {printable(name)}: {error}", file=sys.stderr)
                 failed += 1
                 continue
             sent += 1
             line = {"file": _shown(name), **result}
-            print(json.dumps(line, ensure_ascii=False) if arguments.json else _text(line), flush=True)
+            write(as_json(line) if arguments.json else _text(line))
     except LastlayerError as error:
         raise type(error)(f"{error}; {sent} pictures were sent") from error
     finally:
@@ -127,4 +126,4 @@ def _shown(name: str) -> str:
 
 def _text(line: dict[str, Any]) -> str:
     said = ", ".join(f"{best['label']} {best['probability']:.0%}" for best in line["predictions"]) or "unknown"
-    return f"{line['file']}: {said}  (frame {line['frame_id']})"
+    return f"{printable(line['file'])}: {said}  (frame {line['frame_id']})"

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from agent.board.files import read_bounded
 from agent.errors import DatasetError, ImageError
+from agent.learning.pictures.labelled import SUFFIXES, is_of_system, is_picture
 from agent.learning.solving.head import Head, predictions
 from agent.measuring.measurement import Condition, Measurement, Samples, repeated, summarised
 from agent.records import MAX_PICTURE_BYTES, Result
@@ -72,9 +73,6 @@ class Network:
         return {name: getattr(self, name) for name in names}
 
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-
-
 def find_pictures(folder: Path | None, most: int) -> list[Path]:
     """At most so many pictures of a folder, spread over it evenly; without one, those inside scikit-learn.
 
@@ -90,9 +88,10 @@ def find_pictures(folder: Path | None, most: int) -> list[Path]:
         folder = Path(spec.submodule_search_locations[0]) / "datasets" / "images"
     if not folder.is_dir():
         raise DatasetError(f"{folder} is no folder of pictures")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+    below = (path for path in folder.rglob("*") if is_picture(path))
+    found = sorted(path for path in below if not any(map(is_of_system, path.relative_to(folder).parts)))
     if not found:
-        raise DatasetError(f"{folder} holds no pictures ({', '.join(_SUFFIXES)})")
+        raise DatasetError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))})")
     return found if len(found) <= most else [found[i * len(found) // most] for i in range(most)]
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.board.files import Rationed, open_regular, read_bounded
+from agent.board.files import Rationed, open_regular, printable, read_bounded
 
 
 def test_a_regular_file_is_read_up_to_its_limit(tmp_path: Path) -> None:
@@ -75,3 +75,13 @@ def test_a_parser_gets_what_is_there_or_its_ration_at_most(content: bytes, ratio
         assert len(content) > ration
     assert content.startswith(got)
     assert len(got) <= ration
+
+
+def test_a_name_in_any_bytes_is_one_line_that_anything_can_show(tmp_path: Path) -> None:
+    assert printable("größe 大.jpg") == "größe 大.jpg"
+    assert printable(Path(os.fsdecode(b"a\xff\n\x1b[2J\x00.jpg"))) == r"a\xff\n\x1b[2J\x00.jpg"
+
+
+@given(st.binary())
+def test_every_name_can_be_shown(name: bytes) -> None:
+    assert printable(os.fsdecode(name)).encode().decode().isprintable()

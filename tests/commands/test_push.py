@@ -126,6 +126,8 @@ def test_a_name_in_any_bytes_is_sent_and_shown(daemon: Daemon, tmp_path: Path, p
     odd.write_bytes(picture.read_bytes())
     line = json.loads(lastlayer("push", odd, "--url", daemon.url, "--json").stdout)
     assert line["file"].endswith("\\xff\n.jpg")
+    told = lastlayer("push", odd, "--url", daemon.url, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert rf"{tmp_path}/\xff\n.jpg: " in told.stdout
 
 
 def test_a_board_without_room_is_asked_again(picture: Path) -> None:

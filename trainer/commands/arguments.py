@@ -55,7 +55,11 @@ def multiple_of_32(text: str) -> int:
 def _existing(what: str, is_there: Callable[[Path], bool]) -> Callable[[str], Path]:
     def existing(text: str) -> Path:
         path = Path(text)
-        if not is_there(path):
+        try:
+            there = is_there(path)
+        except OSError as error:  # a name that is too long, a folder that nobody may look into
+            raise argparse.ArgumentTypeError(f"{text}: {error.strerror}") from error
+        if not there:
             raise argparse.ArgumentTypeError(f"there is no {what} {text}")
         return path
 

@@ -12,8 +12,9 @@ from tqdm import tqdm
 from agent.cache import Cache
 from agent.errors import ConfigError, DatasetError
 from agent.learning.pictures.archive import is_archive
-from agent.learning.pictures.dataset import empty_folders, open_dataset
+from agent.learning.pictures.dataset import open_dataset
 from agent.learning.pictures.labelled import LabelledPicture
+from agent.learning.pictures.leftout import LeftOut, as_dicts, complaint, lines
 from agent.reporting.timing import Timings
 from agent.terminal import command, say, show
 from agent.vision.backbone import FAMILY
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from trainer.bulk.ledger import Ledger
 
 SCALING_PICTURES = 2000
+_LOST = "it could not be read, or is there with another label"
 
 EPILOG = """\
 It can be ended at any instant (Ctrl-C, kill, a power cut); the same command goes on where it was. What cannot be read
@@ -72,17 +74,19 @@ def execute(arguments: argparse.Namespace) -> int:
     with open_dataset(arguments.source) as found:
         if not found:
             raise DatasetError(f"{arguments.source} holds no pictures")
-        empty = [str(folder) for folder in empty_folders(arguments.source)]
-        for folder in empty:
-            say(f"{folder} is empty: it adds no pictures to its class")
         pictures = in_order(found)
         with reporting(arguments, _runtime(arguments)) as timings:
             if arguments.scaling:
                 return _show_scaling(arguments, pictures, timings)
-            payload = _computed(arguments, pictures, timings) | {"empty": empty}
-    show_with_phases(arguments, payload, _text(payload), timings)
+            payload = _computed(arguments, pictures, timings)
+    lost = [LeftOut(one.name, _LOST, one.label) for one in found if one.label not in payload["labels"]]
+    missing = found.missing(lost)
+    payload |= {"left_out": as_dicts(found.left_out), "missing": missing}
+    show_with_phases(arguments, payload, "\n".join([_text(payload), *lines(found.left_out)]), timings)
     if not payload["examples"]:
         raise DatasetError(f"not one picture of {arguments.source} could be read; {payload['skipped']} says why")
+    if missing:
+        say(f"warning: {complaint(missing)}")
     return 0
 
 

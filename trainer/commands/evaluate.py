@@ -13,7 +13,8 @@ from agent.board.files import read_bounded
 from agent.cache.splits import LearntSplits
 from agent.errors import ConfigError, DatasetError, StateError
 from agent.learning.pictures.archive import is_archive
-from agent.learning.pictures.dataset import empty_folders, open_dataset
+from agent.learning.pictures.dataset import Dataset, open_dataset
+from agent.learning.pictures.leftout import LeftOut, as_dicts, complaint, lines
 from agent.learning.solving.head import Head
 from agent.records import SPLITS
 from agent.reporting.timing import Timings
@@ -29,7 +30,7 @@ from trainer.reporting import reporting, show_with_phases
 if TYPE_CHECKING:
     from trainer.bulk.evaluating import Outcome
 
-NAMED = 20  # unreadable pictures that are named one by one
+NAMED = 20  # labels
 
 EPILOG = """\
 The head is the one in service in --state, or --version of its heads, or a file head.npz; the backbone is that of the
@@ -65,9 +66,18 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     if (arguments.state is None) == (arguments.head is None):
         raise ConfigError("give either --state or --head")
-    with reporting(arguments, FAMILY) as timings, _judged(arguments) as (name, bundle, head):
-        outcome = _measured(arguments, bundle, head, timings)
-    _complain(outcome)
+    with (
+        reporting(arguments, FAMILY) as timings,
+        _judged(arguments) as (name, bundle, head),
+        open_dataset(arguments.source) as pictures,
+    ):
+        outcome = _measured(arguments, pictures, bundle, head, timings)
+    failed = [LeftOut(one.name, outcome.failed[one.name], one.label) for one in pictures if one.name in outcome.failed]
+    left_out, missing = pictures.left_out + failed, pictures.missing(failed)
+    for line in lines(left_out):
+        say(line)
+    if missing:
+        say(f"warning: {complaint(missing)}")
     if outcome.evaluation is None:
         raise DatasetError(
             f"{arguments.source} holds no readable pictures of labels that the head knows{_of_split(arguments)}; "
@@ -79,34 +89,36 @@ def execute(arguments: argparse.Namespace) -> int:
         **outcome.evaluation.as_dict(),
         "unknown_labels": outcome.unknown_labels,
         "unknown_images": sum(outcome.unknown_labels.values()),
-        "failed": len(outcome.failed),
+        "failed": len(failed),
+        "left_out": as_dicts(left_out),
+        "missing": missing,
     }
     show_with_phases(arguments, payload, f"{outcome.evaluation.heading(name)}\n{_apart(outcome)}", timings)
     return 0
 
 
-def _measured(arguments: argparse.Namespace, bundle: Bundle, head: Head, timings: Timings) -> "Outcome":
+def _measured(
+    arguments: argparse.Namespace, pictures: Dataset, bundle: Bundle, head: Head, timings: Timings
+) -> "Outcome":
     with extra():
         from trainer.bulk.evaluating import evaluate
-    with open_dataset(arguments.source) as pictures:
-        for folder in empty_folders(arguments.source):
-            say(f"{folder} is empty: nothing of its class is measured")
-        if arguments.split:
-            learnt = LearntSplits((arguments.state or Path("nowhere")) / "cache")
-            pictures = [picture for picture in pictures if learnt.split(picture) == arguments.split]
-        if not pictures:
-            raise DatasetError(f"{arguments.source} holds no pictures" + _of_split(arguments))
-        with tqdm(total=len(pictures), desc="evaluate", unit=" pictures", disable=None) as bar:
-            return evaluate(
-                pictures,
-                bundle,
-                head,
-                timings,
-                bar.update,
-                workers=arguments.workers,
-                scheduler=arguments.scheduler,
-                in_archive=is_archive(arguments.source),
-            )
+    chosen = list(pictures)
+    if arguments.split:
+        learnt = LearntSplits((arguments.state or Path("nowhere")) / "cache")
+        chosen = [picture for picture in pictures if learnt.split(picture) == arguments.split]
+    if not chosen:
+        raise DatasetError(f"{arguments.source} holds no pictures" + _of_split(arguments))
+    with tqdm(total=len(chosen), desc="evaluate", unit=" pictures", disable=None) as bar:
+        return evaluate(
+            chosen,
+            bundle,
+            head,
+            timings,
+            bar.update,
+            workers=arguments.workers,
+            scheduler=arguments.scheduler,
+            in_archive=is_archive(arguments.source),
+        )
 
 
 @contextmanager
@@ -129,14 +141,6 @@ def _judged(arguments: argparse.Namespace) -> Iterator[tuple[str, Bundle, Head]]
 
 def _of_split(arguments: argparse.Namespace) -> str:
     return f" of the split {arguments.split}" if arguments.split else ""
-
-
-def _complain(outcome: "Outcome") -> None:
-    for number, (name, why) in enumerate(outcome.failed.items()):
-        if number == NAMED:
-            say(f"and {len(outcome.failed) - NAMED} more that could not be read")
-            break
-        say(f"{name}: not evaluated: {why}")
 
 
 def _apart(outcome: "Outcome") -> str:

@@ -4,16 +4,16 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.board.files import read_bounded
+from agent.board.files import printable
 from agent.errors import DatasetError, ImageError
-from agent.learning.pictures.labelled import SUFFIXES
-from agent.records import MAX_PICTURE_BYTES
+from agent.learning.pictures.labelled import is_in_other_format, is_picture
+from agent.learning.pictures.leftout import LeftOut, lines
+from agent.learning.pictures.tree import files_of_folder, not_read
 from agent.vision.image import decode
 from trainer.making.corpus import named, read_shard
 
@@ -42,14 +42,23 @@ def _of_shards(paths: list[Path], rng: np.random.Generator) -> list[list[Named]]
 
 
 def _of_folder(folder: Path, rng: np.random.Generator) -> list[list[Named]]:
-    """Held out is a fifth of the pictures."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    order = [paths[row] for row in rng.permutation(len(paths))]
+    """Held out is a fifth of the pictures. Raises DatasetError."""
+    pictures: list[Named] = []
+    left_out: list[LeftOut] = []
+    try:
+        found = sorted(files_of_folder(folder), key=lambda one: one[0])
+    except OSError as error:
+        raise DatasetError(f"{folder} cannot be read: {error.strerror}") from error
+    for path, read in found:
+        if isinstance(read, str) or is_in_other_format(path):
+            left_out.append(LeftOut(f"{folder}/{path}", read if isinstance(read, str) else not_read(path)))
+        elif is_picture(path):
+            pictures.append((printable(f"{folder}/{path}"), read))
+    for line in lines(left_out):
+        logger.warning(line)
+    order = [pictures[row] for row in rng.permutation(len(pictures))]
     kept = len(order) // 5
-    return [
-        [(str(path), partial(read_bounded, path, MAX_PICTURE_BYTES)) for path in lot]
-        for lot in (order[kept:], order[:kept])
-    ]
+    return [order[kept:], order[:kept]]
 
 
 def sample_pictures(source: Path, sides: tuple[int, int], count: int, held_out: int, seed: int) -> Sample:

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from agent.errors import DatasetError, ImageError
 from agent.learning.pictures.bursts import split_of
 from agent.learning.pictures.dataset import open_dataset
+from agent.learning.pictures.listing import is_list
 from agent.learning.training.examples import ArrayExamples
 from agent.learning.training.settings import Settings
 from agent.learning.training.train import train
 from agent.records import SPLITS, picture_id
 from agent.vision.backbone import Backbone
 from agent.vision.image import decode
+from trainer.making.corpus import warn_of_left_out
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ def transfer(source: Path, network: Any, backbone: Backbone, seed: int) -> Trans
     bundle = backbone.bundle
     images, labels, splits, unreadable = [], [], [], 0
     with open_dataset(source) as pictures:
+        warn_of_left_out(pictures)
         for picture in pictures:
             try:
                 payload = picture.read()
@@ -54,7 +57,7 @@ def transfer(source: Path, network: Any, backbone: Backbone, seed: int) -> Trans
     known, targets = np.unique(labels, return_inverse=True)
     exact = np.asarray(network.predict(np.stack(images), batch_size=32, verbose=0), dtype=np.float32)
     stored = np.stack([backbone.bottleneck(image) for image in images])
-    name = source.parent.name if source.suffix == ".csv" else source.name
+    name = source.parent.name if is_list(source) else source.name
 
     def top1(bottlenecks: NDArray[Any], scale: float, zero_point: int) -> tuple[float, int]:
         examples = ArrayExamples(bottlenecks, targets, tuple(map(str, known)), np.array(splits), scale, zero_point)

@@ -24,7 +24,8 @@ from PIL import Image, ImageOps
 from agent.board.files import open_regular
 from agent.errors import DatasetError
 from agent.learning.pictures.bursts import split_of
-from agent.learning.pictures.dataset import open_dataset
+from agent.learning.pictures.dataset import Dataset, open_dataset
+from agent.learning.pictures.leftout import complaint, lines
 from agent.records import picture_id
 from agent.reporting.host import free_bytes
 from agent.vision.image import FORMATS, MAX_PIXELS
@@ -121,7 +122,10 @@ def read_shard(path: Path) -> tuple[list[bytes], NDArray[np.int64], NDArray[np.b
     except Exception as error:  # numpy raises all sorts at what somebody damaged or forged
         raise DatasetError(f"{path} is no readable npz shard: {error!s:.200}") from error
     if any(array.ndim != 1 for array in (blob, offsets, labels, validation)) or (
-        not len(labels) == len(validation) == len(offsets) - 1 or offsets[-1] > blob.size
+        not len(labels) == len(validation) == len(offsets) - 1
+        or offsets[0] < 0
+        or offsets[-1] > blob.size
+        or (np.diff(offsets) < 0).any()
     ):
         raise DatasetError(f"{path}: offsets, label, val and data do not fit each other")
     return [blob[begin:end].tobytes() for begin, end in pairwise(offsets)], labels, validation
@@ -163,6 +167,7 @@ def read_corpus(source: Path, short_side: int) -> Corpus:
     decoded: list[Picture | None] = []
     labels, validation = [], []
     with open_dataset(source) as pictures:
+        warn_of_left_out(pictures)
         for start in range(0, len(pictures), CHUNK):
             chunk = [(one.name, _once(one.read)) for one in pictures[start : start + CHUNK]]
             decoded += decode_all(chunk, short_side)
@@ -174,6 +179,14 @@ def read_corpus(source: Path, short_side: int) -> Corpus:
                 digest.update(f"{one.label} {split} {len(payload)} ".encode() + payload)
             _check_memory(source, decoded, len(pictures), limit)
     return _corpus(source, decoded, np.array(labels), np.array(validation), digest.hexdigest())
+
+
+def warn_of_left_out(pictures: Dataset) -> None:
+    """What a source holds and is not taken, in the log."""
+    for line in lines(pictures.left_out):
+        logger.warning(line)
+    if missing := pictures.missing():
+        logger.warning(complaint(missing))
 
 
 def _once(read: Callable[[], bytes]) -> Callable[[], bytes]:

@@ -3,29 +3,98 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from agent.board.files import read_bounded
+from agent.board.files import printable, read_bounded
 from agent.errors import DatasetError, LabelError
 from agent.records import MAX_PICTURE_BYTES, Split, checked_label
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".png", ".apng", ".bmp", ".webp"})
 
-SPLIT_NAMES: dict[str, Split] = {
+# What people take for pictures, too, and nothing here reads: it is counted. Raw files of cameras and films among them.
+_OTHERS = """
+heic heif heics heifs hif avif avifs gif tif tiff jp2 j2k jpf jpx jxl jxr wdp ico tga dib svg psd xcf eps ai pcx ppm pgm
+pbm pnm pam exr hdr dds sgi ras qoi mpo jps flif bpg dcm raw dng cr2 cr3 crw nef nrw arw srf sr2 orf rw2 raf pef srw x3f
+3fr iiq rwl kdc dcr erf mp4 m4v mov avi mkv webm mpg mpeg 3gp wmv mts mjpeg mjpg
+"""
+OTHER_FORMATS = frozenset(f".{name}" for name in _OTHERS.split())
+
+_WORDS: dict[str, Split] = {
     "train": "train",
+    "training": "train",
     "val": "val",
     "valid": "val",
     "validation": "val",
+    "validate": "val",
+    "dev": "val",
+    "development": "val",
+    "eval": "val",
+    "evaluation": "val",
     "test": "test",
+    "testing": "test",
 }
+# What a split is called, in small letters: also train_set, "training set", validation-data…
+SPLIT_NAMES: dict[str, Split] = {
+    f"{word}{between}{what}": split
+    for word, split in _WORDS.items()
+    for what in ("", "set", "data", "dataset", "images", "split")
+    for between in (("", "_", "-", " ") if what else ("",))
+}
+
+# What systems leave among one's files, in small letters; beside them whatever begins with a dot.
+_SYSTEM = frozenset(
+    {
+        "@eadir",  # Synology: thumbnails
+        "@tmp",
+        "#recycle",
+        "#snapshot",
+        "@recycle",  # QNAP
+        "@recently-snapshot",
+        "$recycle.bin",  # Windows
+        "system volume information",
+        "found.000",
+        "thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+        "__macosx",
+        "icon\r",
+        "network trash folder",
+        "temporary items",
+        "lost+found",
+        "__pycache__",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledPicture:
-    name: str  # where it is, for messages
+    name: str  # where it is, for messages: letters that cannot be seen are escaped
     label: str
     split: Split | None  # None where nobody said: its hash decides
     read: Callable[[], bytes]  # raises OSError; can be pickled, but for those of a .zip
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", printable(self.name))
+
+
+def split_named(name: str) -> Split | None:
+    """The split that goes by this name, in letters of any case; None where none does."""
+    return SPLIT_NAMES.get(name.strip().casefold())
+
+
+def is_of_system(name: str) -> bool:
+    """Whether a file or folder of this name is nobody's picture and nobody's class."""
+    return name.startswith(".") or name.casefold() in _SYSTEM
+
+
+def is_picture(path: PurePath) -> bool:
+    """Whether a file is called as the pictures that are read here."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def is_in_other_format(path: PurePath) -> bool:
+    """Whether a file is called as a picture is that nothing here reads."""
+    return path.suffix.lower() in OTHER_FORMATS
 
 
 def label_of(text: str | None, where: str) -> str:

@@ -15,12 +15,14 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from agent.board.files import Rationed, open_regular, read_bounded
+from agent.board.files import Rationed, open_regular, printable, read_bounded
 from agent.errors import DatasetError
+from agent.learning.pictures.archive import path_inside
+from agent.learning.pictures.labelled import is_of_system
 from agent.records import MAX_PICTURE_BYTES
 
 CLASSES = "classes.txt"
@@ -74,20 +76,26 @@ def class_names(folder: Path) -> tuple[str, ...]:
         raise DatasetError(f"{path} cannot be read: {error}") from error
 
 
-def samples(shard: Path, suffixes: frozenset[str], classes: tuple[str, ...]) -> Iterator[Sample]:
-    """The pictures of a shard in the order of its members. Raises DatasetError where it is no whole, plain tar."""
+def samples(
+    shard: Path, suffixes: frozenset[str], others: frozenset[str], classes: tuple[str, ...]
+) -> Iterator[Sample]:
+    """The pictures of a shard in the order of its members: those that end in `suffixes`, or a sample's in `others`
+    where it has none of them. Raises DatasetError where it is no whole, plain tar."""
     try:
-        with Rationed(open_regular(shard), MAX_TEXT_BYTES) as file, tarfile.open(fileobj=file, mode="r:") as archive:
+        with (
+            Rationed(open_regular(shard), MAX_TEXT_BYTES) as file,
+            tarfile.open(fileobj=file, mode="r:", encoding="utf-8") as archive,  # else what the locale says
+        ):
             for members in _grouped(str(shard), archive, file):
-                yield from _of_sample(shard, members, suffixes, classes)
+                yield from _of_sample(shard, members, (suffixes, others), classes)
     except DatasetError:
         raise
-    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
+    except OSError as error:
+        raise DatasetError(f"{shard} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # tarfile raises all sorts at what somebody damaged or forged
         raise DatasetError(
             f"{shard} cannot be read as a tar archive: {error}; unpack what is compressed, and copy again what is torn"
         ) from error
-    except OSError as error:
-        raise DatasetError(f"{shard} cannot be read: {error.strerror or error}") from error
 
 
 def _grouped(shard: str, archive: tarfile.TarFile, file: Rationed) -> Iterator[dict[str, TarMember]]:
@@ -97,32 +105,37 @@ def _grouped(shard: str, archive: tarfile.TarFile, file: Rationed) -> Iterator[d
         archive.members = []  # type: ignore[attr-defined]  # it would keep all of them
         file.ration = MAX_TEXT_BYTES  # for what stands before the next one
         if member.size < 0 or member.offset_data <= end:
-            raise tarfile.TarError(f"its member {member.name!r:.80} has a size of less than nothing")
+            raise tarfile.TarError(f"its member {printable(member.name):.80} has a size of less than nothing")
         end = member.offset_data
         if not member.isreg():
             continue
-        path = PurePosixPath(member.name)
+        path = path_inside(member.name)
+        if any(map(is_of_system, path.parts)):
+            continue
         of_member = str(path.parent / path.name.split(".", 1)[0])
         if of_member != key and members:
             yield members
             members = {}
         key = of_member
-        members[member.name] = TarMember(shard, member.offset_data, member.size)
+        members[str(path)] = TarMember(shard, member.offset_data, member.size)
     if members:
         yield members
 
 
 def _of_sample(
-    shard: Path, members: dict[str, TarMember], suffixes: frozenset[str], classes: tuple[str, ...]
+    shard: Path, members: dict[str, TarMember], kinds: Sequence[frozenset[str]], classes: tuple[str, ...]
 ) -> Iterator[Sample]:
-    pictures = [name for name in members if PurePosixPath(name).suffix.lower() in suffixes]
-    if not pictures:
+    of_kinds = ([name for name in members if PurePosixPath(name).suffix.lower() in kind] for kind in kinds)
+    pictures = next(filter(None, of_kinds), None)
+    if pictures is None:
         return
     label = _label(shard, members, classes)
     for name in pictures:
         folder = PurePosixPath(name).parent.name
         if label is None and not folder:
-            raise DatasetError(f"{shard}: {name} has no label: neither a .cls or .json beside it, nor a folder")
+            raise DatasetError(
+                f"{shard}: {printable(name)} has no label: neither a .cls or .json beside it, nor a folder"
+            )
         yield Sample(name, folder if label is None else label, members[name])
 
 
@@ -135,7 +148,7 @@ def _label(shard: Path, members: dict[str, TarMember], classes: tuple[str, ...])
             text = member().decode("utf-8").strip()
             found = text if suffix == ".cls" else _in_json(json.loads(text))
         except (ValueError, RecursionError) as error:
-            raise DatasetError(f"{shard}: {name} cannot be read: {error}") from error
+            raise DatasetError(f"{shard}: {printable(name)} cannot be read: {error}") from error
         if found is not None:
             is_number = found.isdecimal() and len(found) <= MAX_CLASS_DIGITS
             return classes[int(found)] if is_number and int(found) < len(classes) else found

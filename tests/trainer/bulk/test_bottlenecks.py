@@ -7,7 +7,7 @@ import pytest
 
 from agent.cache import Cache
 from agent.errors import StateError
-from agent.learning.pictures.dataset import empty_folders, open_dataset
+from agent.learning.pictures.dataset import open_dataset
 from agent.learning.pictures.labelled import LabelledPicture
 from agent.reporting.timing import Timings
 from agent.state.state import open_state
@@ -207,4 +207,6 @@ def test_a_small_corpus_is_cut_so_that_every_worker_has_enough_to_do() -> None:
 
 
 def test_empty_class_folders_are_found(corpus: Path) -> None:
-    assert empty_folders(corpus) == [corpus / "nothing"]
+    with open_dataset(corpus) as found:
+        assert [(one.name, one.label) for one in found.left_out] == [(f"{corpus}/nothing", "nothing")]
+        assert found.missing() == {"nothing": f"the folder is empty ({corpus}/nothing)"}

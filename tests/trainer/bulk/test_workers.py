@@ -109,7 +109,8 @@ def test_killed_at_twenty_random_instants_it_comes_to_hold_the_same(corpus: Path
     assert counts["added"] == counts["examples"] == len(contents(whole))
     for name in ("added", "known", "contradicting", "unreadable"):
         assert counts[name] == expected[name] > 0
-    assert counts["empty"] == [str(corpus / "nothing")]
+    assert [(one["class"], one["names"]) for one in counts["left_out"]] == [("nothing", [str(corpus / "nothing")])]
+    assert counts["missing"].keys() == {"nothing"}
     again = json.loads(finished(start(corpus, out, "--workers", "2"))[0])
     assert again["added"] == counts["added"] and again["scaling"] is None  # there was nothing left to do
     lastlayer("--state", out, "retrain")
@@ -127,7 +128,7 @@ def test_a_test_set_is_evaluated_as_by_the_agent(corpus: Path, whole: Path) -> N
     finally:
         shutil.rmtree(corpus / "stranger")
     there = json.loads(lastlayer("--state", whole, "--json", "evaluate", corpus, "--split", "val").stdout)
-    assert f"{corpus / 'nothing'} is empty" in stderr
+    assert f"warning: no picture is left of 1 class: nothing: the folder is empty ({corpus / 'nothing'})" in stderr
     assert here["images"] == there["images"] > 0
     assert (here["top1"], here["top5"]) == (there["top1"], there["top5"])
     assert everything["unknown_labels"] == {"stranger": 1} and everything["failed"] == 2

@@ -1,12 +1,13 @@
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from agent.errors import ConfigError
-from trainer.commands.arguments import extra, filled
+from trainer.commands.arguments import extra, file, file_or_folder, filled, folder
 
 
 @pytest.mark.parametrize("hushed", [False, True])
@@ -29,3 +30,9 @@ class Wish:
 def test_options_fill_what_is_called_as_they_are() -> None:
     arguments = argparse.Namespace(out=Path("a"), steps=3, names=["b"], other=4)
     assert filled(Wish, arguments, names=("b",)) == Wish(Path("a"), 3, ("b",))
+
+
+@pytest.mark.parametrize("existing", [file, folder, file_or_folder])
+def test_a_name_that_nothing_can_have_is_refused(existing: Callable[[str], Path]) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="too long"):
+        existing("x" * 300)

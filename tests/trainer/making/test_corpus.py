@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
 from PIL import Image
 
 from agent.errors import DatasetError
 from tests.trainer.making.shards import encoded, write_shard
+from tests.vision.damaged import damaged
 from trainer.making.corpus import decode, read_corpus, read_shards
 
 
@@ -60,9 +62,10 @@ def test_a_missing_folder_an_empty_one_and_a_broken_shard_are_named(tmp_path: Pa
 
 
 def test_a_shard_whose_arrays_do_not_fit_is_refused(tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", data=np.zeros(3, np.uint8), offsets=[0, 9], label=[1], val=[0])
-    with pytest.raises(DatasetError, match="do not fit"):
-        read_shards(tmp_path)
+    for offsets in ([0, 9], [2, 1], [-3, 2]):
+        np.savez(tmp_path / "a.npz", data=np.zeros(3, np.uint8), offsets=offsets, label=[1], val=[0])
+        with pytest.raises(DatasetError, match="do not fit"):
+            read_shards(tmp_path)
 
 
 def test_a_corpus_without_any_readable_picture_is_refused(tmp_path: Path) -> None:
@@ -146,3 +149,15 @@ def test_a_shard_whose_arrays_say_what_they_are_not_is_refused(tmp_path: Path, s
             archive.writestr(name, content)
     with pytest.raises(DatasetError, match=r"a\.npz"):
         read_shards(tmp_path)
+
+
+@settings(max_examples=500)
+@given(damaged())
+def test_a_damaged_picture_is_decoded_or_said_in_words(picture: bytes) -> None:
+    try:
+        pixels = decode(picture, 32)
+    except ValueError as error:
+        assert str(error)
+    else:
+        assert pixels.ndim == 3
+        assert pixels.dtype == np.uint8
