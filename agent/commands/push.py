@@ -3,18 +3,23 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent.board.files import printable, read_bounded
 from agent.board.secret import Secret, warn_of_open
 from agent.commands import SUMMARIES
 from agent.commands.sender import Address, Sender
-from agent.errors import ConfigError, ImageError, LastlayerError
-from agent.terminal import as_json, command, write
+from agent.errors import ConfigError, DatasetError, ImageError, LastlayerError
+from agent.terminal import as_json, command, progress, say, write
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+if TYPE_CHECKING:
+    from agent.learning.pictures.dataset import Dataset
+    from agent.learning.pictures.labelled import LabelledPicture
+
 MAX_BYTES = 268_435_456  # the most that frames.max_bytes can be
 MAX_TOKEN_BYTES = 4096  # of its file
 
@@ -22,10 +27,13 @@ EXAMPLE = """\
 example:  lastlayer push frame.jpg --camera door
           libcamera-still -n -o - | lastlayer push - --camera door --json
           lastlayer push pictures/glass/ --label glass
+          lastlayer push pictures/                 # pictures/CLASS/*.jpg, or train/CLASS and val/CLASS, as for learn
 
 What cannot be reached, or has no room (503), is tried again until --timeout. Of a folder the pictures in it are
-sent, by their names. With --json there is a line for each picture: its result, and its name as `file`.
-exit codes: 0 all were sent · 2 wrong usage or token · 3 a picture was refused, the others were sent
+sent, by their names; where there are none, those of its class folders, with their labels and splits. With --json
+there is a line for each picture: its result, and its name as `file`.
+exit codes: 0 all were sent · 2 wrong usage or token · 3 a picture was refused, or none is left of a class; the others
+            were sent
             7 the board could not be reached in time: this picture and those behind it were not sent
 """
 
@@ -55,25 +63,44 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     sender = Sender(Address(arguments.url, arguments.socket), _token(arguments.token_file), arguments.timeout)
     query = {name: value for name in ("camera", "label") if (value := getattr(arguments, name)) is not None}
-    sent, failed = 0, 0
+    batches = [_batch(name, query) for name in arguments.pictures]
+    pictures = [picture for batch in batches for picture in batch.pictures]
+    has_bar = len(pictures) > 1 and sys.stderr.isatty()
+    sent, failed = 0, dict[str, str]()
     try:
-        for name in _names(arguments.pictures):
+        for picture in progress(pictures, "push") if has_bar else pictures:
             try:
-                result = sender.send(_payload(name), query)
+                result = sender.send(_payload(picture.read), picture.query)
             except ImageError as error:
-                print(f"lastlayer push: {printable(name)}: {error}", file=sys.stderr)
-                failed += 1
+                say(f"lastlayer push: {printable(picture.name)}: {error}")
+                failed[picture.name] = str(error)
                 continue
             sent += 1
-            line = {"file": _shown(name), **result}
-            write(as_json(line) if arguments.json else _text(line))
+            line = {"file": _shown(picture.name), **result}
+            _print(as_json(line) if arguments.json else _text(line), above_bar=has_bar)
     except LastlayerError as error:
         raise type(error)(f"{error}; {sent} pictures were sent") from error
     finally:
         sender.close()
-    if sent + failed > 1:
-        print(f"{sent} pictures sent, {failed} refused, {sender.retries} times tried again", file=sys.stderr)
-    return ImageError.exit_code if failed else 0
+    if sent + len(failed) > 1:
+        print(f"{sent} pictures sent, {len(failed)} refused, {sender.retries} times tried again", file=sys.stderr)
+    is_missing = any([_told(batch.dataset, failed) for batch in batches if batch.dataset is not None])
+    return ImageError.exit_code if failed or is_missing else 0
+
+
+@dataclass(frozen=True)
+class _Picture:
+    name: str
+    read: Callable[[], bytes]  # raises OSError
+    query: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What one word of the command line stands for."""
+
+    pictures: list[_Picture]
+    dataset: "Dataset | None" = None  # where class folders say the labels
 
 
 def _seconds(text: str) -> float:
@@ -96,27 +123,73 @@ def _token(file: Path | None) -> str | None:
     return token
 
 
-def _names(pictures: list[str]) -> Iterator[str]:
-    """Of files; the files of a folder in the place of the folder. Raises ConfigError for a folder without pictures."""
-    for picture in pictures:
-        if picture == "-" or not Path(picture).is_dir():
-            yield picture
-            continue
-        inside = sorted(str(path) for path in Path(picture).iterdir() if path.name.lower().endswith(SUFFIXES))
-        if not inside:
-            raise ConfigError(f"{_shown(picture)}: no picture lies in this folder ({', '.join(SUFFIXES)})")
-        yield from inside
+def _batch(name: str, query: Mapping[str, str]) -> _Batch:
+    """A file, or what lies in a folder. Raises ConfigError for a folder without pictures."""
+    if name == "-" or not Path(name).is_dir():
+        read = partial(sys.stdin.buffer.read, MAX_BYTES + 1) if name == "-" else partial(read_bounded, name, MAX_BYTES)
+        return _Batch([_Picture(name, read, query)])
+    # Of folders alone: it takes a while to be imported.
+    from agent.learning.pictures.labelled import is_of_system, is_picture
+
+    inside = sorted(path for path in Path(name).iterdir() if not is_of_system(path.name))
+    pictures = [path for path in inside if is_picture(path) and not path.is_dir()]
+    if not pictures:
+        return _of_classes(name, query)
+    if any(path.is_dir() for path in inside):
+        say(f"lastlayer push: {printable(name)}: pictures lie in it, so the folders in it are not entered")
+    return _Batch([_Picture(str(path), partial(read_bounded, path, MAX_BYTES), query) for path in pictures])
 
 
-def _payload(name: str) -> bytes:
+def _of_classes(name: str, query: Mapping[str, str]) -> _Batch:
+    """The pictures of class folders, with their labels and splits. Raises ConfigError."""
+    from agent.learning.pictures.dataset import open_dataset
+
+    shown = printable(name)
+    try:
+        with open_dataset(Path(name)) as dataset:  # files stay readable behind it
+            if "label" in query:
+                raise ConfigError(f"{shown}: no picture lies in this folder; its class folders say their labels")
+            return _Batch([_Picture(one.name, one.read, {**query, **_said(one)}) for one in dataset], dataset)
+    except DatasetError as error:
+        raise ConfigError(f"{shown}: no picture lies in this folder, nor in class folders: {error}") from error
+
+
+def _said(picture: "LabelledPicture") -> dict[str, str]:
+    return {"label": picture.label} | ({"split": picture.split} if picture.split else {})
+
+
+def _told(dataset: "Dataset", failed: Mapping[str, str]) -> bool:
+    """Whether no picture is left of a class; what is left out is said."""
+    from agent.learning.pictures.leftout import LeftOut, complaint, lines
+
+    refused = [LeftOut(one.name, failed[one.name], one.label) for one in dataset if one.name in failed]
+    for line in lines(dataset.left_out):
+        say(line)
+    missing = dataset.missing(refused)
+    if missing:
+        say(f"warning: {complaint(missing)}")
+    return bool(missing)
+
+
+def _payload(read: Callable[[], bytes]) -> bytes:
     """Raises ImageError."""
     try:
-        payload = sys.stdin.buffer.read(MAX_BYTES + 1) if name == "-" else read_bounded(name, MAX_BYTES)
+        payload = read()
     except OSError as error:
-        raise ImageError(f"cannot be read: {error.strerror}") from error
+        raise ImageError(f"cannot be read: {error.strerror or error}") from error
     if len(payload) > MAX_BYTES:
         raise ImageError(f"has more than {MAX_BYTES} bytes, which no board takes")
     return payload
+
+
+def _print(line: str, above_bar: bool) -> None:
+    if above_bar:
+        from tqdm import tqdm
+
+        with tqdm.external_write_mode():
+            write(line)
+    else:
+        write(line)
 
 
 def _shown(name: str) -> str:

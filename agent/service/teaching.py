@@ -12,7 +12,7 @@ from agent.cache import Cache
 from agent.errors import BusyError, LastlayerError, TrainingError, UnknownFrameError
 from agent.learning.pictures.bursts import dhash, split_of_group
 from agent.learning.running.retraining import Retraining
-from agent.records import Example, checked_label
+from agent.records import Example, Split, checked_label
 from agent.reporting.announcer import Announcer
 from agent.reporting.timing import Stopwatch, Timings
 from agent.service.seeing import RecentFrames
@@ -52,8 +52,10 @@ class Teaching:
         self._learnt_at_retrain = 0
         self._outcomes = dict.fromkeys(OUTCOMES, 0)
 
-    def label(self, frame_id: str, text: object) -> str:
+    def label(self, frame_id: str, text: object, split: Split | None = None) -> str:
         """Remember a frame's label; the label as stored. On flash when this returns.
+
+        A new example falls into `split`, or where its burst falls; one that there is stays where it is.
 
         The label that it has already is neither written again nor counted. Raises LabelError, UnknownFrameError for a
         frame that is gone, and StateError where flash cannot be written.
@@ -61,7 +63,7 @@ class Teaching:
         label = checked_label(text)
         watch = Stopwatch()
         with watch.phase("cache_append"):
-            is_news = self._keep(frame_id, label)
+            is_news = self._keep(frame_id, label, split)
         if is_news:
             self._timings.record(watch)
             with self._lock:
@@ -130,14 +132,14 @@ class Teaching:
             "cache": self.cache_status(),
         }
 
-    def _keep(self, frame_id: str, label: str) -> bool:
+    def _keep(self, frame_id: str, label: str, split: Split | None) -> bool:
         """On flash when this returns; whether that is news."""
         if _is_frame_id(frame_id) and frame_id in self._cache:
             return self._cache.relabel(frame_id, label)
-        self._cache.append([self._example(frame_id, label)])
+        self._cache.append([self._example(frame_id, label, split)])
         return True
 
-    def _example(self, frame_id: str, label: str) -> Example:
+    def _example(self, frame_id: str, label: str, said: Split | None) -> Example:
         remembered = self._recent.get(frame_id)
         if remembered is None:
             raise UnknownFrameError(
@@ -147,8 +149,8 @@ class Teaching:
         result, bottleneck, small = remembered
         with self._lock:
             group = self._bursts.join(result.camera, label, result.received_ms, dhash(small))
-        split = split_of_group(group)
-        return Example(frame_id, label, bottleneck, result.received_ms, result.camera, split, group=group)
+        split, is_said = said or split_of_group(group), said is not None
+        return Example(frame_id, label, bottleneck, result.received_ms, result.camera, split, is_said, group)
 
     def _retrain_if_due(self) -> None:
         if not self._retrain_after or self._learnt - self._learnt_at_retrain < self._retrain_after:

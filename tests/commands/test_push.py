@@ -1,12 +1,16 @@
 """`lastlayer push` as shell scripts call it: against a real daemon, and against one that is made to be difficult."""
 
+import fcntl
 import http.server
 import json
 import os
+import pty
 import socket
 import socketserver
+import struct
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,6 +102,67 @@ def test_files_folders_and_stdin_are_sent(daemon: Daemon, tmp_path: Path, jpegs:
     assert [line["predictions"][0]["label"] for line in lines] == ["china", "flower", "flower", "china"]
     assert {line["camera"] for line in lines} == {"Tür"}
     assert "4 pictures sent, 0 refused" in ended.stderr
+
+
+def test_class_folders_say_labels_and_splits(tmp_path: Path, jpegs: list[bytes]) -> None:
+    names = ["train/glass/a.jpg", "train/glass/b.jfif", "Test/paper/c.jpg", "Test/@eaDir/c.jpg", "pred/d.jpg"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(jpegs[0] + name.encode())
+    with scripted() as board:
+        ended = lastlayer("push", tmp_path, *board.words, "--camera", "door", "--json")
+    assert [(path, body) for path, _, body in board.requests] == [
+        ("/v1/frames?camera=door&label=paper&split=test", jpegs[0] + names[2].encode()),
+        ("/v1/frames?camera=door&label=glass&split=train", jpegs[0] + names[0].encode()),
+        ("/v1/frames?camera=door&label=glass&split=train", jpegs[0] + names[1].encode()),
+    ]
+    assert json.loads(ended.stdout.splitlines()[0])["file"] == str(tmp_path / "Test/paper/c.jpg")
+    assert "3 pictures sent" in ended.stderr
+    assert "left out: 1: the folder pred is no split" in ended.stderr
+
+
+def test_a_class_of_which_no_picture_is_left_is_told_and_the_others_are_sent(tmp_path: Path, picture: Path) -> None:
+    for name in ("set/glass/a.jpg", "set/paper/a.heic", "set/tin/a.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(picture.read_bytes())
+    refused: tuple[int, dict[str, str], str] = (400, {}, '{"error": "the picture is torn"}')
+    with scripted((200, {}, json.dumps(RESULT)), refused) as board:
+        ended = lastlayer("push", tmp_path / "set", *board.words, expect=3)
+    assert len(board.requests) == 2
+    assert "no picture is left of 2 classes: paper: .heic is not read" in ended.stderr
+    assert "tin: the picture is torn" in ended.stderr
+
+
+def test_a_folder_with_pictures_in_it_is_no_set_of_classes(tmp_path: Path, picture: Path) -> None:
+    for name in ("2026/old.jpg", "._a.jpg", "Thumbs.db"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(picture.read_bytes())
+    with scripted() as board:
+        ended = lastlayer("push", tmp_path, *board.words)
+    assert [path for path, _, _ in board.requests] == ["/v1/frames"]
+    assert "the folders in it are not entered" in ended.stderr
+
+
+def test_class_folders_and_a_label_are_not_said_together(tmp_path: Path, picture: Path) -> None:
+    (tmp_path / "set" / "glass").mkdir(parents=True)
+    picture.rename(tmp_path / "set" / "glass" / "a.jpg")
+    ended = lastlayer("push", tmp_path / "set", "--label", "paper", expect=2)
+    assert "its class folders say their labels" in ended.stderr
+
+
+def test_a_bar_shows_how_far_it_is_on_a_terminal(tmp_path: Path, picture: Path) -> None:
+    for name in ("glass", "paper"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        (tmp_path / "set" / name / "a.jpg").write_bytes(picture.read_bytes())
+    terminal, child = pty.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("4H", 24, 100, 0, 0))
+    with scripted() as board:
+        command = [sys.executable, "-m", "agent", "push", str(tmp_path / "set"), *map(str, board.words)]
+        ended = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=child, check=True)
+    os.close(child)
+    assert b"2/2" in os.read(terminal, 1 << 16)
+    os.close(terminal)
+    assert ended.stdout.count(b"glass 75%") == 2
 
 
 def test_a_label_is_remembered(daemon: Daemon, picture: Path) -> None:

@@ -1,5 +1,6 @@
 """The HTTP face: from requests to the service's calls, and from what they return to replies."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from agent.errors import BusyError, TrainingError
 from agent.ingress.http.forms import BadRequest, number, only_key, picture
 from agent.ingress.http.message import Reply, Request, Stream, error_reply
 from agent.ingress.http.routing import Router
-from agent.records import Frame
+from agent.records import SPLITS, Frame, Split
 from agent.reporting import feed, prometheus
 from agent.reporting.feed import Feed
 from agent.service import Service
@@ -29,7 +30,7 @@ class Api(Router):
         self._events = events
         super().__init__(
             [
-                ("POST", "/v1/frames?camera&label&top", self._post_frame),
+                ("POST", "/v1/frames?camera&label&split&top", self._post_frame),
                 ("GET", "/v1/frames?limit", self._get_frames),
                 ("DELETE", "/v1/frames/{frame_id}", self._delete_frame),
                 ("POST", "/v1/frames/{frame_id}/label", self._post_label),
@@ -63,6 +64,7 @@ class Api(Router):
             Frame.pushed(payload, fields.get("camera", "")),
             "http",
             label=fields.get("label"),
+            split=_split(fields),
             top=number(fields, "top", TOP, MAX_TOP),
             wait_s=WAIT_FOR_ROOM_S,
         )
@@ -162,3 +164,14 @@ class Api(Router):
         if trouble is not None:
             return error_reply(HTTPStatus.SERVICE_UNAVAILABLE, f"frames cannot be classified: {trouble}")
         return Reply(HTTPStatus.OK, {"status": "ok"})
+
+
+def _split(fields: Mapping[str, str]) -> Split | None:
+    """The split that is named for the label. Raises BadRequest."""
+    text = fields.get("split")
+    if text is None:
+        return None
+    split = next((split for split in SPLITS if split == text), None)
+    if split is None or "label" not in fields:
+        raise BadRequest(f"split must be train, val or test, and come with a label; it is {text[:40]!r}")
+    return split

@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from agent.cache import Cache
 from agent.ingress.http.message import Reply, Request
 from agent.ingress.http.routes import Api
+from agent.records import SPLITS
 from agent.reporting.feed import Feed
 from agent.reporting.prometheus import OPENMETRICS
 from agent.vision.bundle import DEFAULT
@@ -78,6 +80,20 @@ def test_curl_sends_a_form(daemon: Daemon, jpegs: list[bytes], tmp_path: Path) -
         ["curl", "-sS", *form, *form[:2], f"{daemon.url}/v1/frames"], check=True, capture_output=True
     )
     assert "2 pictures" in json.loads(twice.stdout)["error"]
+
+
+def test_a_label_may_come_with_the_split_of_its_example(state: Path, photographs: list[np.ndarray]) -> None:
+    with Daemon(state) as daemon:
+        frames = {
+            daemon.ask("POST", f"/v1/frames?label=cup&split={split}", payload)["frame_id"]: split
+            for split, payload in zip(SPLITS, crops(photographs[0], 3, seed=12), strict=True)
+        }
+        for query in ("label=cup&split=trian", "label=cup&split=", "split=val"):
+            assert "split must be" in daemon.ask("POST", f"/v1/frames?{query}", b"x", 400)["error"]
+    with Cache.read(state / "cache") as cache:
+        examples = cache.examples()
+    ids = {f"{number:016x}": row for row, number in enumerate(examples.frame_ids.tolist())}
+    assert {frame: SPLITS[int(examples.splits[ids[frame]])] for frame in frames} == frames
 
 
 def test_examples_are_forgotten_and_labels_renamed_and_deleted(daemon: Daemon, photographs: list[np.ndarray]) -> None:

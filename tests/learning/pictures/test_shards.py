@@ -57,6 +57,24 @@ def test_the_names_of_shards_and_of_their_folders_say_the_split(tmp_path: Path) 
     assert sorted(listed(tmp_path), key=str) == [("a", "test", "3"), ("a", "train", "1"), ("a", "val", "2")]
 
 
+def test_what_systems_leave_is_no_sample_and_other_formats_are_counted(tmp_path: Path) -> None:
+    source = tmp_path / "Training_Set"
+    members = {
+        "._0001.jpg": "x",
+        "0001.jpg": "1",
+        "0001.tif": "?",
+        "0001.cls": "glass",
+        "0002.heic": "2",
+        "0002.cls": "tin",
+    }
+    shard(source / "0.tar", members | {"__MACOSX/a/._0003.jpg": "x", "0003.jfif": "3", "0003.cls": "glass"})
+    (source / "._0.tar").write_text("no shard")
+    for each in (tmp_path, source):
+        assert listed(each) == [("glass", "train", "1"), ("glass", "train", "3")]
+        with open_dataset(each) as pictures:
+            assert pictures.missing().keys() == {"tin"}
+
+
 def test_a_torn_or_compressed_shard_is_named(tmp_path: Path) -> None:
     whole = shard(tmp_path / "a.tar", {f"{n}/{n}.jpg": "x" * 3000 for n in range(9)})
     whole.write_bytes(whole.read_bytes()[:9000])
