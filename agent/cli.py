@@ -16,9 +16,9 @@ from agent.errors import LastlayerError
 from agent.terminal import program
 
 EPILOG = """\
-exit codes: 0 done · 2 wrong usage or configuration · 3 bad picture, label, list, frame or head, or a class
-            without a picture · 4 bad backbone · 5 state folder unusable, locked or of another backbone
-            6 nothing to learn from · 7 no network · 8 the new head was refused · 1 other
+exit codes: 0 done · 2 wrong usage or configuration · 3 bad picture, label, list, frame or head, or none of a class
+            4 bad backbone · 5 state folder unusable, locked or of another backbone · 6 nothing to learn from
+            7 no network · 8 the new head was refused · 1 other
 
 example:    lastlayer --state S learn pictures/      # pictures/CLASS/*.jpg
             lastlayer --state S retrain

@@ -64,15 +64,10 @@ def as_json(payload: Any, indent: int | None = None) -> str:
 
 
 def write(text: str) -> None:
-    """A line on stdout."""
-    sys.stdout.write(f"{encodable(text)}\n")
-    sys.stdout.flush()
-
-
-def encodable(text: str) -> str:
-    """What stdout can say of it: what its encoding lacks is escaped, as on stderr."""
+    """A line on stdout, whose encoding may lack some of it: that is escaped, as on stderr."""
     encoding = sys.stdout.encoding or "utf-8"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
+    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    sys.stdout.flush()
 
 
 def speaks_utf_8() -> bool:

@@ -14,7 +14,7 @@ from agent.board.secret import Secret, warn_of_open
 from agent.commands import SUMMARIES
 from agent.commands.sender import Address, Sender
 from agent.errors import ConfigError, DatasetError, ImageError, LastlayerError
-from agent.terminal import as_json, command, encodable, progress, say, write
+from agent.terminal import as_json, command, progress, say, write
 
 if TYPE_CHECKING:
     from agent.learning.pictures.dataset import Dataset
@@ -144,17 +144,14 @@ def _of_classes(name: str, query: Mapping[str, str]) -> _Batch:
     """The pictures of class folders, with their labels and splits. Raises ConfigError."""
     from agent.learning.pictures.dataset import open_dataset
 
+    shown = printable(name)
     try:
         with open_dataset(Path(name)) as dataset:  # files stay readable behind it
             if "label" in query:
-                raise ConfigError(
-                    f"{printable(name)}: no picture lies in this folder; its class folders say their labels"
-                )
+                raise ConfigError(f"{shown}: no picture lies in this folder; its class folders say their labels")
             return _Batch([_Picture(one.name, one.read, {**query, **_said(one)}) for one in dataset], dataset)
     except DatasetError as error:
-        raise ConfigError(
-            f"{printable(name)}: no picture lies in this folder, nor in class folders: {error}"
-        ) from error
+        raise ConfigError(f"{shown}: no picture lies in this folder, nor in class folders: {error}") from error
 
 
 def _said(picture: "LabelledPicture") -> dict[str, str]:
@@ -189,7 +186,8 @@ def _print(line: str, above_bar: bool) -> None:
     if above_bar:
         from tqdm import tqdm
 
-        tqdm.write(encodable(line))
+        with tqdm.external_write_mode():
+            write(line)
     else:
         write(line)
 

@@ -2,27 +2,30 @@
 
 import io
 import logging
+import random
+import zlib
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+from PIL import Image, ImageDraw, ImageFile, ImageFont
 
 from agent.errors import ImageError
+from agent.vision.formats import Jpeg, Png, orientation, read
 
 log = logging.getLogger(__name__)
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 MAX_PIXELS = 40_000_000
+BACKGROUND = "white"  # what shows through a transparent picture: paper, for which drawings and cut-outs are made
 
 # Pillow only warns of a picture that would take hundreds of megabytes. A Picture refuses it, by the size
 # that the header declares and before any pixel is read.
 Image.MAX_IMAGE_PIXELS = None
-PngImagePlugin.MAX_TEXT_MEMORY = 4 << 20  # of what a PNG says in words, packed; Pillow unpacks 64 MiB of it
 
-_ORIENTATION = 0x0112  # the EXIF tag
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -35,6 +38,13 @@ _UPRIGHT = {
 _TURNED = (5, 6, 7, 8)  # its columns are the rows of the upright picture
 _FROM_THE_END = (3, 4, 7, 8)  # where the upright picture begins
 _STRIP_PIXELS = 1 << 17
+_MAX_JPEG_ROWS = 65_500  # of libjpeg
+_MAX_SCANS = 100  # of a JPEG that is decoded more than once, to see whether it is whole
+_GRAY = 128  # of which it makes rows that it has no data for
+
+# What could go on where the data of a JPEG were cut: noise, behind each of three bits.
+_random = random.Random(0)
+_NOISE = [bytes([first << 5, *_random.choices(range(255), k=63)]) for first in range(8)]
 
 
 def decode(payload: bytes, width: int, height: int, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -46,15 +56,20 @@ class Picture:
     """An encoded picture of which only the header was read, on its way to `width` x `height` pixels.
 
     `decoding_bytes` is the memory that its pixels take at most while they are decoded, as measured with Pillow 9.4 and
-    13: 4 bytes a pixel; 17 for WebP, whose decoder holds the picture three times beside ours, and its file; for a JPEG,
-    which is decoded at a smaller size, next to none, but two bytes for each value where they are not all in one scan.
+    13: its file again, and 4 bytes a pixel; 17 for WebP, whose decoder holds the picture three times beside ours; for a
+    JPEG, which is decoded at a smaller size, next to none, but two bytes for each value where they are not all in one
+    scan.
     """
 
     def __init__(self, payload: bytes, width: int, height: int, *, max_pixels: int = MAX_PIXELS) -> None:
         """Raises ImageError for bytes that are no picture, and one of more than `max_pixels` pixels."""
         if not payload:
             raise ImageError("the picture is empty (0 bytes): send the bytes of a JPEG or PNG file")
-        image = _opened(payload)
+        self._payload = payload.lstrip(b"\r\n")  # what a stream of pictures has between them
+        self._encoded = read(self._payload)
+        self._size = width, height
+        image = _opened(self._encoded.head)
+        self.orientation = orientation(self._encoded.exif)
         self.width, self.height, self.format = image.width, image.height, str(image.format)
         if self.width * self.height > max_pixels:
             raise ImageError(
@@ -64,29 +79,91 @@ class Picture:
         # A JPEG can be decoded at a half, a quarter or an eighth of its size for much less
         # work; draft() picks the smallest that is not below what is asked.
         image.draft("RGB", (width, height))
-        self._size = width, height
-        self.decoding_bytes = _decoded_bytes(image, payload, self.width * self.height) + _resizing_bytes(image, width)
+        self.decoding_bytes = self._decoded_bytes(image) + _resizing_bytes(image, width)
         # A WebP takes its canvas as it is opened: address space of which 32 bits have little. So it does not wait open.
-        self._image = image if self.format != "WEBP" else None
-        self._payload = payload
+        self._image = image if isinstance(self._encoded, Jpeg) else None
 
     def pixels(self) -> NDArray[np.uint8]:
         """RGB [height, width, 3], uint8, upright, scaled bilinearly without keeping its aspect. Once, and no more.
 
-        Raises ImageError for a torn picture; what it took is free by then.
+        What is transparent shows BACKGROUND. Raises ImageError for a torn picture; what it took is free by then.
         """
-        image = self._image or _opened(self._payload)
         try:
-            return np.asarray(_fitted(image, *self._size))
+            pixels, doubtful = self._fitted()
+            if not doubtful or self._holds_all_rows():
+                return pixels
+            why = "it lacks rows"
         except Exception as error:
             log.debug("a picture could not be decoded", exc_info=True)
-            wrong = f"the {self.format} picture of {self.width} x {self.height} pixels is torn or damaged: {error}"
-        finally:
-            image.close()
-        raise ImageError(wrong)  # from nothing: the traceback of Pillow's error would hold the decoder and its pixels
+            why = str(error)
+        raise ImageError(  # from nothing: the traceback of Pillow's error would hold the decoder and its pixels
+            f"the {self.format} picture of {self.width} x {self.height} pixels is torn or damaged: {why}"
+        )
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Its width and height as it is to be looked at, in pixels."""
+        return (self.height, self.width) if self.orientation in _TURNED else (self.width, self.height)
+
+    def _decoded_bytes(self, image: Image.Image) -> int:
+        """Of its pixels, at the size at which they are decoded, and of what the decoder takes beside them."""
+        decoded = 4 * image.width * image.height
+        if self.format == "BMP":
+            return decoded
+        decoded += len(self._payload)
+        if self.format == "WEBP":
+            return decoded + 13 * image.width * image.height
+        layers = getattr(image, "layer", ())  # a JPEG's: (name, columns, rows, ...) of a block, for each channel
+        if not layers or (isinstance(self._encoded, Jpeg) and self._encoded.one_scan):
+            return decoded
+        columns, rows = max(layer[1] for layer in layers), max(layer[2] for layer in layers)
+        share = sum(layer[1] * layer[2] for layer in layers) / max(1, columns * rows)  # values a pixel: 1 to 4
+        return int(decoded + 2 * share * self.width * self.height)
+
+    def _fitted(self) -> tuple[NDArray[np.uint8], bool]:
+        """Upright and scaled, and whether rows may lack: where a JPEG's data end, its decoder goes on in gray."""
+        encoded, content = self._encoded, self._encoded.content()
+        if self._image is not None:
+            self._image.fp = io.BytesIO(content)
+        with closing(self._image or _opened(content)) as image:
+            image.load()
+            if isinstance(encoded, Png):
+                _scale_transparency(image, encoded.depth)
+            doubtful = isinstance(encoded, Jpeg) and (not encoded.ended or _ends_in_gray(image))
+            return np.asarray(_fitted(image, self.orientation, *self._size)), doubtful
+
+    def _holds_all_rows(self) -> bool:
+        """Whether a JPEG's data go as far as its last row.
+
+        Where the data end, the decoder fills the block that it is at with zeros, and leaves those behind it gray. So it
+        is asked for more rows than there are: the first block of these is not gray where all before it were whole. It
+        can be gray by chance, and where a picture comes in several scans nothing follows from it. Then the data go on
+        in several ways, and only where none makes a difference all of the picture was there.
+        """
+        jpeg = self._encoded
+        if not isinstance(jpeg, Jpeg) or len(jpeg.scans) > _MAX_SCANS or not (jpeg.ended or jpeg.is_complete()):
+            return not isinstance(jpeg, Jpeg)
+        rows = -self.height // jpeg.block_rows * -jpeg.block_rows
+        if jpeg.one_scan and rows + jpeg.block_rows <= _MAX_JPEG_ROWS:
+            with closing(_opened(jpeg.going_on(b"", rows + jpeg.block_rows))) as image:
+                image.draft("L", (1, 1))
+                added = rows * image.height // (rows + jpeg.block_rows)
+                if image.mode == "L" and image.getpixel((0, added)) != _GRAY:
+                    return True
+        endings = (b"", *_NOISE, jpeg.next_restart() + _NOISE[1])
+        sums = (_checksum(jpeg.going_on(ending), self._size) for ending in endings)
+        first = next(sums)
+        return all(other == first for other in sums)
 
 
-def _opened(payload: bytes) -> Image.Image:
+def decode_upright(payload: bytes, short_side: int | None = None, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """RGB [height, width, 3], uint8, at its own size or with its short side at most `short_side`. Raises ImageError."""
+    width, height = Picture(payload, 1, 1, max_pixels=max_pixels).upright_size
+    share = 1.0 if short_side is None else min(1.0, short_side / min(width, height))
+    return Picture(payload, *(max(1, round(share * side)) for side in (width, height)), max_pixels=max_pixels).pixels()
+
+
+def _opened(payload: bytes) -> ImageFile.ImageFile:
     try:
         return Image.open(io.BytesIO(payload), formats=FORMATS)
     except Exception as error:
@@ -95,45 +172,16 @@ def _opened(payload: bytes) -> Image.Image:
         ) from error
 
 
-def _decoded_bytes(image: Image.Image, payload: bytes, pixels: int) -> int:
-    """Of a picture of so many pixels, at the size at which it is decoded, and of what its decoder takes beside it."""
-    decoded = 4 * image.width * image.height
-    if image.format == "WEBP":
-        return decoded * 17 // 4 + len(payload)
-    layers = getattr(image, "layer", ())  # a JPEG's: (name, columns, rows, ...) of a block, for each channel
-    if not layers or _is_one_scan(payload, len(layers)):
-        return decoded
-    columns, rows = max(layer[1] for layer in layers), max(layer[2] for layer in layers)
-    share = sum(layer[1] * layer[2] for layer in layers) / max(1, columns * rows)  # values a pixel: 1 to 4
-    return int(decoded + 2 * share * pixels)
-
-
 def _resizing_bytes(image: Image.Image, width: int) -> int:
     """Of what was scaled in one direction, and of the weights of the pixels, which Pillow keeps as float64."""
     return 4 * width * max(image.size) + 16 * sum(image.size)
 
 
-def _is_one_scan(payload: bytes, channels: int) -> bool:
-    """Whether a JPEG comes line by line, so that its decoder does not keep all of it; by its first SOF and SOS."""
-    at, sequential = 2, False
-    while at + 4 < len(payload):
-        marker, size = payload[at + 1], int.from_bytes(payload[at + 2 : at + 4], "big")
-        if payload[at] != 0xFF or marker == 0xFF:
-            at += 1
-        elif marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8:  # stand alone
-            at += 2
-        elif marker == 0xDA:
-            return sequential and payload[at + 4] == channels
-        else:
-            sequential = sequential or marker in (0xC0, 0xC1)
-            at += 2 + size
-    return False
-
-
-def _fitted(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Upright and scaled: to its width strip by strip, then to its height, as Pillow does it, so that there is never a
-    second picture of the decoded one's size."""
-    orientation = image.getexif().get(_ORIENTATION, 1)
+def _fitted(image: Image.Image, orientation: int, width: int, height: int) -> Image.Image:
+    """Upright, opaque and scaled: to its width strip by strip, then to its height, as Pillow does it, so that there is
+    never a second picture of the decoded one's size."""
+    bits = _gray_bits(image)
+    opaque = image.format == "BMP" and image.mode == "RGBA" and image.getbbox() is None  # a fourth byte left at 0
     turned, from_the_end = orientation in _TURNED, orientation in _FROM_THE_END
     rows, columns = (image.width, image.height) if turned else (image.height, image.width)
     narrow = Image.new("RGB", (width, rows))
@@ -142,13 +190,69 @@ def _fitted(image: Image.Image, width: int, height: int) -> Image.Image:
         bottom = min(rows, top + step)
         first, last = (rows - bottom, rows - top) if from_the_end else (top, bottom)
         strip = image.crop((first, 0, last, columns) if turned else (0, first, columns, last))
-        if strip.mode == "P" and "transparency" in strip.info:
-            strip = strip.convert("RGBA")  # Pillow warns about going straight to RGB
-        strip = strip.convert("RGB")
+        strip = strip.convert("RGB") if opaque else _on_background(_of_8_bits(strip, bits) if bits else strip)
         if orientation in _UPRIGHT:
             strip = strip.transpose(_UPRIGHT[orientation])
         narrow.paste(strip.resize((width, bottom - top), Image.Resampling.BILINEAR), (0, top))
     return narrow.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def _on_background(strip: Image.Image) -> Image.Image:
+    """RGB, as it looks where BACKGROUND lies below it: what a transparent pixel hides is gone before any is scaled."""
+    if strip.mode not in ("LA", "PA", "RGBA") and "transparency" not in strip.info:
+        return strip.convert("RGB")
+    strip = strip.convert("RGBA")
+    canvas = Image.new("RGB", strip.size, BACKGROUND)
+    canvas.paste(strip, mask=strip)
+    return canvas
+
+
+def _gray_bits(image: Image.Image) -> int | None:
+    """Of a picture whose grays have 16 bits, which Pillow would clip to 8: how many of them hold it, 12 or 16.
+
+    Few sensors have 16 bits, and what one of 12 left in 16 would be all but black. It is always taken for 12, however
+    bright the scene; one of 16 only where all of its picture is in the lowest sixteenth.
+    """
+    if not image.mode.startswith("I"):
+        return None
+    _, brightest = np.asarray(image.getextrema())
+    return 16 if brightest >= 1 << 12 else 12
+
+
+def _of_8_bits(strip: Image.Image, bits: int) -> Image.Image:
+    """The upper 8 of so many bits, as Pillow takes them of 16 bits of colour: L; LA where one gray is transparent."""
+    gray = np.asarray(strip).astype(np.uint16)
+    upper = Image.fromarray((gray >> (bits - 8)).astype(np.uint8))
+    if (transparent := strip.info.get("transparency")) is None:
+        return upper
+    return Image.merge("LA", (upper, Image.fromarray(np.where(gray == transparent, 0, 255).astype(np.uint8))))
+
+
+def _scale_transparency(image: Image.Image, depth: int) -> None:
+    """Pillow scales the values of a PNG to 8 bits, but not the one that is transparent."""
+    transparent = image.info.get("transparency")
+    if image.mode == "RGB" and transparent is not None and depth == 16:
+        image.info["transparency"] = tuple(value >> 8 for value in transparent)
+    if image.mode == "L" and transparent is not None and depth < 8:
+        image.info["transparency"] = transparent * 255 // (2**depth - 1)
+
+
+def _ends_in_gray(image: Image.Image) -> bool:
+    """Whether its last pixel is as a JPEG's decoder leaves what it has no data for, in whichever channels."""
+    last = image.crop((image.width - 1, image.height - 1, image.width, image.height))
+    return set(last.tobytes()) <= {_GRAY - 1, _GRAY}
+
+
+def _checksum(payload: bytes, size: tuple[int, int]) -> int:
+    """Of the pixels of a JPEG, at the size at which it is decoded."""
+    checksum = 0
+    with closing(_opened(payload)) as image:
+        image.draft("RGB", size)
+        step = max(1, _STRIP_PIXELS // image.width)
+        for top in range(0, image.height, step):
+            strip = image.crop((0, top, image.width, min(image.height, top + step)))
+            checksum = zlib.crc32(strip.tobytes(), checksum)
+    return checksum
 
 
 @dataclass(frozen=True, slots=True)

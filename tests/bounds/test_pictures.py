@@ -35,6 +35,10 @@ def noise(width: int, height: int, format: str, **options: object) -> bytes:
     return encoded(pixels.repeat(10, 0).repeat(10, 1), format, **options)
 
 
+def blank_gray_of_16_bits(width: int, height: int) -> bytes:
+    return encoded(np.full((height, width), 40_000, np.uint16), "PNG")
+
+
 def hollow_png(width: int, height: int) -> bytes:
     """It declares so many pixels and holds 100,000 bytes of zeros, packed."""
 
@@ -77,7 +81,10 @@ PICTURES: dict[str, tuple[int, Callable[[], bytes]]] = {
     "hollow png": (400, lambda: hollow_png(6000, 6000)),
     "png of one column": (400, lambda: blank("L", 1, 30_000_000, compress_level=9)),
     "png of one line": (400, lambda: blank("L", 30_000_000, 1, compress_level=9)),
-    "talkative png": (400, talkative_png),
+    "talkative png": (200, talkative_png),
+    "16 bits of gray": (200, lambda: blank_gray_of_16_bits(4000, 3000)),
+    "jpeg without its end": (200, lambda: noise(4000, 3000, "JPEG")[:-2]),
+    "progressive jpeg without its end": (200, lambda: noise(2000, 1000, "JPEG", progressive=True)[:-2]),
 }
 
 

@@ -1,6 +1,8 @@
 import io
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from agent.errors import ImageError
-from agent.vision.image import Picture, decode
+from agent.vision.image import Picture, decode, decode_upright
 from tests.conftest import encoded
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,6 +87,262 @@ def test_a_huge_picture_is_refused_before_its_pixels_are_read() -> None:
 def test_the_limit_of_pixels_is_the_callers(jpegs: list[bytes]) -> None:
     with pytest.raises(ImageError, match="the limit is 1000"):
         decode(jpegs[0], 96, 96, max_pixels=1000)
+
+
+def png_chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def png(colour: int, depth: int, rows: list[bytes], width: int, *chunks: bytes) -> bytes:
+    """Of rows of packed values; 0 is gray, 2 colour, 3 of a palette, 4 gray with alpha."""
+    header = struct.pack(">IIBBBBB", width, len(rows), depth, colour, 0, 0, 0)
+    data = zlib.compress(b"".join(b"\0" + row for row in rows))
+    return b"".join(
+        (b"\x89PNG\r\n\x1a\n", png_chunk(b"IHDR", header), *chunks, png_chunk(b"IDAT", data), png_chunk(b"IEND", b""))
+    )
+
+
+def as_png(picture: Image.Image, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", **options)
+    return buffer.getvalue()
+
+
+def test_16_bits_of_gray_are_scaled_and_not_clipped() -> None:
+    values = np.arange(0, 65536, 256, dtype=np.uint16).reshape(16, 16)
+    pixels = decode(as_png(Image.fromarray(values)), 16, 16)
+    np.testing.assert_array_equal(pixels[..., 0], np.arange(256).reshape(16, 16))
+    np.testing.assert_array_equal(pixels, decode(as_png(Image.fromarray(pixels)), 16, 16))
+
+
+def test_what_a_sensor_of_12_bits_left_in_16_is_seen_however_bright_it_is() -> None:
+    values = np.arange(0, 4096, 16, dtype=np.uint16).reshape(16, 16)
+    bright = decode(as_png(Image.fromarray(values)), 16, 16)
+    np.testing.assert_array_equal(bright[..., 0], np.arange(256).reshape(16, 16))
+    dim = decode(as_png(Image.fromarray(values // 4)), 16, 16)
+    np.testing.assert_array_equal(dim[..., 0], np.arange(256).reshape(16, 16) // 4)
+
+
+@pytest.mark.parametrize(("colour", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_16_bits_are_what_8_bits_are_in_every_kind_of_png(colour: int, channels: int) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (8, 8, channels), np.uint8)
+    eight = png(colour, 8, [row.tobytes() for row in values], 8)
+    sixteen = png(colour, 16, [(row.astype(">u2") * 257).tobytes() for row in values], 8)
+    np.testing.assert_array_equal(decode(sixteen, 8, 8), decode(eight, 8, 8))
+
+
+def test_a_gray_of_16_bits_that_is_transparent_is_that_one_alone() -> None:
+    row = struct.pack(">3H", 1000, 1001, 40_000)
+    pixels = decode(png(0, 16, [row], 3, png_chunk(b"tRNS", struct.pack(">H", 1000))), 3, 1)
+    assert pixels[0, :, 0].tolist() == [255, 3, 156]
+
+
+@pytest.mark.parametrize(("depth", "packed"), [(1, 0b01000000), (2, 0b00010000), (4, 0x01), (8, 0)])
+def test_a_gray_of_few_bits_that_is_transparent_shows_the_background(depth: int, packed: int) -> None:
+    row = bytes([packed]) if depth < 8 else bytes([0, 1])
+    pixels = decode(png(0, depth, [row], 2, png_chunk(b"tRNS", struct.pack(">H", 1))), 2, 1)
+    assert pixels[0, :, 0].tolist() == [0, 255]
+
+
+def hidden(mode: str, seed: int) -> Image.Image:
+    """Half of it transparent, or nearly, over colours of no meaning."""
+    pixels = np.full((40, 60, 4), (200, 40, 90, 255), np.uint8)
+    pixels[:, 30:, 3] = 0
+    pixels[:, 30:, :3] = np.random.default_rng(seed).integers(0, 256, 3, np.uint8)
+    return Image.fromarray(pixels).convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+@pytest.mark.parametrize("format", ["PNG", "WEBP", "BMP"])
+def test_what_is_hidden_under_transparency_makes_no_difference(mode: str, format: str) -> None:
+    def stored(seed: int) -> bytes:
+        buffer = io.BytesIO()
+        options = {"lossless": True, "exact": True} if format == "WEBP" else {}
+        picture = hidden(mode, seed)
+        if format == "BMP":
+            return bitmap_with_alpha(np.asarray(picture.convert("RGBA")))
+        picture.save(buffer, format, **options)
+        return buffer.getvalue()
+
+    pixels = decode(stored(1), 7, 7)
+    np.testing.assert_array_equal(pixels, decode(stored(2), 7, 7))
+    over_white = Image.new("RGB", (60, 40), "white")
+    over_white.paste(hidden(mode, 1).convert("RGBA").crop((0, 0, 30, 40)).convert("RGB"))
+    np.testing.assert_array_equal(pixels, decode(as_png(over_white), 7, 7))
+
+
+def bitmap_with_alpha(pixels: np.ndarray) -> bytes:
+    """A BMP of 32 bits, the last 8 of them alpha, as later versions of its header say."""
+    height, width = pixels.shape[:2]
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    header = struct.pack("<IiiHHIIiiII", 108, width, height, 1, 32, 3, 4 * width * height, 0, 0, 0, 0) + masks
+    data = pixels[::-1, :, [2, 1, 0, 3]].tobytes()
+    header += bytes(108 - len(header))
+    return b"BM" + struct.pack("<IHHI", 122 + len(data), 0, 0, 122) + header + data
+
+
+def test_a_bitmap_whose_alpha_was_never_filled_in_is_opaque() -> None:
+    pixels = np.full((4, 4, 4), (10, 20, 30, 0), np.uint8)
+    assert decode(bitmap_with_alpha(pixels), 2, 2)[0, 0].tolist() == [10, 20, 30]
+
+
+@pytest.mark.parametrize("kind", ["one entry", "each entry", "colour"])
+def test_transparent_colours_show_the_background_whatever_they_are(kind: str) -> None:
+    def stored(colour: tuple[int, int, int]) -> bytes:
+        picture = Image.new("RGB", (8, 8), (1, 2, 3))
+        picture.paste(colour, (0, 0, 4, 8))
+        if kind == "colour":
+            return as_png(picture, transparency=colour)
+        palette = picture.quantize(2)
+        index = int(np.asarray(palette)[0, 0])
+        alphas = bytes(0 if entry == index else 128 for entry in range(2))
+        return as_png(palette, transparency=index if kind == "one entry" else alphas)
+
+    pixels = decode(stored((250, 0, 0)), 8, 8)
+    assert (pixels[:, :4] == 255).all()
+    np.testing.assert_array_equal(pixels, decode(stored((0, 90, 30)), 8, 8))
+
+
+def test_what_is_half_transparent_is_mixed_with_the_background() -> None:
+    pixels = np.full((4, 4, 4), (100, 0, 255, 128), np.uint8)
+    assert decode(encoded(pixels, "PNG"), 2, 2)[0, 0].tolist() == [177, 127, 255]
+
+
+GARBAGE = b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12\0\x03\0\0"
+
+
+@pytest.mark.parametrize("exif", [GARBAGE, b"Exif\0\0", b"Exif\0\0" + bytes(range(200)), GARBAGE[:20]])
+@pytest.mark.parametrize("format", ["PNG", "WEBP", "JPEG", "JPEG with a density"])
+def test_exif_that_is_garbage_is_none(photographs: list[np.ndarray], exif: bytes, format: str) -> None:
+    options: dict[str, object] = {"dpi": (300, 300)} if "density" in format else {}
+    payload = encoded(photographs[0], format[:4].strip(), exif=exif, **options)
+    np.testing.assert_array_equal(
+        decode(payload, 64, 64), decode(encoded(photographs[0], format[:4].strip(), **options), 64, 64)
+    )
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [
+        b"\xff\xe0\0\x07JFIF\0",
+        b"\xff\xe1\0\x22" + GARBAGE.ljust(32, b"\0"),
+        b"\xff\xe2\0\x0aMPF\0MM\0*",
+        b"\xff\xe2\0\x10ICC_PROFILE\0\1\2",
+        b"\xff\xed\0\x16Photoshop 3.0\x008BIM\4\4",
+        b"\xff\xee\0\x07Adobe",
+    ],
+)
+def test_a_jpeg_that_says_garbage_beside_its_pixels_is_whole(jpegs: list[bytes], segment: bytes) -> None:
+    np.testing.assert_array_equal(decode(jpegs[0][:2] + segment + jpegs[0][2:], 64, 64), decode(jpegs[0], 64, 64))
+
+
+@pytest.mark.parametrize("name", [b"eXIf", b"iCCP", b"acTL", b"fcTL", b"gAMA", b"zTXt"])
+def test_a_png_that_says_garbage_beside_its_pixels_is_whole(photographs: list[np.ndarray], name: bytes) -> None:
+    payload = encoded(photographs[0], "PNG")
+    chunk = png_chunk(name, b"\xff\0\xff")[:-1] + b"?"
+    np.testing.assert_array_equal(decode(payload[:33] + chunk + payload[33:], 64, 64), decode(payload, 64, 64))
+
+
+def test_a_picture_that_holds_several_is_its_first(photographs: list[np.ndarray]) -> None:
+    first, second = (Image.fromarray(pixels) for pixels in photographs)
+    for format in ("MPO", "PNG", "WEBP"):
+        buffer = io.BytesIO()
+        first.save(buffer, format, save_all=True, append_images=[second])
+        expected = decode(encoded(photographs[0], "JPEG"), 64, 64).astype(int)
+        assert np.abs(decode(buffer.getvalue(), 64, 64) - expected).mean() < 8
+
+
+AFTER_THE_SCAN = {
+    "nothing": b"",
+    "half of its end": b"\xff",
+    "zeros": bytes(512),
+    "erased flash": b"\xff" * 512,
+    "zeros, and its end": bytes(100) + b"\xff\xd9",
+    "a part's end": b"\r\n--frame\r\n",
+    "another's beginning": b"\xff\xd8\xff\xe0\0\x10JFIF\0",
+}
+WAYS: dict[str, dict[str, object]] = {
+    "as usual": {},
+    "progressive": {"progressive": True},
+    "all colours": {"subsampling": 0, "quality": 95},
+    "codes of its own": {"optimize": True},
+    "afresh": {"restart_marker_blocks": 7},
+}
+
+
+@pytest.mark.parametrize("after", AFTER_THE_SCAN)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_jpeg_without_its_end_is_whole(photographs: list[np.ndarray], way: str, after: str) -> None:
+    payload = encoded(photographs[1], "JPEG", **WAYS[way])
+    pixels = decode(payload[:-2] + AFTER_THE_SCAN[after], 96, 64)
+    np.testing.assert_array_equal(pixels, decode(payload, 96, 64))
+
+
+def test_a_jpeg_before_which_and_behind_which_a_stream_goes_on_is_whole(jpegs: list[bytes]) -> None:
+    payload = b"\r\n" + jpegs[0] + b"\r\n--frame\r\nContent-Type: image/jpeg\r\n\r\n" + jpegs[1]
+    np.testing.assert_array_equal(decode(payload, 96, 64), decode(jpegs[0], 96, 64))
+
+
+@pytest.mark.parametrize("after", ["nothing", "another's beginning", "zeros, and its end", "its end"])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_jpeg_that_lacks_rows_is_torn(photographs: list[np.ndarray], way: str, after: str) -> None:
+    payload = encoded(photographs[1], "JPEG", **WAYS[way])
+    rest = b"\xff\xd9" if after == "its end" else AFTER_THE_SCAN[after]
+    if way == "progressive" and rest.endswith(b"\xff\xd9"):
+        pytest.skip("each of its scans holds all rows: what says that it ends is only less sharp")
+    for lost in (len(payload) // 2, len(payload) // 5, 2000):
+        with pytest.raises(ImageError, match="torn"):
+            decode(payload[:-lost] + rest, 96, 64)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("way", WAYS)
+def test_however_little_a_jpeg_lacks_it_is_torn_or_the_same(photographs: list[np.ndarray], way: str, mode: str) -> None:
+    buffer = io.BytesIO()
+    picture = Image.fromarray(photographs[1][:200, :200]).convert(mode)
+    picture.save(buffer, "JPEG", **WAYS[way])
+    payload = buffer.getvalue()
+    whole = decode(payload, 200, 200)
+    for lost in range(3, 100):
+        try:
+            pixels = decode(payload[:-lost], 200, 200)
+        except ImageError:
+            continue
+        np.testing.assert_array_equal(pixels, whole, err_msg=f"without the last {lost} bytes")
+
+
+@pytest.mark.parametrize("gray", [127, 128, 129])
+def test_a_jpeg_that_is_gray_where_it_ends_is_whole(gray: int) -> None:
+    for options in WAYS.values():
+        payload = encoded(np.full((64, 64, 3), gray, np.uint8), "JPEG", **options)
+        assert (decode(payload, 8, 8) == gray).all()
+        assert (decode(payload[:-2], 8, 8) == gray).all()
+
+
+@pytest.mark.parametrize("format", ["PNG", "WEBP", "BMP"])
+def test_what_follows_a_picture_is_no_part_of_it(photographs: list[np.ndarray], format: str) -> None:
+    payload = encoded(photographs[0], format)
+    for rest in (bytes(600), b"\r\n--frame\r\n", payload):
+        np.testing.assert_array_equal(decode(payload + rest, 64, 64), decode(payload, 64, 64))
+
+
+def test_a_png_without_its_end_is_whole(photographs: list[np.ndarray]) -> None:
+    payload = encoded(photographs[0], "PNG")
+    for rest in (b"", bytes(100), b"junk"):
+        np.testing.assert_array_equal(decode(payload[:-12] + rest, 64, 64), decode(payload, 64, 64))
+
+
+@pytest.mark.parametrize("short_side", [None, 50, 10_000])
+def test_a_picture_is_decoded_at_its_own_size_too(photographs: list[np.ndarray], short_side: int | None) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    height, width = photographs[0].shape[:2]
+    payload = encoded(photographs[0], "PNG", exif=exif)
+    pixels = decode_upright(payload, short_side)
+    if short_side == 50:
+        assert pixels.shape == (round(50 * width / height), 50, 3)
+    else:
+        np.testing.assert_array_equal(pixels, np.rot90(photographs[0], -1))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "1", "LA"])

@@ -30,20 +30,22 @@ class KerasBackbone:
     """One image input [B, H, W, 3] of the raw bytes 0..255, one vector [B, D] as output.
 
     Attributes: `name`, `width`, `height` in pixels, `size` D, `backbone_id` as in Bundle.backbone_id,
-    `sha256` of the file, `device` as `device()` says, `runtime` with the backend of Keras.
+    `sha256` of the file, `device` "cpu" or the GPU's name, `runtime` with the backend of Keras.
     """
 
     def __init__(self, model: Path, timings: Timings) -> None:
         """Raises ConfigError where Keras cannot load the model, or it is no backbone."""
         import keras  # not before KERAS_BACKEND is chosen
 
+        from trainer.making.devices import device
+
+        self.device = device().name  # before the model is there: TensorFlow would have taken all of a GPU's memory
         try:
             loaded = keras.saving.load_model(model, compile=False)
         except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
             raise ConfigError(f"{model} cannot be loaded by Keras: {error}") from error
         self.height, self.width, self.size = _shapes(model, loaded)
         self.name = model.stem
-        self.device = device()
         self.runtime = f"keras-{keras.config.backend()}"
         self.sha256 = sha256_of(model)
         self._model = loaded
@@ -87,14 +89,6 @@ class KerasBackbone:
         answer.bottlenecks = self.bottlenecks(images)
         answer.seconds = time.monotonic() - began
         return answer
-
-
-def device() -> str:
-    """What the backend of Keras computes on, such as "cpu" or "gpu:0"."""
-    import keras
-
-    names: list[str] = keras.distribution.list_devices()
-    return next((name for name in names if not name.startswith("cpu")), "cpu") if names else "cpu"
 
 
 def _shapes(path: Path, model: Any) -> tuple[int, int, int]:

@@ -108,9 +108,9 @@ def _on_gpu() -> list[str]:
     choose_backend()
     try:
         with quiet():
-            from trainer.bulk.keras_backbone import device
+            from trainer.making.devices import device
 
-            found = device()
+            found = device().kind
     except ImportError:
         return []
     return [] if found == "cpu" else [STUDY_KERAS]

@@ -19,16 +19,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from agent.board.files import open_regular
-from agent.errors import DatasetError
+from agent.errors import DatasetError, ImageError
 from agent.learning.pictures.bursts import split_of
 from agent.learning.pictures.dataset import Dataset, open_dataset
 from agent.learning.pictures.leftout import complaint, lines
 from agent.records import picture_id
 from agent.reporting.host import free_bytes
-from agent.vision.image import FORMATS, MAX_PIXELS
+from agent.vision.image import decode_upright
 
 logger = logging.getLogger(__name__)
 
@@ -58,37 +57,14 @@ class Corpus:
         return np.flatnonzero(self.validation)
 
 
-def decode(payload: bytes, short_side: int | None = None) -> Picture:
-    """The picture, upright, uint8 [H, W, 3]: at its own size, or with its short side at most `short_side`.
-
-    Raises ValueError if it is none, or too large.
-    """
-    try:
-        with Image.open(io.BytesIO(payload), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"it has {image.width} x {image.height} pixels, the limit is {MAX_PIXELS}")
-            if short_side is not None:
-                image.draft("RGB", (short_side, short_side))
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-            if short_side is not None and min(upright.size) > short_side:
-                share = short_side / min(upright.size)
-                sides = (round(upright.width * share), round(upright.height * share))
-                upright = upright.resize(sides, Image.Resampling.BILINEAR)
-            return np.asarray(upright)
-    except ValueError:
-        raise
-    except Exception as error:  # Pillow raises all sorts at torn pictures
-        raise ValueError(str(error)) from error
-
-
 def decode_all(named: Iterable[tuple[str, Callable[[], bytes]]], short_side: int | None = None) -> list[Picture | None]:
     """In order; None for each that is no picture, which is logged."""
 
     def attempt(one: tuple[str, Callable[[], bytes]]) -> Picture | str:
         name, read = one
         try:
-            return decode(read(), short_side)
-        except (OSError, ValueError) as error:
+            return decode_upright(read(), short_side)
+        except (OSError, ImageError) as error:
             return f"{name} is skipped: {error}"
 
     pictures: list[Picture | None] = []

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from PIL import Image
 
 from agent.errors import DatasetError
+from agent.vision.image import decode
 from tests.trainer.making.shards import encoded, write_shard
 from tests.vision.damaged import damaged
-from trainer.making.corpus import decode, read_corpus, read_shards
+from trainer.making.corpus import read_corpus, read_shards
 
 
 def test_shards_are_read_in_the_order_of_their_names_and_classes_are_numbered_anew(tmp_path: Path) -> None:
@@ -74,13 +75,6 @@ def test_a_corpus_without_any_readable_picture_is_refused(tmp_path: Path) -> Non
         read_shards(tmp_path)
 
 
-def test_gray_and_transparent_pictures_become_rgb() -> None:
-    for mode in ("L", "RGBA", "P"):
-        assert decode(encoded(3, 2, mode=mode)).shape == (2, 3, 3)
-    with pytest.raises(ValueError, match="identify"):
-        decode(b"no picture")
-
-
 def test_class_folders_are_a_corpus_too_and_large_pictures_are_shortened(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -111,16 +105,14 @@ def test_a_corpus_that_does_not_fit_into_memory_is_refused(tmp_path: Path, monke
         read_corpus(tmp_path, 20)
 
 
-def test_a_picture_is_turned_upright_and_one_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    pixels = np.zeros((4, 8, 3), np.uint8)
-    file = io.BytesIO()
+def test_pictures_are_decoded_as_the_board_decodes_them(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(pixels).save(file, "JPEG", exif=exif)
-    assert decode(file.getvalue()).shape == (8, 4, 3)
-    monkeypatch.setattr("trainer.making.corpus.MAX_PIXELS", 31)
-    with pytest.raises(ValueError, match="8 x 4 pixels"):
-        decode(file.getvalue())
+    file = io.BytesIO()
+    Image.fromarray(np.full((4, 8), 30_000, np.uint16)).save(file, "PNG", exif=exif)
+    write_shard(tmp_path / "a.npz", [file.getvalue()], [1], [0])
+    (picture,) = read_shards(tmp_path).pictures
+    np.testing.assert_array_equal(picture, decode(file.getvalue(), 4, 8))
 
 
 def test_a_shard_that_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
