@@ -189,6 +189,8 @@ def test_what_needs_a_state_says_how_to_make_one(tmp_path: Path, pictures: Path)
         ("two_inputs.tflite", "one input"),
         ("gone.tflite", "no such file"),
         ("no_such_bundle", DEFAULT),
+        ("x" * 300, "name too long"),
+        ("x" * 300 + ".tflite", "name too long"),
     ],
 )
 def test_a_bad_backbone_is_refused(tmp_path: Path, pictures: Path, backbone: str, complaint: str) -> None:
@@ -203,6 +205,8 @@ def test_a_state_made_with_another_backbone_is_refused(state: Path, pictures: Pa
     assert "must not be mixed" in ended.stderr
     ended = lastlayer("--state", state, "--input-range", "-1", "1", "learn", pictures, expect=5)
     assert "input range" in ended.stderr
+    ended = lastlayer("--state", state, "--backbone", "x" * 300, "learn", pictures, expect=4)
+    assert "name too long" in ended.stderr
     lastlayer("--state", state, "--backbone", DEFAULT, "learn", pictures)
 
 

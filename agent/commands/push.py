@@ -125,19 +125,29 @@ def _token(file: Path | None) -> str | None:
 
 def _batch(name: str, query: Mapping[str, str]) -> _Batch:
     """A file, or what lies in a folder. Raises ConfigError for a folder without pictures."""
-    if name == "-" or not Path(name).is_dir():
+    if name == "-" or not _is_folder(name):
         read = partial(sys.stdin.buffer.read, MAX_BYTES + 1) if name == "-" else partial(read_bounded, name, MAX_BYTES)
         return _Batch([_Picture(name, read, query)])
     # Of folders alone: it takes a while to be imported.
     from agent.learning.pictures.labelled import is_of_system, is_picture
 
-    inside = sorted(path for path in Path(name).iterdir() if not is_of_system(path.name))
+    try:
+        inside = sorted(path for path in Path(name).iterdir() if not is_of_system(path.name))
+    except OSError as error:
+        raise ConfigError(f"{printable(name)}: the folder cannot be read: {error.strerror}") from error
     pictures = [path for path in inside if is_picture(path) and not path.is_dir()]
     if not pictures:
         return _of_classes(name, query)
     if any(path.is_dir() for path in inside):
         say(f"lastlayer push: {printable(name)}: pictures lie in it, so the folders in it are not entered")
     return _Batch([_Picture(str(path), partial(read_bounded, path, MAX_BYTES), query) for path in pictures])
+
+
+def _is_folder(name: str) -> bool:
+    try:
+        return Path(name).is_dir()
+    except OSError:  # a name that is too long, a folder that nobody may look into: whoever reads it says so
+        return False
 
 
 def _of_classes(name: str, query: Mapping[str, str]) -> _Batch:

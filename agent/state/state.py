@@ -112,7 +112,10 @@ def check_same(folder: Path, own: Bundle, backbone: str | None, input_range: tup
     """Raises MismatchError where a state was made with another backbone or input range than those that are named."""
     if backbone is not None and not _once_meant(backbone, own):
         path = Path(backbone)
-        other = sha256_of(path) if path.is_file() else load_bundle(backbone).sha256
+        try:
+            other = sha256_of(path) if path.is_file() else load_bundle(backbone).sha256
+        except OSError as error:
+            raise BundleError(f"{backbone}: {error.strerror or error}") from error
         if other != own.sha256:
             raise MismatchError(
                 f"the state {folder} was made with the backbone {own.name} ({own.sha256[:8]}), not with {backbone} "

@@ -87,7 +87,10 @@ def no_longer_ships(bundle: Bundle) -> bool:
 
 def is_there(source: str | Path) -> bool:
     """Whether something lies where a source of bundles names it, be it whole or not."""
-    return Path(source).is_file() or _found(source) is not None
+    try:
+        return Path(source).is_file() or _found(source) is not None
+    except OSError:  # a name that is too long, a folder that nobody may look into
+        return False
 
 
 def write_bundle(

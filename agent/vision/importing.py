@@ -34,6 +34,10 @@ def import_model(source: str | Path, into: Path, input_range: tuple[float, float
     Raises BundleError where the model cannot be a backbone, StateError where `into` cannot be written.
     """
     source = Path(source)
+    try:
+        source.exists()
+    except OSError as error:  # a name that is too long, a folder that nobody may look into
+        raise BundleError(f"{source}: {error.strerror}") from error
     if source.suffix == ".tflite" and not source.is_file():
         raise BundleError(f"{source}: there is no such file")
     bare = source.is_file() and not (source.parent / MANIFEST).is_file()

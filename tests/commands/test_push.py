@@ -195,6 +195,12 @@ def test_a_name_in_any_bytes_is_sent_and_shown(daemon: Daemon, tmp_path: Path, p
     assert rf"{tmp_path}/\xff\n.jpg: " in told.stdout
 
 
+def test_a_name_that_no_file_has_is_said_and_the_others_are_sent(daemon: Daemon, picture: Path) -> None:
+    ended = lastlayer("push", "x" * 300, picture, "--url", daemon.url, expect=3)
+    assert f"{'x' * 300}: cannot be read: File name too long" in ended.stderr
+    assert "1 pictures sent, 1 refused" in ended.stderr
+
+
 def test_a_board_without_room_is_asked_again(picture: Path) -> None:
     full = (503, {"Retry-After": "1"}, '{"error": "16 frames are under way already"}')
     with scripted(full, full) as board:
