@@ -85,11 +85,11 @@ class Askable:
         with self._lock:
             return self._contents.groups()
 
-    def split_of(self, frame_id: str) -> tuple[Split, bool] | None:
-        """The split that was decided for a frame when it came, and whether somebody said it; None where no example has
-        that frame id."""
+    def goes_aside(self, frame_id: str, said: Split | None) -> bool:
+        """Whether there is an example of a frame that somebody puts into val or test now, and nobody did before."""
         with self._lock:
-            return self._contents.split_of(frame_id)
+            before = self._contents.split_of(frame_id) if said in ("val", "test") else None
+        return before is not None and before not in (("val", True), ("test", True))
 
     def set_aside(self) -> NDArray[np.uint64]:
         """The groups [m], ascending, of what somebody put into val or test; those of even pictures are left out."""

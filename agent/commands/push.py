@@ -48,6 +48,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     parser.add_argument("--token-file", type=Path, metavar="FILE", help="a file with the board's token")
     parser.add_argument("--camera", help="the name of the camera")
     parser.add_argument("--label", help="what the pictures show: the board remembers it")
+    parser.add_argument("--new-label", action="store_true", help="the label is meant, however like another it is")
     parser.add_argument(
         "--timeout", type=_seconds, default=30.0, metavar="S", help="how long a picture is tried (default: %(default)g)"
     )
@@ -56,6 +57,8 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     sender = Sender(Address(arguments.url, arguments.socket), _token(arguments.token_file), arguments.timeout)
     query = {name: value for name in ("camera", "label") if (value := getattr(arguments, name)) is not None}
+    if arguments.new_label:
+        query["new"] = "1"
     sent, failed = 0, 0
     try:
         for name in _names(arguments.pictures):

@@ -212,6 +212,8 @@ def _text(version: str, training: Training, verdict: gate.Verdict) -> str:
         lines.append(f"new label {label}: {judged}")
     if not verdict.accepted:
         lines.append(f"to use it all the same: lastlayer heads activate {version} --force")
+    if training.held_back:
+        lines.append(f"{training.held_back} look like examples of val or test: they are held back from training")
     if training.untrained_labels:
         lines.append(f"not in it, for want of examples to train on: {', '.join(training.untrained_labels)}")
     return "\n".join(lines)

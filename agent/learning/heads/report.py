@@ -170,6 +170,7 @@ _SHAPES: dict[str, Shape] = {
     "label_counts": _of(_label, _count),
     "untrained_labels": _each(_label),
     "examples": _count,
+    "held_back": _count,
     "solver": _text,
     "reason": _text,
     "settings": _of(_text, _scalar),

@@ -133,18 +133,18 @@ class Bursts:
     ) -> None:
         """The groups [n] that there are; the last frame of each camera and label: when it came, and its group; and
         those groups [m] that somebody put into val or test, as sides.set_aside has them."""
-        self._groups = Hashes(groups)
-        self._last = dict(last or {})
-        self._aside = Hashes(aside)
+        self._groups, self._aside = Hashes(groups), Hashes(aside)
+        self._last = {seen: found for seen, found in (last or {}).items() if not self.is_set_aside(found[1])}
 
-    def join(
-        self, camera: str, label: str, received_ms: int, fingerprint: int, said: Split | None = None
-    ) -> int:
+    def join(self, camera: str, label: str, received_ms: int, fingerprint: int, said: Split | None = None) -> int:
         """The group that a picture with this perceptual hash belongs to, of which it is a member from now on.
 
         `said` is the split that somebody said, if so.
         """
-        group = self._joined((camera, label), received_ms, fingerprint, said)
+        aside = None if said else self._aside.nearest(fingerprint)
+        if aside is not None:  # this one, and not the rest of its burst: looks deceive now and then
+            return aside
+        group = None if said else self._of_neighbour((camera, label), received_ms, fingerprint)
         if group is None:
             group = fingerprint or 1  # an even picture has the hash 0, which in a record says: of no group
             self._groups.add(group)
@@ -158,13 +158,7 @@ class Bursts:
         """Whether somebody put a picture of this group, or one that looks like it, into val or test."""
         return self._aside.nearest(group) is not None
 
-    def _joined(self, seen: tuple[str, str], received_ms: int, fingerprint: int, said: Split | None) -> int | None:
-        """The group that there is already; None where a new one is to be founded."""
-        if said is not None:
-            return None
-        aside = self._aside.nearest(fingerprint)
-        if aside is not None:
-            return aside
+    def _of_neighbour(self, seen: tuple[str, str], received_ms: int, fingerprint: int) -> int | None:
         if seen in self._last:
             last_ms, group = self._last[seen]
             if abs(received_ms - last_ms) <= BURST_MS:

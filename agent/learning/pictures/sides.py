@@ -15,14 +15,12 @@ from agent.learning.pictures.bursts import near, telling
 from agent.learning.training.examples import HELD_BACK, TRAIN
 
 
-def sides(
-    groups: NDArray[np.uint64], splits: NDArray[np.uint8], said: NDArray[np.bool_]
-) -> NDArray[np.uint8]:
+def sides(groups: NDArray[np.uint64], splits: NDArray[np.uint8], said: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """The side of each example [N]: an index into records.SPLITS, or HELD_BACK.
 
     `groups` are those of bursts.py, `splits` as they were decided when the examples came, by somebody where `said`.
     """
-    found = splits.copy()
+    found: NDArray[np.uint8] = splits.copy()
     aside = set_aside(groups, splits, said)
     if len(aside):
         found[~(said & (splits != TRAIN)) & near(groups, aside)] = HELD_BACK
@@ -33,9 +31,7 @@ def sides(
     return found
 
 
-def set_aside(
-    groups: NDArray[np.uint64], splits: NDArray[np.uint8], said: NDArray[np.bool_]
-) -> NDArray[np.uint64]:
+def set_aside(groups: NDArray[np.uint64], splits: NDArray[np.uint8], said: NDArray[np.bool_]) -> NDArray[np.uint64]:
     """The groups [m], each once, of what somebody put into val or test, but for even pictures; arguments as above."""
     return _telling(groups[said & (splits != TRAIN)])
 
@@ -43,4 +39,3 @@ def set_aside(
 def _telling(groups: NDArray[np.uint64]) -> NDArray[np.uint64]:
     each = np.unique(groups)
     return each[telling(each)]
-
