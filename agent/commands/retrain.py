@@ -186,6 +186,7 @@ def _tell(
         say(json.dumps({"event": "phases", "phases": timings.drain()}))
     payload = {
         **summary(report),
+        "held_back": training.held_back,
         "reason": training.reason,
         "gate": report["gate"],
         "written_bytes": written_bytes(),
