@@ -43,7 +43,7 @@ def _topic_level(node: str) -> str | None:
 
 
 def _camera(name: str) -> str | None:
-    return None if len(name.encode()) <= 200 else "may take 200 bytes"  # as records.checked_label has it
+    return None if len(name.encode()) <= 200 else "may take 200 bytes"  # as records.checked_name has it
 
 
 def _topic(prefix: str) -> str | None:

@@ -32,6 +32,10 @@ class LabelError(InputError):
     """A label that is empty, too long, or not plain text."""
 
 
+class SimilarLabelError(LabelError):
+    """A new label that may be a slip for one that is known: whoever means it says so."""
+
+
 class DatasetError(InputError):
     """A folder, archive or list of labelled pictures that cannot be read."""
 

@@ -14,6 +14,7 @@ from agent.cache.flash import segment_io
 from agent.cache.flash.layout import Layout
 from agent.cache.part import SAID, Part
 from agent.errors import StateError
+from agent.learning.pictures.sides import sides
 from agent.learning.training.splitting import lent
 from agent.records import SPLITS, Example
 
@@ -60,8 +61,9 @@ class CachedExamples:
         classes = np.zeros(1 << 16, np.int32)
         classes[used] = np.arange(len(used))
         self.targets: NDArray[np.int32] = classes[indices]  # [N] class indices into `labels`
-        fixed = (column("flags", np.uint8) & SAID) != 0
-        self.splits = lent(self.targets, column("split", np.uint8), fixed=fixed)  # [N] indices into records.SPLITS
+        said = (column("flags", np.uint8) & SAID) != 0
+        found = sides(column("group", np.uint64), column("split", np.uint8), said)
+        self.splits = lent(self.targets, found, fixed=said)  # [N] indices into records.SPLITS, or HELD_BACK
         self._frame_ids: NDArray[np.uint64] | None = column("frame_id", np.uint64)
         self._moved: dict[int, int] = {}  # rows in whose place another example is read: where they are themselves
         self.departed: NDArray[np.uint64] = column("frame_id", np.uint64, dropped)

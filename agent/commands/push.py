@@ -55,6 +55,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     parser.add_argument("--token-file", type=Path, metavar="FILE", help="a file with the board's token")
     parser.add_argument("--camera", help="the name of the camera")
     parser.add_argument("--label", help="what the pictures show: the board remembers it")
+    parser.add_argument("--new-label", action="store_true", help="the label is meant, however like another it is")
     parser.add_argument(
         "--timeout", type=_seconds, default=30.0, metavar="S", help="how long a picture is tried (default: %(default)g)"
     )
@@ -63,6 +64,8 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     sender = Sender(Address(arguments.url, arguments.socket), _token(arguments.token_file), arguments.timeout)
     query = {name: value for name in ("camera", "label") if (value := getattr(arguments, name)) is not None}
+    if arguments.new_label:
+        query["new"] = "1"
     batches = [_batch(name, query) for name in arguments.pictures]
     pictures = [picture for batch in batches for picture in batch.pictures]
     has_bar = len(pictures) > 1 and sys.stderr.isatty()

@@ -186,6 +186,7 @@ def _tell(
         say(json.dumps({"event": "phases", "phases": timings.drain()}))
     payload = {
         **summary(report),
+        "held_back": training.held_back,
         "reason": training.reason,
         "gate": report["gate"],
         "written_bytes": written_bytes(),
@@ -212,6 +213,8 @@ def _text(version: str, training: Training, verdict: gate.Verdict) -> str:
         lines.append(f"new label {label}: {judged}")
     if not verdict.accepted:
         lines.append(f"to use it all the same: lastlayer heads activate {version} --force")
+    if training.held_back:
+        lines.append(f"{training.held_back} look like examples of val or test: they are held back from training")
     if training.untrained_labels:
         lines.append(f"not in it, for want of examples to train on: {', '.join(training.untrained_labels)}")
     return "\n".join(lines)

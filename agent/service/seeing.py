@@ -102,6 +102,7 @@ class RecentFrames:
     def remember(self, seen: Seen) -> None:
         with self._lock:
             self._frames[seen.frame.frame_id] = seen.result, seen.bottleneck, seen.thumbnail
+            self._frames.move_to_end(seen.frame.frame_id)  # the same picture may have come before
             if len(self._frames) > self._capacity:
                 self._frames.popitem(last=False)
 

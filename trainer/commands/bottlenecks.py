@@ -3,7 +3,7 @@
 import argparse
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from agent.cache import Cache
 from agent.errors import ConfigError, DatasetError
 from agent.learning.pictures.archive import is_archive
 from agent.learning.pictures.dataset import open_dataset
-from agent.learning.pictures.labelled import LabelledPicture
+from agent.learning.pictures.labelled import LabelledPicture, check_labels
 from agent.learning.pictures.leftout import LeftOut, as_dicts, complaint, lines
 from agent.reporting.timing import Timings
 from agent.terminal import command, say, show
@@ -65,6 +65,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     add_workers(parser)
     add("--keras", type=file, metavar="NET.keras", help="compute with Keras, batched, on a GPU if there is one")
     add("--batch", type=positive, default=64, help="pictures at once with --keras (64)")
+    add("--new-labels", action="store_true", help="labels that are like others are meant")
     add("--scaling", action="store_true", help=f"measure 1, 2, 4… workers on {SCALING_PICTURES} pictures, keep nothing")
 
 
@@ -74,6 +75,8 @@ def execute(arguments: argparse.Namespace) -> int:
     with open_dataset(arguments.source) as found:
         if not found:
             raise DatasetError(f"{arguments.source} holds no pictures")
+        if not arguments.new_labels:
+            check_labels(found, _known_labels(arguments.out))
         pictures = in_order(found)
         with reporting(arguments, _runtime(arguments)) as timings:
             if arguments.scaling:
@@ -90,6 +93,14 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _known_labels(out: Path) -> Collection[str]:
+    """Those of a state that may not be there yet."""
+    if not any((out / "cache").glob("*.seg")):
+        return ()
+    with Cache.read(out / "cache") as cache:
+        return cache.label_counts()
+
+
 def _runtime(arguments: argparse.Namespace) -> str:
     if not arguments.keras:
         return FAMILY
@@ -101,7 +112,7 @@ def _computed(arguments: argparse.Namespace, pictures: Sequence[LabelledPicture]
     """Compute what is missing; what came of it, fit for JSON."""
     computation, ledger = _compute(arguments, arguments.out, arguments.workers, pictures, timings)
     with Cache.read(arguments.out / "cache") as cache:
-        counts = cache.label_counts()
+        counts, held_back = cache.label_counts(), cache.held_back()
         backbone_id = cache.layout.backbone_id
     account = ledger.account
     return {
@@ -114,6 +125,7 @@ def _computed(arguments: argparse.Namespace, pictures: Sequence[LabelledPicture]
         "contradicting": account.contradicting,
         "unreadable": account.unreadable,
         "skipped": str(ledger.skipped),
+        "held_back": held_back,
         "examples": sum(counts.values()),
         "labels": counts,
         "scaling": scaling.as_dict([computation.run]) if computation.run and not arguments.keras else None,
@@ -164,6 +176,8 @@ def _text(payload: dict[str, Any]) -> str:
         f"of {payload['pictures']} pictures: {payload['added']} added, {payload['known']} there already, "
         f"{payload['contradicting']} there with another label, {payload['unreadable']} not readable",
     ]
+    if payload["held_back"]:
+        lines.append(f"{payload['held_back']} look like examples of val or test: they are held back from training")
     if payload["contradicting"] or payload["unreadable"]:
         lines.append(f"what was left out, and why: {payload['skipped']}")
     if payload["scaling"]:

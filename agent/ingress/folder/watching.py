@@ -21,7 +21,7 @@ from agent.errors import ImageError, LabelError
 from agent.ingress.folder import inotify
 from agent.ingress.folder.files import BAD, DONE, PictureFile, Place, Version, is_picture, pictures, subfolders
 from agent.ingress.folder.inotify import Inotify, Wake
-from agent.records import checked_label
+from agent.records import checked_name
 from agent.reporting.timing import Timings
 
 log = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ class WatchedFolder:
     def _camera(self, folder: str) -> str:
         """Raises LabelError."""
         name = os.fsencode(folder).decode("utf-8", "replace")
-        return checked_label(name, "camera name") if folder else self._config.camera or ""
+        return checked_name(name, "camera name") if folder else self._config.camera or ""
 
     def _watch(self, notify: Inotify | None, folders: list[str]) -> None:
         """Make it so that just these are watched, wherever their names lead now."""

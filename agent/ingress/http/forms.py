@@ -7,7 +7,7 @@ from typing import Any
 from agent.ingress.http.message import Request
 
 FILES = ("image", "file")
-FIELDS = ("label", "camera", "top")
+FIELDS = ("label", "camera", "top", "new")
 MAX_PARTS = 8
 MAX_FIELD_BYTES = 1000
 
@@ -32,6 +32,14 @@ def number(fields: Mapping[str, str], name: str, default: int, most: int) -> int
     if not (text.isascii() and text.isdecimal()) or len(text) > 9 or not 1 <= int(text) <= most:
         raise BadRequest(f"{name} must be a number from 1 to {most}, not {text[:40]!r}")
     return int(text)
+
+
+def flag(fields: Mapping[str, str], name: str) -> bool:
+    """Whether it is said; "1" or "0". Raises BadRequest."""
+    text = fields.get(name, "0")
+    if text not in ("0", "1"):
+        raise BadRequest(f"{name} must be 0 or 1, not {text[:40]!r}")
+    return text == "1"
 
 
 def only_key(request: Request, key: str) -> Any:

@@ -37,7 +37,7 @@ class Commands:
         self._service = service
         self._answers: OrderedDict[tuple[str, str | int], Answer] = OrderedDict()
         self._commands = {
-            "label": _Command(self._label, frozenset({"frame_id", "label"})),
+            "label": _Command(self._label, frozenset({"frame_id", "label"}), frozenset({"new"})),
             "retrain": _Command(lambda asked: {"retrain": service.teaching.retrain()["state"]}),
             "cancel": _Command(lambda asked: {"retrain": service.teaching.cancel()["state"]}),
             "rollback": _Command(lambda asked: {"head": service.heads.rollback()}),
@@ -79,10 +79,13 @@ class Commands:
         return command.run(asked)
 
     def _label(self, asked: dict[str, Any]) -> dict[str, Any]:
-        frame_id = asked["frame_id"]
+        frame_id, new = asked["frame_id"], asked.get("new", False)
         if not isinstance(frame_id, str):
             raise _RefusedError("frame_id must be text: the one that came with the result")
-        return {"frame_id": frame_id[:MAX_LABEL_BYTES], "label": self._service.teaching.label(frame_id, asked["label"])}
+        if not isinstance(new, bool):
+            raise _RefusedError("new must be true or false")
+        label = self._service.teaching.label(frame_id, asked["label"], new=new)
+        return {"frame_id": frame_id[:MAX_LABEL_BYTES], "label": label}
 
     def _activate(self, asked: dict[str, Any]) -> dict[str, Any]:
         version, force = asked["version"], asked.get("force", False)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from agent.errors import DamagedError, LabelError, MismatchError
 from agent.learning.solving.npz import arrays_of
-from agent.records import Prediction, checked_label, plain_json
+from agent.records import Prediction, checked_name, plain_json
 
 FORMAT = 1
 FEW_LABELS = 64
@@ -80,7 +80,7 @@ class Head:
         if not self.labels or not self.size:
             return f"its weights are {self.size} x {len(self.labels)}"
         try:
-            if any(checked_label(label) != label for label in self.labels):
+            if any(checked_name(label, "label") != label for label in self.labels):
                 return "a label is not as labels are stored (NFC, without blanks around it)"
         except LabelError as error:
             return str(error)

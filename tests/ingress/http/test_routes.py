@@ -18,7 +18,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from agent.cache import Cache
 from agent.ingress.http.message import Reply, Request
 from agent.ingress.http.routes import Api
-from agent.records import SPLITS
+from agent.records import SPLITS, picture_id
 from agent.reporting.feed import Feed
 from agent.reporting.prometheus import OPENMETRICS
 from agent.vision.bundle import DEFAULT
@@ -113,6 +113,30 @@ def test_examples_are_forgotten_and_labels_renamed_and_deleted(daemon: Daemon, p
     assert "there are: china, flower" in daemon.ask("DELETE", "/v1/labels/Gl%C3%A4ser", expect=404)["error"]
     assert "not UTF-8" in daemon.ask("DELETE", "/v1/labels/%ff", expect=400)["error"]
     assert "must not be empty" in daemon.ask("POST", "/v1/labels/china/rename", {"to": " "}, 400)["error"]
+
+
+def test_the_same_bytes_are_one_example_whoever_sends_them(daemon: Daemon, photographs: list[np.ndarray]) -> None:
+    (payload,) = crops(photographs[1], 1, seed=12)
+    sent = [daemon.ask("POST", f"/v1/frames?label={label}&camera=c{n}", payload) for n, label in enumerate("xxy")]
+    assert {result["frame_id"] for result in sent} == {picture_id(payload)}
+    assert daemon.ask("GET", "/v1/status")["labels"] == {"china": 40, "flower": 40, "y": 1}
+    assert daemon.ask("DELETE", f"/v1/frames/{picture_id(payload)}")["examples_deleted"] == 1
+
+
+def test_a_label_that_may_be_a_slip_is_asked_about(daemon: Daemon, photographs: list[np.ndarray]) -> None:
+    (payload,) = crops(photographs[0], 1, seed=13)
+    seen = daemon.ask("GET", "/v1/status")["frames"]
+    for slip in ("chima", "China", "ch%20ina", "c%D2%BBina"):
+        assert "did you mean 'china'?" in daemon.ask("POST", f"/v1/frames?label={slip}", payload, 409)["error"]
+    assert daemon.ask("GET", "/v1/status")["frames"] == seen, "nothing was looked at"
+    frame_id = daemon.ask("POST", "/v1/frames", payload)["frame_id"]
+    assert "?new=1" in daemon.ask("POST", f"/v1/frames/{frame_id}/label", {"label": "chima"}, 409)["error"]
+    assert "did you mean" in daemon.ask("POST", "/v1/labels/flower/rename", {"to": "chima"}, 409)["error"]
+    assert daemon.ask("POST", f"/v1/frames/{frame_id}/label", {"label": "chi\u200bna"})["label"] == "china"
+    assert daemon.ask("POST", f"/v1/frames/{frame_id}/label?new=1", {"label": "chima"})["label"] == "chima"
+    assert daemon.ask("POST", "/v1/frames?label=chima", payload)["frame_id"] == frame_id
+    assert "new must be 0 or 1" in daemon.ask("POST", "/v1/frames?label=chima&new=yes", payload, 400)["error"]
+    assert daemon.ask("DELETE", "/v1/labels/chima")["examples_deleted"] == 1
 
 
 def test_a_browser_on_another_site_is_refused_and_no_other_is_invited(daemon: Daemon) -> None:

@@ -53,13 +53,18 @@ def test_with_mqtt_5_the_answer_comes_where_the_sender_waits(
         client.publish(f"{IN}/label", label, response_topic="me/labels", correlation=b"two")
         answer = client.wait_for("me/labels")[0]
         assert (answer["ok"], answer["label"], answer["id"]) == (True, "porcelain", 7)
+        slip = {"frame_id": result["frame_id"], "label": "porcelan"}
+        client.publish(f"{IN}/label", slip, response_topic="me/labels", correlation=b"three")
+        assert "did you mean 'porcelain'" in client.wait_for("me/labels", count=2)[1]["error"]
+        client.publish(f"{IN}/label", {**slip, "new": True}, response_topic="me/labels", correlation=b"four")
+        assert client.wait_for("me/labels", count=3)[2]["label"] == "porcelan"
         client.publish(f"{IN}/command/activate", {"version": "9"}, response_topic="me/heads", correlation=b"")
         assert "no head" in client.wait_for("me/heads")[0]["error"]
         # A sender cannot make the board talk to itself.
         client.publish(f"{IN}/frame", b"rubbish", response_topic=f"{IN}/command/retrain", correlation=b"")
         assert client.wait_for(f"{IN}/answer")[0]["command"] == "frame"
         assert daemon.ask("GET", "/v1/retrain") == {"state": "idle"}
-        assert daemon.ask("GET", "/v1/status")["labels"]["porcelain"] == 1
+        assert daemon.ask("GET", "/v1/status")["labels"]["porcelan"] == 1
 
 
 def test_a_board_is_taught_over_mqtt_alone(state: Path, photographs: list[np.ndarray], mosquitto: Mosquitto) -> None:
