@@ -155,9 +155,18 @@ class Seeing:
         self._bad_frames: Counter[Source] = Counter()
         self._classified = -FRESH_S  # when the last frame was, monotonic
 
-    def classify(self, frame: Frame, source: Source, *, top: int = TOP, wait_s: float | None = None) -> Result:
+    def classify(
+        self,
+        frame: Frame,
+        source: Source,
+        *,
+        top: int = TOP,
+        wait_s: float | None = None,
+        tentative: bool = False,
+    ) -> Result:
         """Say what a frame shows. It waits for room in the inbox, at most `wait_s` seconds if they are given.
 
+        What is `tentative` comes again if it is no good picture, and is not counted as bad before.
         Raises ImageError for what is no good picture, and BusyError where there was no room in time.
         """
         try:
@@ -165,7 +174,7 @@ class Seeing:
             seen = self.classifier.classify(frame, top, partial(self.inbox.room, source, wait_s))
         except ImageError:
             with self._counting:
-                self._bad_frames[source] += 1
+                self._bad_frames[source] += not tentative
             raise
         with self._counting:
             self._frames[source] += 1

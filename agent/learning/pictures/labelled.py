@@ -9,7 +9,7 @@ from agent.board.files import read_bounded
 from agent.errors import DatasetError, LabelError
 from agent.records import MAX_PICTURE_BYTES, Split, checked_label
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp"})
 
 SPLIT_NAMES: dict[str, Split] = {
     "train": "train",
@@ -26,6 +26,11 @@ class LabelledPicture:
     label: str
     split: Split | None  # None where nobody said: its hash decides
     read: Callable[[], bytes]  # raises OSError; can be pickled, but for those of a .zip
+
+
+def is_system(name: str) -> bool:
+    """Whether a folder of this name is an operating system's own, whatever lies in it."""
+    return name.startswith(".") or name.lower() in ("@eadir", "$recycle.bin", "__macosx", "lost+found")
 
 
 def label_of(text: str | None, where: str) -> str:
