@@ -173,8 +173,8 @@ class Seeing:
             self._check_size(frame.payload)
             seen = self.classifier.classify(frame, top, partial(self.inbox.room, source, wait_s))
         except ImageError:
-            with self._counting:
-                self._bad_frames[source] += not tentative
+            if not tentative:
+                self.count_bad(source)
             raise
         with self._counting:
             self._frames[source] += 1
@@ -183,6 +183,11 @@ class Seeing:
         for listener in self._listeners:
             listener(seen)
         return seen.result
+
+    def count_bad(self, source: Source) -> None:
+        """Count what was sent as a frame and holds no picture that could be classified."""
+        with self._counting:
+            self._bad_frames[source] += 1
 
     def trouble(self) -> str | None:
         """Why frames cannot be classified; None where they can. Tries it, if none was just now. Takes BUSY_S at most,

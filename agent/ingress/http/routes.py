@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from pathlib import Path
 
-from agent.errors import BusyError, TrainingError
+from agent.errors import BusyError, InputError, TrainingError
 from agent.ingress.http.forms import BadRequest, number, only_key, picture
 from agent.ingress.http.message import Reply, Request, Stream, error_reply
 from agent.ingress.http.routing import Router
@@ -58,7 +58,11 @@ class Api(Router):
         )
 
     def _post_frame(self, request: Request) -> Reply:
-        payload, fields = picture(request)
+        try:
+            payload, fields = picture(request)
+        except (BadRequest, InputError):
+            self._service.seeing.count_bad("http")
+            raise
         result = self._service.classify(
             Frame.pushed(payload, fields.get("camera", "")),
             "http",
