@@ -3,6 +3,7 @@ them. What begins like a picture's file is one, whatever its sender calls it."""
 
 import binascii
 import difflib
+import re
 import string
 import threading
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,7 @@ UNPACKING = threading.Lock()  # a picture that is unpacked takes its memory seve
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")  # from the alphabet of addresses
 _ALPHABET = (string.ascii_letters + string.digits + "+/").encode()
 _BLANKS = string.whitespace.encode()
+_ESCAPED = re.compile(rb"\\(?:[nrt]|(/))")  # in a string of JSON
 _MAX_DATA_BYTES = 200  # of what stands before the comma of a data: address
 _NEAR = 0.78  # "lable" is near to label, "topic" is not to top
 
@@ -38,7 +40,8 @@ def unpacked(payload: bytes) -> tuple[bytes, dict[str, str]]:
     if is_picture(payload):
         return payload, {}
     with UNPACKING:
-        if payload[:100].lstrip()[:1] in (b"{", b'"'):
+        begin = payload[:1000].lstrip()
+        if begin[:1] == b"{" or (begin[:1] == b'"' and _is_encoded(_ESCAPED.sub(rb"\1", begin[1:]))):
             return _from_json(payload)
         return plain(payload, "the picture"), {}
 
@@ -90,7 +93,8 @@ def _from_json(payload: bytes) -> tuple[bytes, dict[str, str]]:
     try:
         said = plain_json(payload)
     except ValueError as error:
-        raise InputError(f'the JSON cannot be read: {error}; send {{"image": "…in base64…"}}') from error
+        wrong = f"not a picture, and the JSON cannot be read: {error}"
+        raise InputError(f'{wrong}; send {{"image": "…in base64…"}}') from error
     if not isinstance(said, dict):
         said = {"image": said}
     return named(said, "the JSON")
