@@ -62,6 +62,7 @@ class Connection:
                     return
                 else:
                     self._answer(heading, request)
+                    del request  # its body is not to lie here until the next one comes
 
     def _wait_for_request(self) -> bool:
         """Whether one has begun."""

@@ -110,7 +110,8 @@ def _parts(body: bytes, content_type: str) -> list[_Part]:
         raise BadRequest("send multipart/form-data with a boundary, or the picture alone as the body")
     found: list[tuple[MultipartSegment, list[bytes]]] = []
     try:
-        with PushMultipartParser(options["boundary"], max_segment_count=MAX_PARTS) as parser:
+        # Latin-1 can read any file's name: what it is called matters to nobody here.
+        with PushMultipartParser(options["boundary"], max_segment_count=MAX_PARTS, header_charset="latin-1") as parser:
             for start in range(0, len(body), _STEP_BYTES):
                 for event in parser.parse(body[start : start + _STEP_BYTES]):
                     if isinstance(event, bytearray):
@@ -125,7 +126,8 @@ def _parts(body: bytes, content_type: str) -> list[_Part]:
 def _part(segment: "MultipartSegment", content: bytes) -> _Part:
     kind = segment.content_type or ""
     is_file = segment.filename is not None or kind.startswith("image/") or kind == "application/octet-stream"
-    return _Part(segment.name, content, is_file, bool(segment.filename or content))
+    name = segment.name.encode("latin-1").decode(errors="replace")
+    return _Part(name, content, is_file, bool(segment.filename or content))
 
 
 def _value(name: str, content: bytes) -> str | bytes:

@@ -101,6 +101,8 @@ def is_text(content: bytes) -> bool:
     "parts",
     [
         [part("imageFile", JPEG, "esp32-cam.jpg", "image/jpeg")],
+        [part("Bild für Küche", JPEG, "Küche.jpg").replace("ü".encode(), b"\xfc")],  # in Latin-1
+        [part("写真", JPEG, "写真.jpg")],
         [part("image", JPEG)],  # with neither a file's name nor a type
         [part("camera", JPEG, "esp32.jpg")],  # named as one of our fields
         [part("image", base64.b64encode(JPEG))],
