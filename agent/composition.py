@@ -90,8 +90,9 @@ def _watched(config: Config, service: Service, told: Reporting) -> WatchedFolder
     if config.folder.path is None:
         return None
 
-    def classify(payload: bytes, *, camera: str, received_ms: int) -> object:
-        return service.classify(Frame.pushed(payload, camera, received_ms=received_ms), "folder")
+    def classify(payload: bytes, *, camera: str, received_ms: int, tentative: bool) -> object:
+        frame = Frame.pushed(payload, camera, received_ms=received_ms)
+        return service.seeing.classify(frame, "folder", tentative=tentative)
 
     return WatchedFolder(config.folder, classify, told.timings, max_bytes=config.frames.max_bytes)
 

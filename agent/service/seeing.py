@@ -156,17 +156,26 @@ class Seeing:
         self._bad_frames: Counter[Source] = Counter()
         self._classified = -FRESH_S  # when the last frame was, monotonic
 
-    def classify(self, frame: Frame, source: Source, *, top: int = TOP, wait_s: float | None = None) -> Result:
+    def classify(
+        self,
+        frame: Frame,
+        source: Source,
+        *,
+        top: int = TOP,
+        wait_s: float | None = None,
+        tentative: bool = False,
+    ) -> Result:
         """Say what a frame shows. It waits for room in the inbox, at most `wait_s` seconds if they are given.
 
+        What is `tentative` comes again if it is no good picture, and is not counted as bad before.
         Raises ImageError for what is no good picture, and BusyError where there was no room in time.
         """
         try:
             self._check_size(frame.payload)
             seen = self.classifier.classify(frame, top, partial(self.inbox.room, source, wait_s))
         except ImageError:
-            with self._counting:
-                self._bad_frames[source] += 1
+            if not tentative:
+                self.count_bad(source)
             raise
         with self._counting:
             self._frames[source] += 1
@@ -175,6 +184,11 @@ class Seeing:
         for listener in self._listeners:
             listener(seen)
         return seen.result
+
+    def count_bad(self, source: Source) -> None:
+        """Count what was sent as a frame and holds no picture that could be classified."""
+        with self._counting:
+            self._bad_frames[source] += 1
 
     def trouble(self) -> str | None:
         """Why frames cannot be classified; None where they can. Tries it, if none was just now. Takes BUSY_S at most,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 
-from agent.errors import BusyError, TrainingError
+from agent.errors import BusyError, InputError, TrainingError
 from agent.ingress.http.forms import BadRequest, flag, number, only_key, picture
 from agent.ingress.http.message import Reply, Request, Stream, error_reply
 from agent.ingress.http.routing import Router
@@ -59,7 +59,11 @@ class Api(Router):
         )
 
     def _post_frame(self, request: Request) -> Reply:
-        payload, fields = picture(request)
+        try:
+            payload, fields = picture(request)
+        except (BadRequest, InputError):
+            self._service.seeing.count_bad("http")
+            raise
         result = self._service.classify(
             Frame.pushed(payload, fields.get("camera", "")),
             "http",

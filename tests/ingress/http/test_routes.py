@@ -1,5 +1,6 @@
 """The HTTP face of a real daemon."""
 
+import base64
 import http.client
 import json
 import shutil
@@ -94,6 +95,38 @@ def test_a_label_may_come_with_the_split_of_its_example(state: Path, photographs
         examples = cache.examples()
     ids = {f"{number:016x}": row for row, number in enumerate(examples.frame_ids.tolist())}
     assert {frame: SPLITS[int(examples.splits[ids[frame]])] for frame in frames} == frames
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed (apt-get install curl)")
+def test_a_picture_comes_as_its_sender_writes_it(daemon: Daemon, jpegs: list[bytes], tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpegs[1])
+    encoded = base64.b64encode(jpegs[1])
+    (tmp_path / "a.b64").write_bytes(base64.encodebytes(jpegs[1]))
+    said = {"data": f"data:image/jpeg;base64,{encoded.decode()}", "camera": "front door", "detector_name": "default"}
+    (tmp_path / "a.json").write_text(json.dumps(said))
+    for words in (
+        ["-F", "imageFile=@a.jpg", "-F", "time=12:30", "-F", "camera=front door"],
+        ["-F", "photo=@a.jpg;type=image/jpg", "-F", "camera=front door"],
+        ["-F", "picture=<a.b64", "-F", "camera=front door"],
+        ["--data-binary", "@a.json"],
+        ["--data-binary", "@a.json", "-H", "Content-Type: application/json"],
+        ["--data-urlencode", "image@a.b64", "-d", "camera=front+door"],
+        ["--data-binary", "@a.jpg", "-H", "Content-Type: text/plain", "--url-query", "camera=front door"],
+        ["--data-binary", "@a.b64", "-H", "Content-Type:", "--url-query", "camera=front door"],
+    ):
+        command = ["curl", "-sS", *words, f"{daemon.url}/v1/frames"]
+        answer = json.loads(subprocess.run(command, check=True, capture_output=True, cwd=tmp_path).stdout)
+        assert answer.get("camera") == "front door", (words, answer)
+        assert answer["predictions"][0]["label"] == "flower"
+
+
+def test_a_packed_picture_is_held_to_the_limit_of_all(state: Path, jpegs: list[bytes]) -> None:
+    with Daemon(state, {"frames": {"max_bytes": len(jpegs[0])}}) as daemon:
+        for more, status in ((0, 200), (1, 400), (len(jpegs[0]), 413)):
+            packed = json.dumps({"image": base64.b64encode(jpegs[0] + bytes(more)).decode()}).encode()
+            answer = ask(daemon, "POST", "/v1/frames", packed, Content_Type="application/json")
+            assert (answer.status, b"frames.max_bytes" in answer.body) == (status, status != 200)
+        assert daemon.ask("GET", "/v1/status")["bad_frames"] == 1
 
 
 def test_examples_are_forgotten_and_labels_renamed_and_deleted(daemon: Daemon, photographs: list[np.ndarray]) -> None:

@@ -1,5 +1,7 @@
 """The real daemon and a real broker, spoken to as cameras, people and dashboards do."""
 
+import base64
+import json
 import os
 import re
 from pathlib import Path
@@ -115,6 +117,8 @@ def test_a_board_is_taught_over_mqtt_alone(state: Path, photographs: list[np.nda
         ("frame", b"", "0 bytes"),
         ("frame/door/7", bytes(range(256)), "not a picture"),
         ("frame/door/7/8", b"", "frames go to"),
+        ("frame/door/9", b'{"image": "!"}', "the `image` of the JSON is no base64: it holds '!'"),
+        ("frame/door", b'{"photo": "x", "label": "y"}', "the JSON holds no picture"),
         ("frame/a%0ab", b"", "control characters"),
         ("frame/door/%00", b"", "control characters"),
         ("frame/" + "x" * 300, b"", "200 bytes"),
@@ -132,6 +136,20 @@ def test_what_cannot_be_done_is_answered_and_ends_nothing(
     assert complaint in answer["error"]
     assert (answer["ok"], answer["command"]) == (False, topic.split("/")[-1 if "command" in topic else 0])
     assert daemon.ask("GET", "/v1/status")["mqtt"]["refused"] == refused + 1
+
+
+def test_a_frame_may_come_in_base64_or_in_json(one_board: tuple[Daemon, Mosquitto], jpegs: list[bytes]) -> None:
+    daemon, broker = one_board
+    encoded = base64.b64encode(jpegs[1])
+    said = {"data": f"data:image/jpeg;base64,{encoded.decode()}", "camera": "front door", "label": "flower"}
+    labelled = daemon.ask("GET", "/v1/status")["labels"]["flower"]
+    with Listener(broker) as client:
+        client.publish(f"{IN}/frame/gate/encoded", encoded)
+        result = client.wait_for(f"{IN}/result", lambda result: result.get("ref") == "encoded")[0]
+        assert (result["camera"], result["label"]) == ("gate", "flower")
+        client.publish(f"{IN}/frame", json.dumps(said).encode())
+        client.wait_for(f"{IN}/result", lambda result: result["camera"] == "front door")
+    until(lambda: daemon.ask("GET", "/v1/status")["labels"]["flower"] == labelled + 1, PATIENCE_S)
 
 
 @pytest.fixture(scope="module")
