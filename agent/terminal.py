@@ -55,7 +55,7 @@ def command(
 
 def show(arguments: argparse.Namespace, payload: Any, text: str) -> None:
     """A result on stdout: JSON where --json was given, text for a person otherwise."""
-    shown = json.dumps(payload, ensure_ascii=False, indent=1) if arguments.json else text
+    shown = json.dumps(payload, ensure_ascii=False, allow_nan=False, indent=1) if arguments.json else text
     sys.stdout.write(f"{shown}\n")
 
 

@@ -56,7 +56,8 @@ class Teaching:
         """Remember a frame's label; the label as stored. On flash when this returns.
 
         The label that it has already is neither written again nor counted. Raises LabelError, UnknownFrameError for a
-        frame that is gone, and StateError where flash cannot be written.
+        frame that is gone, BottleneckError for one of which nothing can be learnt, and StateError where flash cannot be
+        written.
         """
         label = checked_label(text)
         watch = Stopwatch()
@@ -145,6 +146,7 @@ class Teaching:
                 "send the picture again with its label"
             )
         result, bottleneck, small = remembered
+        self._cache.layout.encoded(bottleneck)  # before anything else knows of it
         with self._lock:
             group = self._bursts.join(result.camera, label, result.received_ms, dhash(small))
         split = split_of_group(group)
