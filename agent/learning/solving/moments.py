@@ -58,7 +58,7 @@ def units(x: Float32) -> Float32:
     """
     low = x.min(axis=0)
     reach = x.max(axis=0).astype(np.float64) - low
-    alive = (reach >= LEAST) & (reach <= LARGEST)
+    alive = reach >= LEAST
     usual = np.median(reach[alive]) if alive.any() else 1.0
     at_rest = (reach > usual * AT_REST_LEAST) & (reach < usual) & ((x == low).mean(axis=0) > AT_REST)
     own = alive & ~at_rest & ((reach > usual * NEAR) | (reach < usual / NEAR))

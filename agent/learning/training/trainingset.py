@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from agent.learning.solving.closed_form import DualScatter, PrimalScatter, Scatter
 from agent.learning.solving.head import Float32, Targets
-from agent.learning.solving.moments import Float64, Moments, Standardisation
+from agent.learning.solving.moments import LARGEST, LEAST, Float64, Moments, Standardisation
 from agent.learning.training.examples import BLOCK_ROWS, Examples, Rows, Shuffled, blocks, class_counts, read
 from agent.learning.training.progress import Progress, Watch
 
@@ -81,7 +81,8 @@ class TrainingSet:
         source, some = self.source, self.rows[:: -(-len(self.rows) // BLOCK_ROWS)]
         if source.dtype.kind == "f":
             values = read(source, some, self.watch.phases).astype(np.float64)
-            if not 1 / USUAL <= np.sqrt(np.mean(np.square(values))) <= USUAL:
+            size = np.sqrt(np.mean(np.square(values)))
+            if LEAST < size < 1 / USUAL or USUAL < size < LARGEST:
                 return self.standardisation
         shift, factor = np.full(source.size, source.zero_point), np.full(source.size, source.scale)
         return Standardisation(shift.astype(np.float32), factor.astype(np.float32))
