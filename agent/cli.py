@@ -4,6 +4,7 @@ import argparse
 import importlib
 import logging
 import os
+import re
 import sys
 
 # Before numpy is imported. The products here are small: a second thread of the BLAS gains nothing, and where the
@@ -63,7 +64,7 @@ def parser(words: list[str]) -> argparse.ArgumentParser:
         epilog=EPILOG,
     )
     _add_options(top)
-    top.set_defaults(state=None, backbone=None, input_range=None, json=False, verbose=False)
+    top.set_defaults(state=None, backbone=None, input_range=None, size=None, json=False, verbose=False)
     actions = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in commands.SUMMARIES.items():
         if name in words:
@@ -71,6 +72,15 @@ def parser(words: list[str]) -> argparse.ArgumentParser:
         else:
             actions.add_parser(name, help=summary)
     return top
+
+
+def size(text: str) -> tuple[int, int]:
+    """The height and width that `N` or `WIDTHxHEIGHT` mean."""
+    sides = re.fullmatch(r"([1-9][0-9]{0,3})(?:x([1-9][0-9]{0,3}))?", text)
+    if sides is None:
+        raise argparse.ArgumentTypeError(f"{text!r:.40} is no size: N or WIDTHxHEIGHT, in pixels, 9999 at most")
+    width, height = sides[1], sides[2] or sides[1]
+    return int(height), int(width)
 
 
 def _add_options(options: argparse.ArgumentParser) -> None:
@@ -84,7 +94,10 @@ def _add_options(options: argparse.ArgumentParser) -> None:
         nargs=2,
         type=float,
         metavar=("LOW", "HIGH"),
-        help="for a float .tflite: the values that black and white become (default: 0 1)",
+        help="for a .tflite: the values that black and white become (default: 0 1; quantized: as it says itself)",
+    )
+    options.add_argument(
+        "--size", type=size, metavar="N", help="for a .tflite of any size: N or WIDTHxHEIGHT, the pictures that it gets"
     )
     options.add_argument("--json", action="store_true", help="the result as JSON on stdout")
     options.add_argument("--verbose", action="store_true", help="say more on stderr")

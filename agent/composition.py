@@ -60,13 +60,18 @@ class Parts:
 
 
 @contextmanager
-def built(config: Config, root: Path, input_range: tuple[float, float] | None = None) -> Iterator[Parts]:
+def built(
+    config: Config,
+    root: Path,
+    input_range: tuple[float, float] | None = None,
+    size: tuple[int, int] | None = None,
+) -> Iterator[Parts]:
     """The parts, for the generation of the state `root` that is in use; what they hold is given back at the end.
 
     Raises what is wrong with the state, the backbone, the configuration or the address.
     """
     folder = generations.current(root)
-    state = open_state(root, config.backbone, input_range) if folder == root else open_state(folder)
+    state = open_state(root, config.backbone, input_range, size) if folder == root else open_state(folder)
     told = reporting(config, root)
     backbone = state.backbone(threads=config.threads)
     classifier = Classifier(backbone, told.timings, max_pixels=config.frames.max_pixels)

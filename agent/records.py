@@ -127,6 +127,11 @@ def picture_id(payload: bytes) -> str:
     return hashlib.blake2b(payload, digest_size=8).hexdigest()
 
 
+def is_finite(values: NDArray[Any]) -> bool:
+    """Whether all of them are numbers that one can go on with; bytes always are."""
+    return values.dtype.kind != "f" or bool(np.isfinite(values).all())
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """Bytes pushed by a camera, with what is known about them."""
@@ -163,7 +168,7 @@ class Result:
     received_ms: int
     head: str | None  # the version of the head that answered; None before the first one
     predictions: tuple[Prediction, ...]  # best first
-    unknown: bool  # nothing can be said: there is no head yet
+    unknown: bool  # nothing can be said: there is no head yet, or no finite numbers came out
     timings_ms: dict[str, float] = field(default_factory=dict)
     ref: str = ""  # what the sender calls the frame, if it said so
 
@@ -188,6 +193,7 @@ class Seen:
     result: Result
     bottleneck: NDArray[np.generic]  # [D], in the dtype of the backbone's output
     thumbnail: NDArray[np.uint8]  # for the perceptual hash of the picture, if it comes to be labelled
+    finite: bool = True  # backbone and head had finite numbers for it
 
 
 @dataclass(frozen=True, slots=True)

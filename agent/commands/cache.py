@@ -104,7 +104,10 @@ def show_check(arguments: argparse.Namespace) -> int:
     text = "\n".join(map(str, faults)) or f"{folder} is intact"
     show(arguments, {"faults": [fault.as_dict() for fault in faults]}, text)
     if faults:
-        raise StateError(f"{len(faults)} faults in {folder}; what is rotten is skipped, and goes when it is compacted")
+        raise StateError(
+            f"{len(faults)} faults in {folder}; what is rotten is skipped, and goes when it is compacted; what is not "
+            "finite is passed over, and `lastlayer cache delete --frame ID` removes it"
+        )
     return 0
 
 

@@ -63,7 +63,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     with open_dataset(arguments.source) as pictures:
-        state = open_state(state_folder(arguments), arguments.backbone, arguments.input_range)
+        state = open_state(state_folder(arguments), arguments.backbone, arguments.input_range, arguments.size)
         timings = Timings(node="cli", runtime=FAMILY)
         classifier = Classifier(state.backbone(), timings)
         with state.cache(classifier.backbone) as cache:
@@ -134,7 +134,9 @@ def learn(pictures: Iterable[LabelledPicture], classifier: Classifier, cache: Ca
             known = group[frame_id].label if frame_id in group else cache.label_of(frame_id)
             moves = before is picture and cache.goes_aside(frame_id, picture.split)
             if known is None or moves:
-                group[frame_id] = _example(frame_id, picture, *classifier.embed(payload), bursts)
+                bottleneck, fingerprint = classifier.embed(payload)
+                cache.layout.encoded(bottleneck)  # before anything else knows of it
+                group[frame_id] = _example(frame_id, picture, bottleneck, fingerprint, bursts)
         except (OSError, ImageError) as error:
             if learnt.failed < LINES:
                 say(f"{picture.name}: not learnt: {error}")

@@ -112,7 +112,7 @@ def _retrain(arguments: argparse.Namespace) -> int:
         should_stop = control.should_stop if control else None
         checkpoint = Checkpoint(folder / CHECKPOINT)
         training = train(examples, settings, timings, reporter.report, should_stop, statistics, checkpoint)
-        made, phases = _report(training), Phases(timings)
+        made, phases = _report(training, examples.not_finite), Phases(timings)
         version, verdict = admit(
             training.head, made, store, examples, margin=arguments.margin, seed=settings.seed, phases=phases
         )
@@ -164,7 +164,7 @@ def _store(statistics: Statistics, folder: Path) -> None:
             log.warning("%s", error)
 
 
-def _report(training: Training) -> dict[str, Any]:
+def _report(training: Training, passed_over: list[str]) -> dict[str, Any]:
     """What the head store keeps beside a head."""
     validation = training.validation
     return {
@@ -173,6 +173,7 @@ def _report(training: Training) -> dict[str, Any]:
         "backbone_id": training.head.backbone_id,
         "labels": list(training.head.labels),
         "label_counts": training.label_counts,
+        "not_finite": passed_over,
         "top1": validation.top1 if validation else None,
         "top5": validation.top5 if validation else None,
     }
@@ -188,6 +189,7 @@ def _tell(
         **summary(report),
         "held_back": training.held_back,
         "reason": training.reason,
+        "not_finite": report["not_finite"],
         "gate": report["gate"],
         "written_bytes": written_bytes(),
         "phases": [phase.as_dict() for phase in phases],

@@ -159,15 +159,18 @@ def model_of(folder: Path, named: str | None) -> Check:
 def model(bundle: str | Path) -> Check:
     """Loads and runs the backbone once, in a child process: what it does not survive is said here."""
     from agent.vision.bundle import load_bundle
-    from agent.vision.importing import describe
+    from agent.vision.importing import bare, describe
 
     try:
         path = Path(bundle)
-        described = describe(path if path.suffix == ".tflite" else load_bundle(bundle).model)
+        described = describe(bare(path) if path.suffix == ".tflite" else load_bundle(bundle))
     except BundleError as error:
         return Check("model", "fail", str(error), "name another with backbone:, or copy the bundle again")
     shape = f"{described['width']} x {described['height']} pixels to {described['size']} values"
-    return Check("model", "ok", f"{bundle}: {shape}, run by {described['family']}")
+    found = f"{bundle}: {shape}, run by {described['family']}"
+    if described["words"]:
+        return Check("model", "warn", "; ".join([found, *described["words"]]), "docs/models.md says what it means")
+    return Check("model", "ok", found)
 
 
 def head(folder: Path) -> Check:

@@ -59,7 +59,8 @@ class Teaching:
 
         A new example falls into `split`, or where its burst falls; one that there is goes into val or test where that
         is said. The label that it has already is neither written again nor counted. Raises what `spelt` raises,
-        UnknownFrameError for a frame that is gone, and StateError where flash cannot be written.
+        UnknownFrameError for a frame that is gone, BottleneckError for one of which nothing can be learnt, and
+        StateError where flash cannot be written.
         """
         label = self.spelt(text, new=new)
         watch = Stopwatch()
@@ -160,6 +161,7 @@ class Teaching:
                 "send the picture again with its label"
             )
         result, bottleneck, small = remembered
+        self._cache.layout.encoded(bottleneck)  # before anything else knows of it
         with self._lock:
             group = self._bursts.join(result.camera, label, result.received_ms, dhash(small), said)
             if said in (None, "train") and self._bursts.is_set_aside(group):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from agent.cache import Cache
-from agent.errors import StateError
+from agent.errors import BottleneckError, StateError
 from agent.learning.pictures.bursts import split_of_group
 from agent.learning.pictures.labelled import LabelledPicture
 from agent.records import Example
@@ -110,6 +110,13 @@ class Collector:
             self._ledger.skip(picture, answer.errors[place])
             return
         number = int(answer.frame_ids[place], 16)
+        if number not in self._labels:
+            try:
+                self._cache.layout.encoded(answer.bottlenecks[place])
+            except BottleneckError as error:
+                account.unreadable += 1
+                self._ledger.skip(picture, str(error))
+                return
         label = self._numbers.setdefault(picture.label, len(self._numbers))
         if number in self._ahead:
             self._ahead.remove(number)

@@ -130,7 +130,7 @@ class _Merger:
             self._cache = Cache(self._folder, layout)
             self._before = [*self._cache.label_counts()]
             self._spelling = {_folded(label): label for label in self._before}
-        elif self._cache.layout != layout:
+        elif self._cache.layout != layout.as_begun(self._cache.layout):
             raise MismatchError(
                 f"{board.address} has another backbone, preprocessing or TFLite runtime (id {layout.backbone_id[:8]}) "
                 f"than the boards before it (id {self._cache.layout.backbone_id[:8]}): "

@@ -60,7 +60,7 @@ class Reply:
     def body(self) -> bytes:
         if isinstance(self.payload, bytes):
             return self.payload
-        return json.dumps(self.payload, ensure_ascii=False).encode()
+        return json.dumps(self.payload, ensure_ascii=False, allow_nan=False).encode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,6 +169,7 @@ _SHAPES: dict[str, Shape] = {
     "labels": _each(_label),
     "label_counts": _of(_label, _count),
     "untrained_labels": _each(_label),
+    "not_finite": _each(_text),
     "examples": _count,
     "held_back": _count,
     "solver": _text,
