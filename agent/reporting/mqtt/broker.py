@@ -37,6 +37,8 @@ class Broker:
         self.topics = Topics(mqtt.node)
         self._endpoint = Endpoint.of(mqtt)
         warn_of_open(secrets(mqtt))
+        if self._endpoint.password is not None and self._endpoint.doubt:
+            logger.warning("%s; it is shown to the broker as it is", self._endpoint.doubt)
         self._max_message_bytes = max_message_bytes
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
         self._stopping = threading.Event()
