@@ -15,6 +15,7 @@ from agent.ingress.http.server import Server, http_server
 from agent.learning.running.pausing import Conditions, Limits, Pausing
 from agent.learning.running.retraining import Retraining
 from agent.records import Frame
+from agent.reporting.announced import Memory
 from agent.reporting.announcer import Announcer
 from agent.reporting.debounce import Agreement, CameraStates
 from agent.reporting.feed import Feed
@@ -104,10 +105,13 @@ def _watched(config: Config, service: Service, told: Reporting) -> WatchedFolder
 
 def reporting(config: Config, root: Path) -> Reporting:
     """Raises ConfigError for a login or a certificate that cannot be used. Reports wait in a folder of `root`."""
-    broker, events = _broker(config, root), Feed()
+    broker, events, memory = _broker(config, root), Feed(), Memory(root / "announced")
     particular = {name: Agreement(camera.agree, camera.of) for name, camera in config.cameras.items()}
-    cameras = CameraStates(Agreement(config.debounce.agree, config.debounce.of), particular)
-    announcer = Announcer(broker, [events.tell], cameras=cameras, discovery_prefix=discovery_prefix(config))
+    everywhere = Agreement(config.debounce.agree, config.debounce.of)
+    cameras = CameraStates(everywhere, particular, memory.announced.cameras)
+    announcer = Announcer(
+        broker, [events.tell], cameras=cameras, discovery_prefix=discovery_prefix(config), memory=memory
+    )
     return Reporting(Timings(node=config.mqtt.node, runtime=FAMILY), broker, events, announcer)
 
 

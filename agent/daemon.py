@@ -77,6 +77,7 @@ class Daemon:
             "telling the timings": lambda: announcer.timings(self.service.timings.reports()),
             "telling the health": lambda: announcer.host(self.host.figures()),
             "telling the counters": lambda: announcer.counters(self.service.counters()),
+            "telling Home Assistant again": announcer.settle,
         }
         for chore, do in chores.items():
             self.faults.attempt(chore, do)

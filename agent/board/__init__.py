@@ -1,7 +1,7 @@
 """What the operating system gives, each alone, in no order.
 
 files.py        writing so that a power cut leaves the old or the new; reading what somebody named, bounded
-secret.py       files with tokens, passwords and keys, and whether they are kept
+secret.py       files with tokens, passwords and keys: what is in them, and whether they are kept
 history.py      which of several is in use, and which were before it
 child.py        a child process: started, heard, given a deadline, ended
 systemd.py      what systemd gives a service, and what it wants to hear

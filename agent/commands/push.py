@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from agent.learning.pictures.labelled import LabelledPicture
 
 MAX_BYTES = 268_435_456  # the most that frames.max_bytes can be
-MAX_TOKEN_BYTES = 4096  # of its file
 
 EXAMPLE = """\
 example:  lastlayer push frame.jpg --camera door
@@ -116,14 +115,9 @@ def _seconds(text: str) -> float:
 def _token(file: Path | None) -> str | None:
     if file is None:
         return None
-    try:
-        token = read_bounded(file, MAX_TOKEN_BYTES).decode("ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--token-file {file}: cannot be read: {error}") from error
-    if not token or not token.isprintable() or " " in token:
-        raise ConfigError(f"--token-file {file}: holds no token; it must be one line without blanks")
-    warn_of_open([Secret("--token-file", file)])
-    return token
+    secret = Secret("--token-file", file)
+    warn_of_open([secret])
+    return secret.token()
 
 
 def _batch(name: str, query: Mapping[str, str]) -> _Batch:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.board import systemd
+from agent.board.secret import Secret
 from agent.doctor.checks import Check, warned_of_open
 from agent.errors import BundleError, ConfigError, MismatchError, StateError, UnknownHeadError
 
@@ -105,11 +106,11 @@ def address(host: str, port: int, *, serving: bool) -> Check:
 def access(http: "HttpConfig") -> Check:
     """The files by which the daemon knows who may come over TCP, and shows who it is."""
     from agent.ingress.http.doors import tls_context
-    from agent.ingress.http.guard import read_token, secrets
+    from agent.ingress.http.guard import secrets
 
     try:
         if http.token_file is not None:
-            read_token(http.token_file)
+            Secret("http.token_file", http.token_file).token()
         if http.tls_certificate is not None:
             tls_context(http.tls_certificate, http.tls_key)
     except ConfigError as error:

@@ -126,7 +126,8 @@ class _Question:
         if self._v5 and reason.getName() == UNSUPPORTED_VERSION:
             self._heard.put(_OldBrokerError())
         elif reason.is_failure:
-            self._heard.put(self._failed(f"refused the connection: {reason}"))
+            doubt = f"; {self._endpoint.doubt}" if self._endpoint.doubt else ""
+            self._heard.put(self._failed(f"refused the connection: {reason}{doubt}"))
         elif size > self._capabilities.packet_bytes:
             self._heard.put(self._too_large(size))
         else:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.errors import LastlayerError
-from agent.records import MAX_LABEL_BYTES
+from agent.records import MAX_LABEL_BYTES, checked_label
 from agent.service import Service
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ class Commands:
             "cancel": _Command(lambda asked: {"retrain": service.teaching.cancel()["state"]}),
             "rollback": _Command(lambda asked: {"head": service.heads.rollback()}),
             "activate": _Command(self._activate, frozenset({"version"}), frozenset({"force"})),
+            "forget": _Command(self._forget, frozenset({"camera"})),
         }
 
     def __call__(self, name: str, payload: bytes) -> Answer:
@@ -97,6 +98,11 @@ class Commands:
             raise _RefusedError("force must be true or false")
         self._service.heads.activate(version, force=force)
         return {"head": version}
+
+    def _forget(self, asked: dict[str, Any]) -> dict[str, Any]:
+        camera = checked_label(asked["camera"], "camera name")
+        self._service.announcer.forget(camera)
+        return {"camera": camera}
 
     def _remember(self, name: str, key: str | int, answer: Answer) -> None:
         self._answers[name, key] = answer

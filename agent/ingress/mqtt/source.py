@@ -84,7 +84,7 @@ class MqttSource:
         name = message.topic.removeprefix(self._topics.below(""))
         if message.topic == self._home_assistant:
             if message.payload == b"online":
-                self._enqueue(self._service.announcer.discover)
+                self._enqueue(self._service.announcer.meet_home_assistant)
         elif message.retained:
             self._refuse_retained(message)
         elif name == "label":

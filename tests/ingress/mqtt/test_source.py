@@ -262,6 +262,34 @@ def test_home_assistant_is_told_when_it_comes_online(state: Path, jpegs: list[by
         assert retained(mosquitto, topic, PATIENCE_S)["components"].keys() >= {"camera_door"}
 
 
+def test_a_camera_stays_announced_over_a_restart_until_it_is_forgotten(
+    state: Path, jpegs: list[bytes], mosquitto: Mosquitto
+) -> None:
+    topic, seen = "homeassistant/device/lastlayer_board/config", f"{IN}/camera/front door/state"
+
+    def cameras(announced: dict[str, Any]) -> list[str]:
+        return [key for key in announced["components"] if key.startswith("camera_")]
+
+    with Daemon(state, config(mosquitto)) as daemon:
+        daemon.ask("POST", "/v1/frames?camera=front%20door", jpegs[0])
+        assert retained(mosquitto, seen)["state"] == "unknown"
+    mosquitto.kill()
+    mosquitto.start()  # which has forgotten everything
+    with Daemon(state, config(mosquitto)), Listener(mosquitto, "#") as client:
+        assert cameras(client.wait_for(topic)[0]) == cameras(client.wait_for(topic)[-1]) != []
+        client.publish(seen, b"{}", retain=True)
+        for wrong in ("", 7, None):
+            client.publish(f"{IN}/command/forget", {"camera": wrong})
+        assert not any(said["ok"] for said in client.wait_for(f"{IN}/answer", count=3))
+        client.publish(f"{IN}/command/forget", {"camera": "front door", "id": 1})
+        assert client.wait_for(f"{IN}/answer", lambda said: said["ok"])[0]["camera"] == "front door"
+        client.wait_for(topic, lambda said: not cameras(said))
+        with Listener(mosquitto, f"{IN}/#") as late:
+            late.publish(f"{IN}/the end")
+            late.wait_for(f"{IN}/the end")
+            assert seen not in [at for at, _ in late.heard]
+
+
 def test_without_discovery_nothing_is_said_to_home_assistant(state: Path, mosquitto: Mosquitto) -> None:
     settings = config(mosquitto)
     settings["mqtt"]["discovery"] = False
