@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from agent.board.allocator import forget_pages
 from agent.board.confinement import end_with_parent, limit_memory
+from agent.board.remarks import remarks_logged
 from agent.errors import BundleError
 from agent.vision.bundle import Bundle
 
@@ -100,8 +101,9 @@ def describe(model: Path) -> dict[str, Any]:
 
 def _load(model: Path, threads: int) -> Any:
     try:
-        interpreter = Interpreter(model_path=str(model), num_threads=threads)
-        interpreter.allocate_tensors()
+        with remarks_logged():
+            interpreter = Interpreter(model_path=str(model), num_threads=threads)
+            interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         # The runtime's own words come in many lines; the first says what is wrong.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason was given"
