@@ -5,6 +5,7 @@ import importlib
 import logging
 import os
 import re
+import signal
 import sys
 
 # Before numpy is imported. The products here are small: a second thread of the BLAS gains nothing, and where the
@@ -13,6 +14,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from agent import commands
 from agent.board import systemd
+from agent.board.interruption import ENDING, Interruption
 from agent.errors import LastlayerError
 from agent.terminal import program
 
@@ -28,23 +30,38 @@ example:    lastlayer --state S learn pictures/      # pictures/CLASS/*.jpg
 
 
 def main(words: list[str] | None = None) -> int:
-    words = sys.argv[1:] if words is None else words
+    typed = sys.argv[1:] if words is None else words
+    who = f"lastlayer {next((word for word in typed if word in commands.SUMMARIES), '')}".rstrip()
+    # Who starts these two tells by the signal itself how they ended.
+    numbers = (signal.SIGINT,) if {"run", "retrain"}.intersection(typed) else ENDING
+    with Interruption(numbers, ends_process=words is None) as interruption:
+        try:
+            return _execute(typed)
+        except BaseException as error:
+            if interruption.number is not None or isinstance(error, KeyboardInterrupt):
+                _complain(f"{who}: interrupted")
+                return 128 + (interruption.number or signal.SIGINT)
+            if isinstance(error, LastlayerError):
+                _complain(f"{who}: {error}")
+                return error.exit_code
+            if isinstance(error, BrokenPipeError):  # `lastlayer … | head`
+                sys.stderr.close()
+                return 141
+            raise
+
+
+def _execute(words: list[str]) -> int:
     arguments = parser(words).parse_args(words)
     _log_on_stderr(
         logging.DEBUG if arguments.verbose else logging.INFO if arguments.command == "run" else logging.WARNING
     )
-    try:
-        code: int = arguments.execute(arguments)
-    except LastlayerError as error:
-        priority = f"<{systemd.priority(logging.ERROR)}>" if systemd.logs_to_journal() else ""
-        print(f"{priority}lastlayer {arguments.command}: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # `lastlayer … | head`
-        sys.stderr.close()
-        return 141
+    code: int = arguments.execute(arguments)
     return code
+
+
+def _complain(words: str) -> None:
+    priority = f"<{systemd.priority(logging.ERROR)}>" if systemd.logs_to_journal() else ""
+    print(f"{priority}{words}", file=sys.stderr)
 
 
 def _log_on_stderr(level: int) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from agent.board.allocator import forget_pages
 from agent.board.confinement import end_with_parent, limit_memory
+from agent.board.remarks import remarks_logged
 from agent.errors import BundleError
 from agent.learning.solving.moments import LARGEST, LEAST
 from agent.records import is_finite
@@ -140,11 +141,12 @@ def _judged(model: Path, answers: dict[str, NDArray[Any]]) -> list[str]:
 def _load(model: Path, threads: int, size: tuple[int, int] | None) -> Any:
     """With all tensors in place; a model that takes pictures of any size gets them of this height and width."""
     try:
-        interpreter = Interpreter(model_path=str(model), num_threads=threads)
-        if resized := _resized(model, interpreter, size):
-            index, shape = resized
-            interpreter.resize_tensor_input(index, shape)
-        interpreter.allocate_tensors()
+        with remarks_logged():
+            interpreter = Interpreter(model_path=str(model), num_threads=threads)
+            if resized := _resized(model, interpreter, size):
+                index, shape = resized
+                interpreter.resize_tensor_input(index, shape)
+            interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         if isinstance(error, BundleError):
             raise

@@ -1,7 +1,6 @@
 """`lastlayer-trainer bottlenecks`: the bottlenecks of a whole corpus, in the cache of a state."""
 
 import argparse
-import os
 import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -17,10 +16,9 @@ from agent.learning.pictures.labelled import LabelledPicture, check_labels
 from agent.learning.pictures.leftout import LeftOut, as_dicts, complaint, lines
 from agent.reporting.timing import Timings
 from agent.terminal import command, say, show
-from agent.vision.backbone import FAMILY
 from trainer.bulk import scaling
 from trainer.bulk.bottlenecks import in_order
-from trainer.commands.arguments import add_workers, choose_backend, extra, file, positive
+from trainer.commands.arguments import add_workers, extra, file, positive, runtime
 from trainer.reporting import reporting, show_with_phases
 
 if TYPE_CHECKING:
@@ -66,10 +64,13 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     add("--keras", type=file, metavar="NET.keras", help="compute with Keras, batched, on a GPU if there is one")
     add("--batch", type=positive, default=64, help="pictures at once with --keras (64)")
     add("--new-labels", action="store_true", help="labels that are like others are meant")
+    add("--size", type=positive, metavar="N", help="side of its pictures, if it takes any and was not trained here")
     add("--scaling", action="store_true", help=f"measure 1, 2, 4… workers on {SCALING_PICTURES} pictures, keep nothing")
 
 
 def execute(arguments: argparse.Namespace) -> int:
+    if arguments.size and not arguments.keras:
+        raise ConfigError("--size is for --keras: a bundle knows how large its pictures are")
     if arguments.keras and (arguments.backbone or arguments.scheduler or arguments.scaling):
         raise ConfigError("--keras stands alone: it takes no --backbone, --scheduler or --scaling")
     with open_dataset(arguments.source) as found:
@@ -78,7 +79,7 @@ def execute(arguments: argparse.Namespace) -> int:
         if not arguments.new_labels:
             check_labels(found, _known_labels(arguments.out))
         pictures = in_order(found)
-        with reporting(arguments, _runtime(arguments)) as timings:
+        with reporting(arguments, runtime(arguments.keras)) as timings:
             if arguments.scaling:
                 return _show_scaling(arguments, pictures, timings)
             payload = _computed(arguments, pictures, timings)
@@ -101,13 +102,6 @@ def _known_labels(out: Path) -> Collection[str]:
         return cache.label_counts()
 
 
-def _runtime(arguments: argparse.Namespace) -> str:
-    if not arguments.keras:
-        return FAMILY
-    choose_backend()
-    return f"keras-{os.environ['KERAS_BACKEND']}"
-
-
 def _computed(arguments: argparse.Namespace, pictures: Sequence[LabelledPicture], timings: Timings) -> dict[str, Any]:
     """Compute what is missing; what came of it, fit for JSON."""
     computation, ledger = _compute(arguments, arguments.out, arguments.workers, pictures, timings)
@@ -117,7 +111,7 @@ def _computed(arguments: argparse.Namespace, pictures: Sequence[LabelledPicture]
     account = ledger.account
     return {
         "state": str(arguments.out),
-        "family": _runtime(arguments),
+        "family": runtime(arguments.keras),
         "backbone_id": backbone_id,
         "pictures": account.pictures,
         "added": account.added,
@@ -140,7 +134,7 @@ def _compute(
     with tqdm(total=len(pictures), desc="bottlenecks", unit=" pictures", disable=None) as bar:
         computation = Computation(out, pictures, timings, bar.update)
         if arguments.keras:
-            return computation, computation.by_keras(arguments.keras, arguments.batch, workers)
+            return computation, computation.by_keras(arguments.keras, arguments.size, arguments.batch, workers)
         in_archive = is_archive(arguments.source)
         return computation, computation.on_workers(arguments.backbone, workers, arguments.scheduler, in_archive)
 

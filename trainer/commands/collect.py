@@ -54,7 +54,8 @@ def execute(arguments: argparse.Namespace) -> int:
         with timings.phase("collect"):
             found = collect(boards, arguments.out / "cache", renamed, count)
     for address, wrong in found.failed.items():
-        say(f"not read to the end: {address}: {wrong}")
+        about = "" if address in str(wrong) else f"{address}: "
+        say(f"not read to the end: {about}{wrong}")
     show(arguments, found.as_dict(), _text(found, arguments.out))
     if any(isinstance(wrong, MismatchError) for wrong in found.failed.values()):
         return MismatchError.exit_code
