@@ -8,6 +8,7 @@ them. Pictures beside these belong to no class: they are stray.
                               called as validation or test pictures are is another split, anything else is foreign
     SPLIT/SPLIT/CLASS/…       a split in a folder of its own name
     SPLIT/CLASS.rest.jpg      where all files of a split lie in it and are called so, as Edge Impulse exports them
+    CLASS/SPLIT/…/picture     where all pictures of all classes lie so
     CLASS-!-0.jpg             a project of Teachable Machine
 
 So `train`, `test` and `other` may be classes: they are, if pictures lie in `train`, or if nothing beside it is a split.
@@ -26,6 +27,7 @@ from agent.records import Split
 Parts = tuple[str, ...]  # of a path below the source
 
 _TEACHABLE_MACHINE = "-!-"
+_FEW = 10  # pictures
 _IN_NAME = re.compile(r"([^.]+)\.[^.].*\.[^.]+")  # class.rest.ending
 
 
@@ -74,6 +76,7 @@ class Arrangement:
     around: Parts = ()  # folders around it all
     sides: dict[str, _Side] = field(default_factory=dict)  # of splits; none where there are class folders alone
     by_name: bool = False  # a project of Teachable Machine
+    splits_in_classes: bool = False
 
     def place(self, parts: Parts, *, is_folder: bool = False) -> Place:
         """What is said of the file of that name, or of the folder."""
@@ -83,7 +86,8 @@ class Arrangement:
         if parts[: len(self.around)] != self.around or not below:
             return _STRAY
         if not self.sides:
-            return Place(below[0]) if len(below) > 1 or is_folder else _STRAY
+            split = split_named(below[1]) if self.splits_in_classes and len(below) > 1 else None
+            return Place(below[0], split) if len(below) > 1 or is_folder else _STRAY
         if below[0] in self.sides:
             return self.sides[below[0]].place(below, is_folder)
         if len(below) == 1:
@@ -100,17 +104,21 @@ def arrangement(source: str, pictures: Sequence[Parts]) -> Arrangement:
     while True:
         inside = [parts for parts in pictures if len(parts) > level + 1]
         tops = {parts[level] for parts in inside}
-        sides = _sides(source, inside, level, tops)
-        if sides or len(tops) > 1:
-            beside = sum(1 < len(parts) <= level + 1 for parts in pictures)
-            # Where more lie beside them, it is one class, some of whose pictures lie deeper.
-            if sides or outermost is None or len(inside) >= beside:
-                return Arrangement(inside[0][:level], sides)
-        if sides or len(tops) != 1:
+        # Where more lie beside them, it is one class, some of whose pictures lie deeper.
+        if len(inside) >= sum(1 < len(parts) <= level + 1 for parts in pictures):
+            sides = _sides(source, inside, level, tops)
+            if sides or len(tops) > 1:
+                return Arrangement(inside[0][:level], sides, splits_in_classes=_are_splits_in_classes(inside, level))
+        if len(tops) != 1:
             return Arrangement(() if not outermost else next(p[:outermost] for p in pictures if len(p) > outermost + 1))
         if outermost is None and any(len(parts) == level + 2 for parts in inside):
             outermost = level
         level += 1
+
+
+def _are_splits_in_classes(inside: Sequence[Parts], level: int) -> bool:
+    splits = {split_named(parts[level + 1]) if len(parts) > level + 2 else None for parts in inside}
+    return None not in splits and "train" in splits and len(splits) > 1
 
 
 def _sides(source: str, inside: Sequence[Parts], level: int, tops: set[str]) -> dict[str, _Side]:
@@ -133,13 +141,13 @@ def _sides(source: str, inside: Sequence[Parts], level: int, tops: set[str]) -> 
         return {}
     if several or not foreign:
         return sides
-    if any(side.is_flat for side in training):
+    if any(side.is_flat and not side.by_name for side in training):
         return {}
     deep = sorted({parts[level] for parts in inside if parts[level] in foreign and len(parts) > level + 2})
-    if deep:
+    if deep or any(side.by_name for side in training):
         raise DatasetError(
-            f"{source}: {', '.join(sorted(named))}: so a split is called, but not {', '.join(deep)} beside it, and "
-            "both hold folders: call the splits train, val and test, or name the pictures in a .csv list"
+            f"{source}: {', '.join(sorted(named))}: so a split is called, but not {', '.join(deep or sorted(foreign))} "
+            "beside it, though it may be one: call the splits train, val and test, or name the pictures in a .csv list"
         )
     return sides
 
@@ -156,6 +164,12 @@ def _splits_among(tops: set[str]) -> dict[str, Split]:
     return named if len(set(named.values())) > 1 else {}
 
 
+def _are_classes_in_names(names: Sequence[str], at_least: int) -> bool:
+    classes = {found[1] if (found := _IN_NAME.fullmatch(name)) else None for name in names}
+    repeat = len(names) < _FEW or 2 * len(classes) <= len(names)  # as times do not, which cameras write the same way
+    return None not in classes and len(classes) >= at_least and repeat
+
+
 def _side(split: Split, pictures: Sequence[Parts]) -> _Side:
     """Of a split's pictures, whose parts begin with its folder."""
     deep = 1
@@ -170,6 +184,5 @@ def _side(split: Split, pictures: Sequence[Parts]) -> _Side:
         pictures = [parts for parts in pictures if len(parts) > deep]
     flat = [PurePosixPath(parts[deep]).name for parts in pictures if len(parts) == deep + 1]
     in_folders = len(pictures) - len(flat)
-    named = {found[1] for name in flat if (found := _IN_NAME.fullmatch(name))} if not in_folders else set()
-    by_name = bool(named) and all(map(_IN_NAME.fullmatch, flat)) and (len(named) > 1 or split != "train")
+    by_name = not in_folders and _are_classes_in_names(flat, at_least=2 if split == "train" else 1)
     return _Side(split, pictures[0][:deep], bool(in_folders) and in_folders >= len(flat), by_name, bool(flat))

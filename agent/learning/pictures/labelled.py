@@ -1,5 +1,6 @@
 """A labelled picture, and what the names of files and folders say of one."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -80,8 +81,8 @@ class LabelledPicture:
 
 
 def split_named(name: str) -> Split | None:
-    """The split that goes by this name, in letters of any case; None where none does."""
-    return SPLIT_NAMES.get(name.strip().casefold())
+    """The split that goes by this name, in letters of any case, or by it and a number; None where none does."""
+    return SPLIT_NAMES.get(re.sub(r"[-_ ]*[0-9]+$", "", name.strip().casefold()))
 
 
 def is_of_system(name: str) -> bool:

@@ -5,17 +5,18 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from agent.errors import DatasetError
+from agent.board.files import printable
+from agent.errors import DatasetError, LabelError
 from agent.learning.pictures.folders import Arrangement, arrangement
 from agent.learning.pictures.labelled import (
     LabelledPicture,
     is_in_other_format,
     is_of_system,
     is_picture,
-    label_of,
     reading,
 )
 from agent.learning.pictures.leftout import LeftOut, lines
+from agent.records import checked_label
 
 # What lies there, below the source: what reads a file, which raises OSError; or why there is nothing to be read in it,
 # as in a folder or a link.
@@ -119,6 +120,7 @@ class _Sorting:
         self._source = source
         self._arranged = arranged
         self._labels: dict[str, str] = {}  # what folders and names say → the label as it is kept
+        self._refused: dict[str, str] = {}  # what they say and is no label → why
         self._first: dict[str, str] = {}  # label → what said it first
 
     def take_file(self, path: PurePosixPath, read: Callable[[], bytes]) -> None:
@@ -127,7 +129,11 @@ class _Sorting:
             if _is_called_picture(path):
                 self.left_out.append(LeftOut(name, place.why))
         elif is_picture(path):
-            self.pictures.append(LabelledPicture(name, self._label(place.label, name), place.split, read))
+            label = self._label(place.label, name)
+            if place.label in self._refused:
+                self.left_out.append(LeftOut(name, self._refused[place.label], label))
+            else:
+                self.pictures.append(LabelledPicture(name, label, place.split, read))
         elif is_in_other_format(path):
             self.left_out.append(LeftOut(name, not_read(path), self._label(place.label, name)))
         elif place.label in path.parts[:-1]:  # a folder says it, and not the name of a file that is no picture
@@ -148,7 +154,11 @@ class _Sorting:
         return [LeftOut(name, _NO_PICTURE) for label, name in self._first.items() if label not in told]
 
     def _label(self, said: str, name: str) -> str:
+        """As it is kept, or, of what is no label, as it can be said."""
         if said not in self._labels:
-            self._labels[said] = label_of(said, name)
+            try:
+                self._labels[said] = checked_label(said)
+            except LabelError as error:
+                self._labels[said], self._refused[said] = printable(said), str(error)
             self._first.setdefault(self._labels[said], name)
         return self._labels[said]

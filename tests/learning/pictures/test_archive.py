@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.errors import DatasetError
-from agent.learning.pictures.archive import path_inside
+from agent.learning.pictures.archive import LEADS_NOWHERE, path_inside
 from agent.learning.pictures.dataset import open_dataset
 from tests.learning.pictures.complaining import complaints
 
@@ -132,6 +132,28 @@ def test_a_member_that_lies_elsewhere_or_is_called_otherwise_there_fails_by_itse
         assert why(source).keys() == {"glass"}
     source.write_bytes(content.replace(b"glass/a.jpg", b"glass/c.jpg", 1))
     assert why(source).keys() == {"glass"}
+
+
+def test_a_link_in_an_archive_leads_nowhere(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        link = zipfile.ZipInfo("glass/a.jpg")
+        link.create_system, link.external_attr = 3, 0o120777 << 16
+        file.writestr(link, "../../etc/passwd")
+        file.writestr("paper/b.jpg", "b")
+    with open_dataset(tmp_path / "a.zip") as dataset:
+        assert [picture.label for picture in dataset] == ["paper"]
+        assert [(one.label, one.reason) for one in dataset.left_out] == [("glass", LEADS_NOWHERE)]
+
+
+def test_what_is_no_label_is_left_out_and_the_rest_is_read(tmp_path: Path) -> None:
+    long = "é" * 150
+    source = packed(tmp_path / "a.zip", b"gl\0ass/a.jpg", b"\x1b[2J/b.jpg", f"{long}/c.jpg".encode(), b"paper/d.jpg")
+    with open_dataset(source) as dataset:
+        assert [picture.label for picture in dataset] == ["paper"]
+        assert dataset.missing().keys() == {r"gl\x00ass", r"\x1b[2J", long}
+    with pytest.raises(DatasetError, match=r"b\.zip holds no pictures in class folders.*control characters") as caught:
+        labels(packed(tmp_path / "b.zip", b"\x1b[2J/b.jpg", b"\x1b[2J/c.jpg", b"\r\n/c.jpg"))
+    assert str(caught.value).isprintable()
 
 
 def test_what_the_whole_needs_is_refused_in_one_line(tmp_path: Path) -> None:

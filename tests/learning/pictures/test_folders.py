@@ -36,6 +36,7 @@ def labels(*names: str) -> set[SAID]:
         ("Training Set", "dev-set", "TestSet"),
         ("train_images", "val_images", "test_images"),
         ("seg_train", "seg_val", "seg_test"),
+        ("train2017", "val2017", "test1"),
         ("flowers-train", "flowers-dev", "flowers-test"),
     ],
 )
@@ -97,6 +98,8 @@ def test_splits_without_classes_are_refused_and_learnt_as_none(names: tuple[str,
 def test_a_split_and_what_may_be_another_is_asked_about() -> None:
     with pytest.raises(DatasetError, match="not holdout beside it"):
         said("train/a/1.jpg", "train/b/2.jpg", "holdout/a/3.jpg")
+    with pytest.raises(DatasetError, match="not holdout beside it"):
+        said("train/a.1.jpg", "train/b.2.jpg", "holdout/3.jpg")
 
 
 @pytest.mark.parametrize(
@@ -125,6 +128,23 @@ def test_folders_around_it_all_are_no_classes_and_what_is_beside_the_classes_is_
     train = [f"{outer}train/a/1.jpg", f"{outer}train/b/2.jpg", f"{outer}val/a/3.jpg"]
     for stray in (f"{outer}preview.jpg", f"{outer}train/preview.jpg"):
         assert set(said(*train, stray)) == set(train)
+
+
+def test_times_in_names_are_no_classes() -> None:
+    with pytest.raises(DatasetError, match="no class folders"):
+        said(*(f"train/1700000{n:03d}.25.jpg" for n in range(20)), "val/1700000100.25.jpg")
+
+
+def test_a_folder_in_a_class_may_be_called_as_a_split_is() -> None:
+    assert labels("glass/1.jpg", "glass/2.jpg", "glass/train/3.jpg") == {("glass", None)}
+
+
+def test_splits_in_class_folders_are_splits_where_all_lie_so() -> None:
+    names = ["glass/train/1.jpg", "glass/Test/2.jpg", "paper/train/3.jpg"]
+    expected = {("glass", "train"), ("glass", "test"), ("paper", "train")}
+    assert labels(*names) == labels(*(f"mine/{name}" for name in names)) == expected
+    for other in ("paper/4.jpg", "paper/old/4.jpg"):
+        assert labels(*names, other) == {("glass", None), ("paper", None)}
 
 
 def test_one_class_alone_keeps_what_lies_deeper_in_it() -> None:
