@@ -4,6 +4,8 @@ import argparse
 import importlib
 import logging
 import os
+import re
+import signal
 import sys
 
 # Before numpy is imported. The products here are small: a second thread of the BLAS gains nothing, and where the
@@ -12,6 +14,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from agent import commands
 from agent.board import systemd
+from agent.board.interruption import ENDING, Interruption
 from agent.errors import LastlayerError
 from agent.terminal import program
 
@@ -27,23 +30,38 @@ example:    lastlayer --state S learn pictures/      # pictures/CLASS/*.jpg
 
 
 def main(words: list[str] | None = None) -> int:
-    words = sys.argv[1:] if words is None else words
+    typed = sys.argv[1:] if words is None else words
+    who = f"lastlayer {next((word for word in typed if word in commands.SUMMARIES), '')}".rstrip()
+    # Who starts these two tells by the signal itself how they ended.
+    numbers = (signal.SIGINT,) if {"run", "retrain"}.intersection(typed) else ENDING
+    with Interruption(numbers, ends_process=words is None) as interruption:
+        try:
+            return _execute(typed)
+        except BaseException as error:
+            if interruption.number is not None or isinstance(error, KeyboardInterrupt):
+                _complain(f"{who}: interrupted")
+                return 128 + (interruption.number or signal.SIGINT)
+            if isinstance(error, LastlayerError):
+                _complain(f"{who}: {error}")
+                return error.exit_code
+            if isinstance(error, BrokenPipeError):  # `lastlayer … | head`
+                sys.stderr.close()
+                return 141
+            raise
+
+
+def _execute(words: list[str]) -> int:
     arguments = parser(words).parse_args(words)
     _log_on_stderr(
         logging.DEBUG if arguments.verbose else logging.INFO if arguments.command == "run" else logging.WARNING
     )
-    try:
-        code: int = arguments.execute(arguments)
-    except LastlayerError as error:
-        priority = f"<{systemd.priority(logging.ERROR)}>" if systemd.logs_to_journal() else ""
-        print(f"{priority}lastlayer {arguments.command}: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # `lastlayer … | head`
-        sys.stderr.close()
-        return 141
+    code: int = arguments.execute(arguments)
     return code
+
+
+def _complain(words: str) -> None:
+    priority = f"<{systemd.priority(logging.ERROR)}>" if systemd.logs_to_journal() else ""
+    print(f"{priority}{words}", file=sys.stderr)
 
 
 def _log_on_stderr(level: int) -> None:
@@ -63,7 +81,7 @@ def parser(words: list[str]) -> argparse.ArgumentParser:
         epilog=EPILOG,
     )
     _add_options(top)
-    top.set_defaults(state=None, backbone=None, input_range=None, json=False, verbose=False)
+    top.set_defaults(state=None, backbone=None, input_range=None, size=None, json=False, verbose=False)
     actions = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in commands.SUMMARIES.items():
         if name in words:
@@ -71,6 +89,15 @@ def parser(words: list[str]) -> argparse.ArgumentParser:
         else:
             actions.add_parser(name, help=summary)
     return top
+
+
+def size(text: str) -> tuple[int, int]:
+    """The height and width that `N` or `WIDTHxHEIGHT` mean."""
+    sides = re.fullmatch(r"([1-9][0-9]{0,3})(?:x([1-9][0-9]{0,3}))?", text)
+    if sides is None:
+        raise argparse.ArgumentTypeError(f"{text!r:.40} is no size: N or WIDTHxHEIGHT, in pixels, 9999 at most")
+    width, height = sides[1], sides[2] or sides[1]
+    return int(height), int(width)
 
 
 def _add_options(options: argparse.ArgumentParser) -> None:
@@ -84,7 +111,10 @@ def _add_options(options: argparse.ArgumentParser) -> None:
         nargs=2,
         type=float,
         metavar=("LOW", "HIGH"),
-        help="for a float .tflite: the values that black and white become (default: 0 1)",
+        help="for a .tflite: the values that black and white become (default: 0 1; quantized: as it says itself)",
+    )
+    options.add_argument(
+        "--size", type=size, metavar="N", help="for a .tflite of any size: N or WIDTHxHEIGHT, the pictures that it gets"
     )
     options.add_argument("--json", action="store_true", help="the result as JSON on stdout")
     options.add_argument("--verbose", action="store_true", help="say more on stderr")

@@ -15,6 +15,7 @@ from agent.ingress.http.server import Server, http_server
 from agent.learning.running.pausing import Conditions, Limits, Pausing
 from agent.learning.running.retraining import Retraining
 from agent.records import Frame
+from agent.reporting.announced import Memory
 from agent.reporting.announcer import Announcer
 from agent.reporting.debounce import Agreement, CameraStates
 from agent.reporting.feed import Feed
@@ -60,13 +61,18 @@ class Parts:
 
 
 @contextmanager
-def built(config: Config, root: Path, input_range: tuple[float, float] | None = None) -> Iterator[Parts]:
+def built(
+    config: Config,
+    root: Path,
+    input_range: tuple[float, float] | None = None,
+    size: tuple[int, int] | None = None,
+) -> Iterator[Parts]:
     """The parts, for the generation of the state `root` that is in use; what they hold is given back at the end.
 
     Raises what is wrong with the state, the backbone, the configuration or the address.
     """
     folder = generations.current(root)
-    state = open_state(root, config.backbone, input_range) if folder == root else open_state(folder)
+    state = open_state(root, config.backbone, input_range, size) if folder == root else open_state(folder)
     told = reporting(config, root)
     backbone = state.backbone(threads=config.threads)
     classifier = Classifier(backbone, told.timings, max_pixels=config.frames.max_pixels)
@@ -90,18 +96,22 @@ def _watched(config: Config, service: Service, told: Reporting) -> WatchedFolder
     if config.folder.path is None:
         return None
 
-    def classify(payload: bytes, *, camera: str, received_ms: int) -> object:
-        return service.classify(Frame.pushed(payload, camera, received_ms=received_ms), "folder")
+    def classify(payload: bytes, *, camera: str, received_ms: int, tentative: bool) -> object:
+        frame = Frame.pushed(payload, camera, received_ms=received_ms)
+        return service.seeing.classify(frame, "folder", tentative=tentative)
 
     return WatchedFolder(config.folder, classify, told.timings, max_bytes=config.frames.max_bytes)
 
 
 def reporting(config: Config, root: Path) -> Reporting:
     """Raises ConfigError for a login or a certificate that cannot be used. Reports wait in a folder of `root`."""
-    broker, events = _broker(config, root), Feed()
+    broker, events, memory = _broker(config, root), Feed(), Memory(root / "announced")
     particular = {name: Agreement(camera.agree, camera.of) for name, camera in config.cameras.items()}
-    cameras = CameraStates(Agreement(config.debounce.agree, config.debounce.of), particular)
-    announcer = Announcer(broker, [events.tell], cameras=cameras, discovery_prefix=discovery_prefix(config))
+    everywhere = Agreement(config.debounce.agree, config.debounce.of)
+    cameras = CameraStates(everywhere, particular, memory.announced.cameras)
+    announcer = Announcer(
+        broker, [events.tell], cameras=cameras, discovery_prefix=discovery_prefix(config), memory=memory
+    )
     return Reporting(Timings(node=config.mqtt.node, runtime=FAMILY), broker, events, announcer)
 
 

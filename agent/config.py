@@ -43,7 +43,7 @@ def _topic_level(node: str) -> str | None:
 
 
 def _camera(name: str) -> str | None:
-    return None if len(name.encode()) <= 200 else "may take 200 bytes"  # as records.checked_label has it
+    return None if len(name.encode()) <= 200 else "may take 200 bytes"  # as records.checked_name has it
 
 
 def _topic(prefix: str) -> str | None:
@@ -191,7 +191,8 @@ class MqttConfig:
 @dataclass(frozen=True, slots=True)
 class FolderConfig:
     path: Annotated[
-        Path | None, Rule("A folder whose pictures are classified; a subfolder is a camera.", null="none is watched")
+        Path | None,
+        Rule("A folder whose pictures are classified; a subfolder is a camera.", null="none is watched"),
     ] = None
     after: Annotated[
         Literal["move", "delete", "keep"],
@@ -203,6 +204,10 @@ class FolderConfig:
     scan_s: Annotated[
         float, Rule("Seconds after which the folder is looked through for what inotify did not tell.", 0.1, 86_400)
     ] = 60.0
+    settle_s: Annotated[
+        float,
+        Rule("Seconds for which a torn or empty picture must not have changed before it is taken for bad.", 0, 86_400),
+    ] = 10.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,7 @@ class Daemon:
             "telling the timings": lambda: announcer.timings(self.service.timings.reports()),
             "telling the health": lambda: announcer.host(self.host.figures()),
             "telling the counters": lambda: announcer.counters(self.service.counters()),
+            "telling Home Assistant again": announcer.settle,
         }
         for chore, do in chores.items():
             self.faults.attempt(chore, do)
@@ -87,18 +88,20 @@ def running(
     config: Config,
     root: Path,
     input_range: tuple[float, float] | None = None,
+    size: tuple[int, int] | None = None,
     notifier: Notifier | None = None,
 ) -> Iterator[Daemon]:
     """The daemon, started, with the generation of the state `root` that is in use; it is stopped when the `with` ends.
 
-    The backbone of the configuration and `input_range` speak of the first generation.
+    The backbone of the configuration, `input_range` and `size`, as import_model takes them, speak of the first
+    generation.
     systemd hears by `notifier` that it is ready, and from then on that it can see.
 
     Raises what is wrong with the state, the backbone, the configuration or the address;
     a broker that is not there is no error.
     """
     notifier = notifier or Notifier()
-    with built(config, root, input_range) as parts, ExitStack() as stack:
+    with built(config, root, input_range, size) as parts, ExitStack() as stack:
         service, faults = parts.service, Faults()
         # It is fed wherever frames can be classified, whatever else fails.
         watchdog = Watchdog(notifier, service.trouble, lambda: faults.attempt("summing up", service.summary) or "")

@@ -28,8 +28,16 @@ class ImageError(InputError):
     """Bytes that are no picture, a torn picture, or one that is too large."""
 
 
+class BottleneckError(ImageError):
+    """A picture of which the backbone makes no numbers that can be learnt from."""
+
+
 class LabelError(InputError):
     """A label that is empty, too long, or not plain text."""
+
+
+class SimilarLabelError(LabelError):
+    """A new label that may be a slip for one that is known: whoever means it says so."""
 
 
 class DatasetError(InputError):

@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 import re
-import secrets
 import time
 import unicodedata
 from dataclasses import dataclass, field
@@ -27,8 +26,23 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 Source = Literal["http", "mqtt", "folder"]  # through which door a frame came
 
 
-def checked_label(text: object, what: str = "label") -> str:
-    """A label (or a camera's name) as it is stored: NFC, without surrounding blanks.
+# What is not seen: soft hyphen, zero-width spaces and joints, marks of direction, byte order marks. Not those that join
+# or part letters where scripts and emoji need it (U+200C, U+200D).
+_UNSEEN = re.compile("[\u00ad\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]")
+
+
+def checked_label(text: object) -> str:
+    """A label as it is stored: a name without what is not seen in it, whose words are one plain space apart.
+
+    Raises LabelError as checked_name does.
+    """
+    name = checked_name(text, "label")
+    seen = _UNSEEN.sub("", name)
+    return checked_name(" ".join(word for word in re.split(r"\s+", seen) if word), "label")
+
+
+def checked_name(text: object, what: str) -> str:
+    """The name of a camera, or a label as it may have been stored before: NFC, without surrounding blanks.
 
     Raises LabelError if it is not text, is empty, holds control characters, or is
     longer than MAX_LABEL_BYTES in UTF-8.
@@ -113,11 +127,16 @@ def picture_id(payload: bytes) -> str:
     return hashlib.blake2b(payload, digest_size=8).hexdigest()
 
 
+def is_finite(values: NDArray[Any]) -> bool:
+    """Whether all of them are numbers that one can go on with; bytes always are."""
+    return values.dtype.kind != "f" or bool(np.isfinite(values).all())
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """Bytes pushed by a camera, with what is known about them."""
 
-    frame_id: str  # 16 lower-case hex digits
+    frame_id: str  # 16 lower-case hex digits: the picture_id of what was pushed
     received_ms: int  # wall clock, unix ms
     payload: bytes  # as received: JPEG or PNG
     camera: str = ""
@@ -125,13 +144,13 @@ class Frame:
 
     @classmethod
     def pushed(cls, payload: bytes, camera: str = "", ref: str = "", received_ms: int | None = None) -> "Frame":
-        """One that comes just now, or came at `received_ms`, with an id of its own.
+        """One that comes just now, or came at `received_ms`. The same bytes are the same frame, whoever pushes them.
 
         Raises LabelError for a camera's name or a `ref` that is none.
         """
-        camera = checked_label(camera, "camera name") if camera else ""
-        ref = checked_label(ref, "frame's name") if ref else ""
-        return cls(secrets.token_hex(8), received_ms or int(time.time() * 1000), payload, camera, ref)
+        camera = checked_name(camera, "camera name") if camera else ""
+        ref = checked_name(ref, "frame's name") if ref else ""
+        return cls(picture_id(payload), received_ms or int(time.time() * 1000), payload, camera, ref)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +168,7 @@ class Result:
     received_ms: int
     head: str | None  # the version of the head that answered; None before the first one
     predictions: tuple[Prediction, ...]  # best first
-    unknown: bool  # nothing can be said: there is no head yet
+    unknown: bool  # nothing can be said: there is no head yet, or no finite numbers came out
     timings_ms: dict[str, float] = field(default_factory=dict)
     ref: str = ""  # what the sender calls the frame, if it said so
 
@@ -174,6 +193,7 @@ class Seen:
     result: Result
     bottleneck: NDArray[np.generic]  # [D], in the dtype of the backbone's output
     thumbnail: NDArray[np.uint8]  # for the perceptual hash of the picture, if it comes to be labelled
+    finite: bool = True  # backbone and head had finite numbers for it
 
 
 @dataclass(frozen=True, slots=True)

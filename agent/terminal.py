@@ -60,7 +60,7 @@ def show(arguments: argparse.Namespace, payload: Any, text: str) -> None:
 
 def as_json(payload: Any, indent: int | None = None) -> str:
     """For stdout: in ASCII where that is not in UTF-8, since `write` knows no escapes of JSON."""
-    return json.dumps(payload, ensure_ascii=not speaks_utf_8(), indent=indent)
+    return json.dumps(payload, ensure_ascii=not speaks_utf_8(), allow_nan=False, indent=indent)
 
 
 def write(text: str) -> None:

@@ -16,10 +16,11 @@ trap 'exit 130' INT TERM
 while :; do
     # What the camera does not give in 10 s is not sent: the next picture is newer anyway.
     if curl -fsS --max-time 10 -o "$picture" "$snapshot"; then
-        # The token is read from stdin, so that no list of processes shows it.
+        # The token is read from stdin, so that no list of processes shows it. The camera goes as a field of a form, where
+        # nothing has to be encoded; --url-query would need curl 7.87.
         if [ -n "${TOKEN_FILE:-}" ]; then printf 'header = "Authorization: Bearer %s"\n' "$(cat "$TOKEN_FILE")"; fi |
-            curl -sS --config - --max-time 10 --retry 3 --retry-connrefused --fail-with-body \
-                --url-query "camera=$camera" --data-binary "@$picture" "$board/v1/frames" && echo
+            curl -sS --config - --max-time 10 --retry 3 --retry-connrefused \
+                --form-string "camera=$camera" -F "image=@$picture" "$board/v1/frames" && echo
     fi
     sleep "$every"
 done

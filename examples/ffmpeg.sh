@@ -32,5 +32,5 @@ frames() {
         echo # between two pictures it says nothing, and it ends this loop where no sender listens any more
         frames "$@"
     done
-} | python3 "$here/push.py" --url "${BOARD:-http://127.0.0.1:8080}" --camera "$camera" \
+} | python3 "$here/push.py" --url "${BOARD:-http://127.0.0.1:8080}" --camera="$camera" \
     ${TOKEN_FILE:+--token-file "$TOKEN_FILE"} -

@@ -24,7 +24,7 @@ class Board:
     """One connection to a board, made again whenever it breaks."""
 
     def __init__(self, url: str, camera: str = "", token: str = "") -> None:
-        self.path = "/v1/frames" + (f"?{urlencode({'camera': camera})}" if camera else "")
+        self.path = "/v1/frames" + (f"?{urlencode({'camera': camera}, errors='surrogateescape')}" if camera else "")
         self.headers = {"Authorization": f"Bearer {token}"} if token else {}
         kind = http.client.HTTPSConnection if urlsplit(url).scheme == "https" else http.client.HTTPConnection
         self.connection = kind(urlsplit(url).netloc, timeout=10)

@@ -18,5 +18,5 @@ fi
 # mjpeg2jpeg adds the tables that cameras leave out.
 ffmpeg -nostdin -hide_banner -loglevel error -f v4l2 -input_format mjpeg -video_size "${SIZE:-640x480}" -i "$device" \
     -c:v copy -bsf:v mjpeg2jpeg -f mpjpeg - |
-    python3 "$here/push.py" --url "${BOARD:-http://127.0.0.1:8080}" --camera "$camera" --every "${3:-0.5}" \
+    python3 "$here/push.py" --url "${BOARD:-http://127.0.0.1:8080}" --camera="$camera" --every "${3:-0.5}" \
         ${TOKEN_FILE:+--token-file "$TOKEN_FILE"} -

@@ -11,7 +11,8 @@ import argparse
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,7 +21,7 @@ from agent.config import MqttConfig, ReportConfig, default_node, parse_config
 from agent.errors import ConfigError
 from agent.reporting.announcer import Announcer
 from agent.reporting.mqtt.broker import Broker
-from agent.reporting.timing import Timings, table
+from agent.reporting.timing import Timings, platform_name, table
 from agent.terminal import say, show
 
 CONNECT_S = 5.0  # how long the end of a command waits for a broker that has been away
@@ -49,21 +50,89 @@ def reporting(
     if config.host is None:
         yield timings
         return
+    with _told(config) as broker:
+        live = _Live(broker, timings, window_s)
+        live.start()
+        try:
+            yield timings
+        finally:
+            live.stop(STOP_S)
+            if _is_there(broker):
+                live.report()
+
+
+@contextlib.contextmanager
+def reporting_measurements(arguments: argparse.Namespace) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """What publishes a document of `bench`, if there is a --mqtt: a timing report for each of its measurements.
+
+    Raises ConfigError for bad options.
+    """
+    config = mqtt_config(arguments)
+    if config.host is None:
+        yield lambda document: None
+        return
+    began = time.monotonic()
+    with _told(config) as broker:
+
+        def publish(document: dict[str, Any]) -> None:
+            if _is_there(broker):
+                for report in measured_reports(document, config.node, time.monotonic() - began):
+                    broker.report(f"timing/{report['phase']}", report)
+
+        yield publish
+
+
+def measured_reports(document: dict[str, Any], node: str, window_s: float) -> Iterator[dict[str, Any]]:
+    """A timing report for each measurement and each epoch of a document of `bench`, without its `seq`.
+
+    Beside what every timing report has, they have the conditions, and `network` where one was measured: these tell
+    reports of one phase apart.
+    """
+    runtime = document["platform"]["runtime"]
+    lots = [({"network": each["name"]}, each["runtime"], each["measurements"]) for each in document["networks"]]
+    epochs = [
+        dict.fromkeys(("min_ms", "p50_ms", "p95_ms", "max_ms"), epoch["mean_ms"])
+        | {"phase": epoch["phase"], "mean_ms": epoch["mean_ms"], "std_ms": epoch["std_ms"] or 0.0}
+        | {"n": max(1, epoch["n"]), "images": epoch["images"]}
+        | {"conditions": {"classes": epoch["classes"], "extrapolated": epoch["extrapolated"]}}
+        for epoch in document["projections"]
+    ]
+    for about, by, measurements in [*lots, ({}, runtime, [*document["measurements"], *epochs])]:
+        for one in measurements:
+            times = {name: float(value) for name, value in one.items() if name.endswith("_ms")}
+            yield {
+                "phase": one["phase"],
+                "count": one["n"],
+                **times,
+                "images": one["n"] * one["images"],
+                "window_s": window_s,
+                "node": node,
+                "role": "trainer",
+                "platform": platform_name(by),
+                "ts": time.time_ns() // 1_000_000,
+                **one["conditions"],
+                **about,
+            }
+
+
+@contextlib.contextmanager
+def _told(config: MqttConfig) -> Iterator[Broker]:
     broker = Broker(config)
-    live = _Live(broker, timings, window_s)
     broker.start()
-    live.start()
     try:
-        yield timings
+        yield broker
     finally:
-        live.stop(STOP_S)
-        if broker.wait_connected(CONNECT_S):
-            live.report()
-        else:
-            say(f"the timings were not published: {broker.last_error or 'the broker did not answer'}")
         broker.stop(STOP_S)
         if broker.dropped:
             say(f"{broker.dropped} messages to the MQTT broker {config.host} were lost")
+
+
+def _is_there(broker: Broker) -> bool:
+    """At the end: what it is told then goes out, or it is said that it does not."""
+    there = broker.wait_connected(CONNECT_S)
+    if not there:
+        say(f"the timings were not published: {broker.last_error or 'the broker did not answer'}")
+    return there
 
 
 def show_with_phases(arguments: argparse.Namespace, payload: dict[str, Any], text: str, timings: Timings) -> None:

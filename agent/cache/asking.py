@@ -13,7 +13,7 @@ from agent.cache.flash.layout import Layout
 from agent.cache.reading import CachedExamples, page
 from agent.errors import StateError
 from agent.learning.pictures.bursts import Bursts
-from agent.records import Example
+from agent.records import Example, Split
 
 
 class Askable:
@@ -84,6 +84,22 @@ class Askable:
         """The groups [n] that its examples belong to, ascending."""
         with self._lock:
             return self._contents.groups()
+
+    def goes_aside(self, frame_id: str, said: Split | None) -> bool:
+        """Whether there is an example of a frame that somebody puts into val or test now, and nobody did before."""
+        with self._lock:
+            before = self._contents.split_of(frame_id) if said in ("val", "test") else None
+        return before is not None and before not in (("val", True), ("test", True))
+
+    def set_aside(self) -> NDArray[np.uint64]:
+        """The groups [m], ascending, of what somebody put into val or test; those of even pictures are left out."""
+        with self._lock:
+            return self._contents.set_aside()
+
+    def held_back(self) -> int:
+        """How many examples neither train nor judge, because they look like what somebody put into val or test."""
+        with self._lock:
+            return self._contents.held_back()
 
     def bursts(self) -> Bursts:
         """The groups of its examples, as they are now."""

@@ -19,7 +19,7 @@ from agent.cache.asking import Askable
 from agent.cache.changes import Changes
 from agent.cache.flash.layout import Layout
 from agent.cache.flash.wear import Wear, years
-from agent.cache.part import SAID
+from agent.cache.part import FINITE, SAID
 from agent.cache.space import Space
 from agent.config import CacheConfig
 from agent.errors import StateError, UnknownFrameError, UnknownLabelError
@@ -46,10 +46,10 @@ class Cache(Askable):
     def __init__(self, folder: Path, layout: Layout, config: CacheConfig | None = None) -> None:
         """Open the cache in `folder` for reading and writing, or make it.
 
-        Raises MismatchError for a cache of another backbone, BusyError while another
-        process writes it, StateError where it cannot be read or written.
+        One that an earlier version began in float16 goes on in it. Raises MismatchError for a cache of another
+        backbone, BusyError while another process writes it, StateError where it cannot be read or written.
         """
-        self._open(folder, layout, config or CacheConfig(), readonly=False)
+        self._open(folder, opening.as_begun(folder, layout), config or CacheConfig(), readonly=False)
 
     @classmethod
     def read(cls, folder: Path) -> "Cache":
@@ -116,7 +116,8 @@ class Cache(Askable):
     def append(self, examples: Sequence[Example]) -> None:
         """Add examples; one of a frame that is there already takes its place.
 
-        Raises StateError where they cannot be written; then none was added.
+        Raises StateError where they cannot be written, and BottleneckError for one that cannot be kept (see
+        Layout.encoded, which whoever has many asks before); then none was added.
         """
         latest = list({example.frame_id: example for example in examples}.values())
         with self._writing() as writer:
@@ -222,7 +223,7 @@ class Cache(Askable):
         for row, example in enumerate(examples):
             label = changes.index(example.label, "label")
             camera = changes.index(example.camera, "camera")
-            split, flags = SPLITS.index(example.split), SAID if example.split_said else 0
+            split, flags = SPLITS.index(example.split), FINITE | (SAID if example.split_said else 0)
             frame_id = int(example.frame_id, 16)
             entries[row] = (
                 frame_id, example.received_ms, example.group, sequence, 0, label, camera, split, flags, b""

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.cache import bookkeeping
 from agent.cache.contents import Names
 from agent.cache.flash import segment_io
 from agent.cache.opening import Look, settled
 from agent.cache.part import VOID, Part
+from agent.cache.reading import not_finite
 from agent.errors import StateError
 
 
@@ -62,6 +64,14 @@ def _faults(found: Look) -> Iterator[Fault]:
         if part.segment.layout != layouts.most_common(1)[0][0]:
             yield Fault(part.segment.path.name, "made with another backbone than the rest")
         yield from _faults_of(part, known)
+    bookkeeping.drop_superseded(found.parts)
+    bookkeeping.apply(found.parts, found.entries)
+    for part in found.parts:
+        if np.dtype(part.segment.layout.dtype).kind == "f":
+            for row in not_finite(part, part.segment, np.flatnonzero(part.usable())).tolist():
+                frame_id = f"{int(part.entries['frame_id'][row]):016x}"
+                what = "a bottleneck that is not finite: it is passed over"
+                yield Fault(part.segment.path.name, what, row, frame_id)
 
 
 def _faults_of(part: Part, known: NDArray[np.uint16]) -> Iterator[Fault]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from agent.cache.flash import segment, segment_io
 from agent.cache.flash.layout import MAX_REPLACED, Header, Layout
 from agent.cache.flash.segment import Segment
-from agent.cache.part import DROPPED, RELABELLED, ROTTEN, SAID, Part
+from agent.cache.part import DROPPED, FINITE, RELABELLED, ROTTEN, SAID, Part
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ def _copy(plan: Plan, target: Segment, origin: Origin, should_stop: Callable[[],
             if bad.any():
                 rotten.setdefault(at, []).extend(rows[here][bad].tolist())
         entries["sequence"] = plan.sequence
-        entries["flags"] &= SAID
+        entries["flags"] &= SAID | FINITE
         records["bottleneck"] = bottlenecks
         segment_io.seal(records)
         segment_io.write_rows(target, records, first)

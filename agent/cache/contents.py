@@ -1,15 +1,18 @@
 """What a cache holds, in memory: the parts, the names, and the numbers that are free."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.cache import bookkeeping
 from agent.cache.flash.journal import Entry
-from agent.cache.part import Part
+from agent.cache.part import SAID, Part
 from agent.learning.pictures.bursts import Bursts
-from agent.records import SPLITS
+from agent.learning.pictures.sides import set_aside, sides
+from agent.learning.training.examples import HELD_BACK
+from agent.records import SPLITS, Split
 
 MOST_NAMES = 1 << 16  # of labels, and of cameras
 
@@ -94,6 +97,13 @@ class Contents:
             return next(name for name, number in self.names.labels.items() if number == index)
         return None
 
+    def split_of(self, frame_id: str) -> tuple[Split, bool] | None:
+        """The split that was decided for a frame when it came, and whether somebody said it; None as above."""
+        for part, rows in bookkeeping.usable_rows(self.parts, np.array([int(frame_id, 16)], np.uint64)):
+            entry = part.entries[rows[0]]
+            return SPLITS[int(entry["split"])], bool(entry["flags"] & SAID)
+        return None
+
     def frame_ids(self, since_ms: int) -> NDArray[np.uint64]:
         chosen = [part.usable() & (part.column("received_ms") >= since_ms) for part in self.parts]
         found = [part.column("frame_id")[rows] for part, rows in zip(self.parts, chosen, strict=True)]
@@ -124,7 +134,28 @@ class Contents:
                 seen = cameras.get(camera, ""), labels.get(label, "")
                 found = int(of_pair["received_ms"]), int(of_pair["group"])
                 last[seen] = max(found, last.get(seen, found))
-        return Bursts(self.groups(), {seen: found for seen, found in last.items() if seen[0]})
+        return Bursts(self.groups(), {seen: found for seen, found in last.items() if seen[0]}, self.set_aside())
+
+    def set_aside(self) -> NDArray[np.uint64]:
+        """The groups [m] that somebody put into val or test."""
+        return set_aside(*self._sides())
+
+    def held_back(self) -> int:
+        """How many examples are kept out of training, because they look like those of val or test."""
+        groups, splits, said = self._sides()
+        if not len(set_aside(groups, splits, said)):
+            return 0
+        return int(np.count_nonzero(sides(groups, splits, said) == HELD_BACK))
+
+    def _sides(self) -> tuple[NDArray[np.uint64], NDArray[np.uint8], NDArray[np.bool_]]:
+        """The groups [n] of all examples, their splits as they were decided when they came, and which were said."""
+        usable = [part.usable() for part in self.parts]
+
+        def column(name: str, dtype: type) -> NDArray[Any]:
+            found = [part.column(name)[rows] for part, rows in zip(self.parts, usable, strict=True)]
+            return np.concatenate([np.zeros(0, dtype), *found])
+
+        return column("group", np.uint64), column("split", np.uint8), (column("flags", np.uint8) & SAID) != 0
 
     def split_counts(self) -> dict[str, dict[str, int]]:
         counts = np.zeros((MOST_NAMES, len(SPLITS)), np.int64)

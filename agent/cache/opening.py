@@ -61,6 +61,11 @@ def first_layout(folder: Path) -> Layout:
     raise StateError(f"{folder} holds no examples yet")
 
 
+def as_begun(folder: Path, layout: Layout) -> Layout:
+    """A layout of floats, in the type in which the cache in `folder` was begun. Raises StateError."""
+    return layout.as_begun(first_layout(folder)) if _paths(folder) else layout
+
+
 def read_only(folder: Path, layout: Layout) -> Contents:
     """What is in a cache, also while another process writes and compacts it. Raises StateError, OSError."""
     return _contents(folder, settled(folder), layout)

@@ -16,6 +16,7 @@ DROPPED = 4  # in memory only: deleted, evicted, or superseded by a later record
 ROTTEN = 8  # in memory only: the checksum is wrong
 SYNCED_BEFORE = 16  # all records before this one were on flash when it was written
 VOID = 32  # no record: one that a power cut tore, never acknowledged, stood here
+FINITE = 64  # all values of the bottleneck are; else nobody has looked (it came from an earlier version)
 
 
 class Part:
@@ -141,7 +142,7 @@ def _growing_part(opened: Segment, begun_before: NDArray[np.bool_]) -> Part:
 
 def _in_memory(read: segment_io.Read, good: NDArray[np.bool_]) -> NDArray[Any]:
     """The entries [capacity]; nothing is believed of one that is not intact."""
-    read.entries["flags"] &= SAID | VOID
+    read.entries["flags"] &= SAID | VOID | FINITE
     read.entries[~read.intact] = np.zeros(1, ENTRY)
     read.entries["flags"][~good] |= ROTTEN
     return read.entries

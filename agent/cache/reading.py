@@ -4,6 +4,7 @@ Bottlenecks are gathered in blocks by preadv, sorted by place, never mapped, and
 """
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,17 @@ from numpy.typing import NDArray
 from agent.cache.contents import Contents
 from agent.cache.flash import segment_io
 from agent.cache.flash.layout import Layout
-from agent.cache.part import SAID, Part
+from agent.cache.flash.segment import Segment
+from agent.cache.part import FINITE, SAID, Part
 from agent.errors import StateError
+from agent.learning.pictures.sides import sides
+from agent.learning.training.examples import BLOCK_ROWS
 from agent.learning.training.splitting import lent
 from agent.records import SPLITS, Example
 
 log = logging.getLogger(__name__)
+
+NAMED = 10  # of frame ids that are told
 
 _AHEAD_BYTES = 8 << 20
 
@@ -25,9 +31,10 @@ _AHEAD_BYTES = 8 << 20
 class CachedExamples:
     """The examples of a cache as a training sees them (examples.Examples), read from flash as they are asked for.
 
-    What is read for the first time is checked. Where a record is rotten, another of its label and split is given in
-    its place; `rotten` are the rows that were found so. What was deleted and is still on flash can be read too, as the
-    rows behind all examples: `departed` are their frames. Used by one thread at a time.
+    Those whose bottlenecks are not finite, as earlier versions kept them, are not among them: `not_finite` are their
+    frame ids. What is read for the first time is checked. Where a record is rotten, another of its label and split is
+    given in its place; `rotten` are the rows that were found so. What was deleted and is still on flash can be read
+    too, as the rows behind all examples: `departed` are their frames. Used by one thread at a time.
     """
 
     def __init__(self, layout: Layout, parts: list[Part], names: dict[int, str]) -> None:
@@ -43,6 +50,9 @@ class CachedExamples:
         self._bases = np.cumsum([0, *(each.capacity for each in self._segments)], dtype=np.int64)
         usable = [np.flatnonzero(part.usable()).astype(np.uint32) for part in parts]
         dropped = [np.flatnonzero(part.dropped()).astype(np.uint32) for part in parts]
+        self.not_finite: list[str] = []  # 16 hex digits each
+        if self.dtype.kind == "f":
+            self._pass_over(parts, usable, dropped)
 
         def column(name: str, dtype: type, chosen: list[NDArray[np.uint32]] = usable) -> NDArray[Any]:
             columns = [part.column(name)[rows] for part, rows in zip(parts, chosen, strict=True)]
@@ -60,11 +70,25 @@ class CachedExamples:
         classes = np.zeros(1 << 16, np.int32)
         classes[used] = np.arange(len(used))
         self.targets: NDArray[np.int32] = classes[indices]  # [N] class indices into `labels`
-        fixed = (column("flags", np.uint8) & SAID) != 0
-        self.splits = lent(self.targets, column("split", np.uint8), fixed=fixed)  # [N] indices into records.SPLITS
+        said = (column("flags", np.uint8) & SAID) != 0
+        found = sides(column("group", np.uint64), column("split", np.uint8), said)
+        self.splits = lent(self.targets, found, fixed=said)  # [N] indices into records.SPLITS, or HELD_BACK
         self._frame_ids: NDArray[np.uint64] | None = column("frame_id", np.uint64)
         self._moved: dict[int, int] = {}  # rows in whose place another example is read: where they are themselves
         self.departed: NDArray[np.uint64] = column("frame_id", np.uint64, dropped)
+
+    def _pass_over(self, parts: list[Part], *rows_of_parts: list[NDArray[np.uint32]]) -> None:
+        """Take those rows out of the lists [n] of each that hold what is not finite; of `usable`, the first, they are
+        named."""
+        for number, (part, opened) in enumerate(zip(parts, self._segments, strict=True)):
+            for rows_of in rows_of_parts:
+                rows = rows_of[number]
+                bad = not_finite(part, opened, rows)
+                rows_of[number] = np.setdiff1d(rows, bad)
+                if rows_of is rows_of_parts[0]:
+                    self.not_finite += [f"{frame_id:016x}" for frame_id in part.column("frame_id")[bad].tolist()]
+        if self.not_finite:
+            log.warning("%s", of_not_finite(self.not_finite))
 
     @property
     def frame_ids(self) -> NDArray[np.uint64]:
@@ -166,6 +190,32 @@ class CachedExamples:
         out[:] = self.zero_point
 
 
+def not_finite(part: Part, opened: Segment, rows: NDArray[Any]) -> NDArray[np.uint32]:
+    """Which of these rows of a segment of floats hold values that are not finite; of a rotten one nobody can say.
+
+    What was seen when it was appended is not read again. Raises OSError.
+    """
+    unseen = rows[(part.column("flags")[rows] & FINITE) == 0]
+    found = [np.empty(0, np.uint32)]
+    for first in range(0, len(unseen), BLOCK_ROWS):
+        block = unseen[first : first + BLOCK_ROWS].astype(np.int64)
+        raw = np.empty((len(block), opened.layout.size), opened.layout.dtype)
+        segment_io.gather(opened, block, np.arange(len(block)), raw)
+        odd = np.flatnonzero(~opened.layout.kept_well(raw))
+        whole = segment_io.checksums(raw[odd]) == part.column("bottleneck_crc")[block[odd]]
+        found.append(block[odd[whole]].astype(np.uint32))
+    return np.concatenate(found)
+
+
+def of_not_finite(frame_ids: Sequence[str]) -> str:
+    """For people."""
+    named = ", ".join(frame_ids[:NAMED]) + (f" and {len(frame_ids) - NAMED} more" if len(frame_ids) > NAMED else "")
+    return (
+        f"{len(frame_ids)} examples are passed over, their bottlenecks are not finite: frames {named}; "
+        "`lastlayer cache delete --frame ID` removes one"
+    )
+
+
 def page(contents: Contents, layout: Layout, start: int, most: int) -> tuple[list[Example], int | None]:
     """The first `most` examples by their frame ids from `start` on, without rotten ones.
 
@@ -197,10 +247,15 @@ def _examples_of(contents: Contents, part: Part, rows: NDArray[np.int64], layout
     bottlenecks = np.empty((len(rows), layout.size), layout.dtype)
     segment_io.gather(part.segment, rows, np.arange(len(rows)), bottlenecks)
     found = {}
-    for entry, bottleneck, crc in zip(part.entries[rows], bottlenecks, segment_io.checksums(bottlenecks), strict=True):
+    kept_well = layout.kept_well(bottlenecks).tolist()
+    crcs = segment_io.checksums(bottlenecks).tolist()
+    for entry, bottleneck, crc, well in zip(part.entries[rows], bottlenecks, crcs, kept_well, strict=True):
         frame_id = int(entry["frame_id"])
         if crc != entry["bottleneck_crc"]:
             log.warning("%s: the record of frame %016x is rotten; it is left out", part.segment.path, frame_id)
+            continue
+        if not well:
+            log.warning("the bottleneck of frame %016x is not finite; it is left out", frame_id)
             continue
         found[frame_id] = Example(
             f"{frame_id:016x}",

@@ -7,6 +7,7 @@ import numpy as np
 from agent.cache import Cache
 from agent.learning.pictures.bursts import split_of
 from agent.learning.pictures.labelled import LabelledPicture
+from agent.learning.training.examples import HELD_BACK
 from agent.records import SPLITS, Split, picture_id
 
 
@@ -22,7 +23,10 @@ class LearntSplits:
             self._frame_ids, self._splits = examples.frame_ids[order], examples.splits[order]
 
     def split(self, picture: LabelledPicture) -> Split:
-        """The one that is named, or that it was learnt with; what was never learnt falls where its hash says."""
+        """The one that is named, or that it was learnt with; what was never learnt falls where its hash says.
+
+        What is held back is in train: neither val nor test may judge by it.
+        """
         if picture.split is not None:
             return picture.split
         try:
@@ -32,5 +36,6 @@ class LearntSplits:
         number = np.uint64(int(frame_id, 16))
         at = int(np.searchsorted(self._frame_ids, number))
         if at < len(self._frame_ids) and self._frame_ids[at] == number:
-            return SPLITS[int(self._splits[at])]
+            side = int(self._splits[at])
+            return "train" if side == HELD_BACK else SPLITS[side]
         return split_of(bytes.fromhex(frame_id))

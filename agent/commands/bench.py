@@ -67,11 +67,12 @@ def execute(arguments: argparse.Namespace) -> int:
 @contextmanager
 def _backbone(arguments: argparse.Namespace) -> Iterator[Backbone]:
     if arguments.state is not None and (Path(arguments.state) / "backbone").is_dir():
-        yield existing_state(Path(arguments.state), arguments.backbone, arguments.input_range).backbone()
+        state = existing_state(Path(arguments.state), arguments.backbone, arguments.input_range, arguments.size)
+        yield state.backbone()
         return
     with tempfile.TemporaryDirectory(prefix="lastlayer-") as folder:
-        bundle = import_model(arguments.backbone or DEFAULT, Path(folder) / "backbone", arguments.input_range)
-        yield Backbone(bundle)
+        into = Path(folder) / "backbone"
+        yield Backbone(import_model(arguments.backbone or DEFAULT, into, arguments.input_range, arguments.size))
 
 
 def _folder_of(state: Path) -> Path:

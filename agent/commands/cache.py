@@ -10,7 +10,8 @@ from agent.cache.flash.wear import years
 from agent.commands import SUMMARIES
 from agent.commands.arguments import state_folder
 from agent.errors import StateError, UnknownFrameError
-from agent.records import SPLITS, checked_label
+from agent.learning.pictures.spelling import check_spelling
+from agent.records import SPLITS, checked_label, checked_name
 from agent.terminal import columns, command, show
 
 EXAMPLE = """\
@@ -47,6 +48,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     rename = actions.add_parser("rename", parents=[options], help="call a label something else, or merge two")
     rename.add_argument("label")
     rename.add_argument("new")
+    rename.add_argument("--new-label", action="store_true", help="NEW is meant, however like another label it is")
     rename.set_defaults(execute=execute_rename)
     compacting = actions.add_parser("compact", parents=[options], help="do now what else is done in the background")
     compacting.set_defaults(execute=execute_compact)
@@ -58,12 +60,13 @@ def _folder(arguments: argparse.Namespace) -> Path:
 
 def show_stats(arguments: argparse.Namespace) -> int:
     with Cache.read(_folder(arguments)) as cache:
-        counts, status = cache.split_counts(), cache.status()
+        counts, status, held_back = cache.split_counts(), cache.status(), cache.held_back()
     per_day = status["written_per_day_bytes"]
     endurance = arguments.endurance_tbw
     payload = {
         "examples": sum(sum(of_label.values()) for of_label in counts.values()),
         "labels": counts,
+        "held_back": held_back,
         **{key: value for key, value in status.items() if key not in ("max_bytes", "written_since_start_bytes")},
         "years": years(endurance, per_day),
     }
@@ -82,6 +85,8 @@ def _text(payload: dict[str, Any], endurance: float | None) -> str:
         f"written to flash: {payload['written_bytes'] / 1e6:.1f} MB in all, "
         f"{payload['written_today_bytes'] / 1e6:.1f} MB today, {payload['written_per_day_bytes'] / 1e6:.1f} MB a day",
     ]
+    if payload["held_back"]:
+        lines.append(f"{payload['held_back']} look like examples of val or test: they are held back from training")
     if payload["years"] is not None:
         lines.append(f"a card of {endurance:g} TBW lasts {payload['years']:,.0f} years at that, if nothing else writes")
     elif endurance is None:
@@ -99,14 +104,17 @@ def show_check(arguments: argparse.Namespace) -> int:
     text = "\n".join(map(str, faults)) or f"{folder} is intact"
     show(arguments, {"faults": [fault.as_dict() for fault in faults]}, text)
     if faults:
-        raise StateError(f"{len(faults)} faults in {folder}; what is rotten is skipped, and goes when it is compacted")
+        raise StateError(
+            f"{len(faults)} faults in {folder}; what is rotten is skipped, and goes when it is compacted; what is not "
+            "finite is passed over, and `lastlayer cache delete --frame ID` removes it"
+        )
     return 0
 
 
 def execute_delete(arguments: argparse.Namespace) -> int:
     with Cache.existing(_folder(arguments)) as cache:
         if arguments.label is not None:
-            count = cache.delete_label(checked_label(arguments.label))
+            count = cache.delete_label(checked_name(arguments.label, "label"))
         else:
             frame = arguments.frame.lower()
             count = cache.delete([frame]) if _is_frame_id(frame) else 0
@@ -117,8 +125,10 @@ def execute_delete(arguments: argparse.Namespace) -> int:
 
 
 def execute_rename(arguments: argparse.Namespace) -> int:
-    old, new = checked_label(arguments.label), checked_label(arguments.new)
+    old, new = checked_name(arguments.label, "label"), checked_label(arguments.new)
     with Cache.existing(_folder(arguments)) as cache:
+        if not arguments.new_label:
+            check_spelling(new, cache.label_counts().keys() - {old}, "say --new-label")
         count = cache.rename_label(old, new)
     show(arguments, {"renamed": count}, f"{count} examples are {new} now")
     return 0

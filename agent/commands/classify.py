@@ -36,7 +36,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    state = existing_state(state_folder(arguments), arguments.backbone, arguments.input_range)
+    state = existing_state(state_folder(arguments), arguments.backbone, arguments.input_range, arguments.size)
     classifier = Classifier(state.backbone(), Timings(node="cli", runtime=FAMILY))
     version = state.heads.active()
     if version is not None:
@@ -62,11 +62,14 @@ def execute(arguments: argparse.Namespace) -> int:
 def _classified(classifier: Classifier, path: Path, top: int) -> Result:
     try:
         payload = read_bounded(path, MAX_PICTURE_BYTES)
-        return classifier.classify(Frame(picture_id(payload), int(time.time() * 1000), payload), top).result
+        seen = classifier.classify(Frame(picture_id(payload), int(time.time() * 1000), payload), top)
     except OSError as error:
         raise ImageError(f"{printable(path)}: {error.strerror}") from error
     except ImageError as error:
         raise ImageError(f"{printable(path)}: {error}") from error
+    if not seen.finite:
+        say(f"{printable(path)}: the backbone gives no finite numbers for this picture: nothing can be said of it")
+    return seen.result
 
 
 def _text(path: Path, result: Result) -> str:

@@ -44,7 +44,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    state = existing_state(state_folder(arguments), arguments.backbone, arguments.input_range)
+    state = existing_state(state_folder(arguments), arguments.backbone, arguments.input_range, arguments.size)
     version = state.heads.active()
     if version is None:
         raise StateError(f"{state.folder} has no head yet: `lastlayer --state {state.folder} retrain` makes one")

@@ -14,7 +14,7 @@ from agent.commands.arguments import add_source, state_folder
 from agent.errors import DatasetError, ImageError
 from agent.learning.pictures.bursts import Bursts, split_of_group
 from agent.learning.pictures.dataset import open_dataset
-from agent.learning.pictures.labelled import LabelledPicture
+from agent.learning.pictures.labelled import LabelledPicture, check_labels
 from agent.learning.pictures.leftout import LINES, LeftOut, as_dicts, complaint, lines
 from agent.records import Example, picture_id
 from agent.reporting.timing import Timings, table
@@ -40,6 +40,8 @@ class Learnt:
     added: int = 0
     known: int = 0  # learnt before, with the same label
     relabelled: int = 0
+    contradicting: int = 0  # that stand in the source twice, with two labels: the first one counts
+    moved: int = 0  # learnt before, and now in val or test, as the source says
     failed: int = 0
     left_out: list[LeftOut] = field(default_factory=list)  # those that failed
 
@@ -56,20 +58,24 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     )
     add_source(parser)
     parser.add_argument("--allow-missing", action="store_true", help="a class of which no picture is left is no error")
+    parser.add_argument("--new-labels", action="store_true", help="labels that are like others are meant")
 
 
 def execute(arguments: argparse.Namespace) -> int:
     with open_dataset(arguments.source) as pictures:
-        state = open_state(state_folder(arguments), arguments.backbone, arguments.input_range)
+        state = open_state(state_folder(arguments), arguments.backbone, arguments.input_range, arguments.size)
         timings = Timings(node="cli", runtime=FAMILY)
         classifier = Classifier(state.backbone(), timings)
         with state.cache(classifier.backbone) as cache:
+            if not arguments.new_labels:
+                check_labels(pictures, cache.label_counts())
             learnt = learn(progress(pictures, "learn"), classifier, cache, timings)
-            counts = cache.label_counts()
+            counts, held_back = cache.label_counts(), cache.held_back()
     left_out = pictures.left_out + learnt.left_out
     missing = pictures.missing(learnt.left_out)
     payload = {
         **asdict(learnt),
+        "held_back": held_back,
         "left_out": as_dicts(left_out),
         "missing": missing,
         "examples": sum(counts.values()),
@@ -78,7 +84,9 @@ def execute(arguments: argparse.Namespace) -> int:
     }
     text = (
         f"{learnt.added} pictures learnt, {learnt.known} known already, {learnt.relabelled} relabelled, "
-        f"{learnt.failed} not readable\n{payload['examples']} examples of {len(counts)} labels in {state.folder}\n"
+        f"{learnt.failed} not readable\n"
+        + _of_seen_before(learnt, held_back)
+        + f"{payload['examples']} examples of {len(counts)} labels in {state.folder}\n"
         + "".join(f"{line}\n" for line in lines(left_out))
         + f"\n{table(timings.since_start())}"
     )
@@ -94,9 +102,23 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _of_seen_before(learnt: Learnt, held_back: int) -> str:
+    """Lines about what was seen before, where there is something to say."""
+    said = {
+        "stand there twice with two labels: the first one counts": learnt.contradicting,
+        "were learnt before and are in val or test now": learnt.moved,
+        "examples look like pictures of val or test: they are held back from training": held_back,
+    }
+    return "".join(f"{count} {what}\n" for what, count in said.items() if count)
+
+
 def learn(pictures: Iterable[LabelledPicture], classifier: Classifier, cache: Cache, timings: Timings) -> Learnt:
-    """Add what is new to the cache, GROUP by GROUP. A bad picture is reported and counted, and the rest is learnt."""
+    """Add what is new to the cache, GROUP by GROUP. A bad picture is reported and counted, and the rest is learnt.
+
+    Of a picture that comes with two labels the first one counts, so that it does not change at every learning.
+    """
     learnt = Learnt()
+    first: dict[str, LabelledPicture] = {}  # by frame id: where it came first
     group: dict[str, Example] = {}  # by frame id: what is not in the cache yet
     bursts = cache.bursts()
     for picture in pictures:
@@ -104,9 +126,17 @@ def learn(pictures: Iterable[LabelledPicture], classifier: Classifier, cache: Ca
             with timings.phase("file_access"):
                 payload = picture.read()
             frame_id = picture_id(payload)
+            before = first.setdefault(frame_id, picture)
+            if before.label != picture.label:
+                say(f"{picture.name}: not learnt as {picture.label!r}: it is {before.label!r} in {before.name}")
+                learnt.contradicting += 1
+                continue
             known = group[frame_id].label if frame_id in group else cache.label_of(frame_id)
-            if known is None:
-                group[frame_id] = _example(frame_id, picture, *classifier.embed(payload), bursts)
+            moves = before is picture and cache.goes_aside(frame_id, picture.split)
+            if known is None or moves:
+                bottleneck, fingerprint = classifier.embed(payload)
+                cache.layout.encoded(bottleneck)  # before anything else knows of it
+                group[frame_id] = _example(frame_id, picture, bottleneck, fingerprint, bursts)
         except (OSError, ImageError) as error:
             if learnt.failed < LINES:
                 say(f"{picture.name}: not learnt: {error}")
@@ -118,9 +148,11 @@ def learn(pictures: Iterable[LabelledPicture], classifier: Classifier, cache: Ca
         elif known == picture.label:
             learnt.known += 1
         else:
-            _append(cache, group, timings)  # the example may still be in the group
-            cache.relabel(frame_id, picture.label)
+            say(f"{picture.name}: {picture.label!r} from now on, {known!r} before")
+            if not moves:
+                cache.relabel(frame_id, picture.label)
             learnt.relabelled += 1
+        learnt.moved += moves
         if len(group) >= GROUP:
             _append(cache, group, timings)
     _append(cache, group, timings)
@@ -132,7 +164,7 @@ def _example(
 ) -> Example:
     """What nobody named a split for falls on the side of the pictures that look the same."""
     stamp = int(time.time() * 1000)
-    group = bursts.join("", picture.label, stamp, fingerprint)
+    group = bursts.join("", picture.label, stamp, fingerprint, picture.split)
     split, said = picture.split or split_of_group(group), picture.split is not None
     return Example(frame_id, picture.label, bottleneck, stamp, split=split, split_said=said, group=group)
 

@@ -16,6 +16,7 @@ from agent.terminal import columns, command, show
 EXAMPLE = """\
 example:  lastlayer --state S models
           lastlayer --state S models import models/mine --use
+          lastlayer --state S models import any_size.tflite --size 224 --input-range -1 1
           lastlayer --state S models rollback
 
 A new backbone begins with an empty cache and no head: bottlenecks of two backbones are never mixed. The old one keeps
@@ -45,7 +46,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     state = state_root(arguments)
     if arguments.action == "import":
-        name = _taken_in(state, arguments.source, arguments.input_range)
+        name = _taken_in(state, arguments.source, arguments.input_range, arguments.size)
         if arguments.use:
             generations.use(state, name)
         used = "in use" if generations.in_use(state) == name else f"not in use yet: lastlayer models use {name}"
@@ -63,11 +64,11 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _taken_in(state: Path, source: str, input_range: tuple[float, float] | None) -> str:
+def _taken_in(state: Path, source: str, input_range: tuple[float, float] | None, size: tuple[int, int] | None) -> str:
     if not (state / "backbone").is_dir():
         raise StateError(f"{state} holds no state yet: its first backbone is what --backbone names when it begins")
     if not source.endswith(".parcel"):
-        return take_backbone(state, source, input_range)
+        return take_backbone(state, source, input_range, size)
     try:
         parcel = read_bounded(source, MAX_PARCEL_BYTES)
     except OSError as error:

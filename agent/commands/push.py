@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from agent.learning.pictures.labelled import LabelledPicture
 
 MAX_BYTES = 268_435_456  # the most that frames.max_bytes can be
-MAX_TOKEN_BYTES = 4096  # of its file
 
 EXAMPLE = """\
 example:  lastlayer push frame.jpg --camera door
@@ -55,6 +54,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     parser.add_argument("--token-file", type=Path, metavar="FILE", help="a file with the board's token")
     parser.add_argument("--camera", help="the name of the camera")
     parser.add_argument("--label", help="what the pictures show: the board remembers it")
+    parser.add_argument("--new-label", action="store_true", help="the label is meant, however like another it is")
     parser.add_argument(
         "--timeout", type=_seconds, default=30.0, metavar="S", help="how long a picture is tried (default: %(default)g)"
     )
@@ -63,6 +63,8 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     sender = Sender(Address(arguments.url, arguments.socket), _token(arguments.token_file), arguments.timeout)
     query = {name: value for name in ("camera", "label") if (value := getattr(arguments, name)) is not None}
+    if arguments.new_label:
+        query["new"] = "1"
     batches = [_batch(name, query) for name in arguments.pictures]
     pictures = [picture for batch in batches for picture in batch.pictures]
     has_bar = len(pictures) > 1 and sys.stderr.isatty()
@@ -113,14 +115,9 @@ def _seconds(text: str) -> float:
 def _token(file: Path | None) -> str | None:
     if file is None:
         return None
-    try:
-        token = read_bounded(file, MAX_TOKEN_BYTES).decode("ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--token-file {file}: cannot be read: {error}") from error
-    if not token or not token.isprintable() or " " in token:
-        raise ConfigError(f"--token-file {file}: holds no token; it must be one line without blanks")
-    warn_of_open([Secret("--token-file", file)])
-    return token
+    secret = Secret("--token-file", file)
+    warn_of_open([secret])
+    return secret.token()
 
 
 def _batch(name: str, query: Mapping[str, str]) -> _Batch:

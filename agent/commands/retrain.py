@@ -112,7 +112,7 @@ def _retrain(arguments: argparse.Namespace) -> int:
         should_stop = control.should_stop if control else None
         checkpoint = Checkpoint(folder / CHECKPOINT)
         training = train(examples, settings, timings, reporter.report, should_stop, statistics, checkpoint)
-        made, phases = _report(training), Phases(timings)
+        made, phases = _report(training, examples.not_finite), Phases(timings)
         version, verdict = admit(
             training.head, made, store, examples, margin=arguments.margin, seed=settings.seed, phases=phases
         )
@@ -164,7 +164,7 @@ def _store(statistics: Statistics, folder: Path) -> None:
             log.warning("%s", error)
 
 
-def _report(training: Training) -> dict[str, Any]:
+def _report(training: Training, passed_over: list[str]) -> dict[str, Any]:
     """What the head store keeps beside a head."""
     validation = training.validation
     return {
@@ -173,6 +173,7 @@ def _report(training: Training) -> dict[str, Any]:
         "backbone_id": training.head.backbone_id,
         "labels": list(training.head.labels),
         "label_counts": training.label_counts,
+        "not_finite": passed_over,
         "top1": validation.top1 if validation else None,
         "top5": validation.top5 if validation else None,
     }
@@ -186,7 +187,9 @@ def _tell(
         say(json.dumps({"event": "phases", "phases": timings.drain()}))
     payload = {
         **summary(report),
+        "held_back": training.held_back,
         "reason": training.reason,
+        "not_finite": report["not_finite"],
         "gate": report["gate"],
         "written_bytes": written_bytes(),
         "phases": [phase.as_dict() for phase in phases],
@@ -212,6 +215,8 @@ def _text(version: str, training: Training, verdict: gate.Verdict) -> str:
         lines.append(f"new label {label}: {judged}")
     if not verdict.accepted:
         lines.append(f"to use it all the same: lastlayer heads activate {version} --force")
+    if training.held_back:
+        lines.append(f"{training.held_back} look like examples of val or test: they are held back from training")
     if training.untrained_labels:
         lines.append(f"not in it, for want of examples to train on: {', '.join(training.untrained_labels)}")
     return "\n".join(lines)

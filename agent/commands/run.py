@@ -59,7 +59,7 @@ def execute(arguments: argparse.Namespace) -> int:
     said = not arguments.json
     while not stop.is_set():  # once for each backbone that is in use
         try:
-            with running(config, root, arguments.input_range, notifier) as daemon:
+            with running(config, root, arguments.input_range, arguments.size, notifier) as daemon:
                 if not said:
                     socket = str(config.http.socket) if config.http.socket is not None else None
                     address = {"http": daemon.server.url, "socket": socket, "state": str(root), "pid": os.getpid()}

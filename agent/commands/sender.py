@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Mapping
@@ -125,10 +126,14 @@ class Sender:
             status, body, retry_after = self._request(payload, query, timeout_s)
         except ServiceError:
             raise
+        except (ssl.SSLError, socket.gaierror, PermissionError) as error:
+            raise self._hopeless(error) from error
         except OSError as error:
             raise _LaterError(error.strerror or str(error) or type(error).__name__) from error
+        except http.client.IncompleteRead as error:
+            raise _LaterError("the connection broke before its answer was complete") from error
         except http.client.HTTPException as error:
-            raise _LaterError(f"what answers there does not speak HTTP: {error!r:.80}") from error
+            raise ServiceError(f"{self._address}: what answers there does not speak HTTP: {error!r:.80}") from error
         if status in _LATER:
             raise _LaterError(_complaint(status, body), float(retry_after) if retry_after.isdecimal() else 0.0)
         if status == HTTPStatus.OK:
@@ -144,6 +149,21 @@ class Sender:
         if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
             raise ServiceError(f"{complaint}; is this a Lastlayer?")
         raise LastlayerError(complaint)
+
+    def _hopeless(self, error: OSError) -> Exception:
+        """What to do about an error that will be the same in a moment; what may pass is tried again."""
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return ServiceError(
+                f"{self._address} shows a certificate that is not trusted ({error.verify_message}): name the file of "
+                "the one that vouches for it in the environment, SSL_CERT_FILE=FILE lastlayer push …"
+            )
+        if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+            return ServiceError(f"{self._address} does not speak TLS there: is it http, or another port?")
+        if isinstance(error, socket.gaierror) and error.errno != socket.EAI_AGAIN:
+            return ServiceError(f"{self._address}: {error.strerror}: is the name right?")
+        if isinstance(error, PermissionError):
+            return ServiceError(f"{self._address}: {error.strerror}")
+        return _LaterError(error.strerror or str(error) or type(error).__name__)
 
     def _request(self, payload: bytes, query: Mapping[str, str], timeout_s: float) -> tuple[int, bytes, str]:
         """Status, body, and the header Retry-After. Raises OSError, HTTPException, ServiceError where it never ends."""

@@ -23,7 +23,8 @@ def broker(mqtt: "MqttConfig") -> Check:
         return Check("broker", "ok", "none is configured: nothing is reported")
     where = f"{mqtt.host}:{mqtt.port}"
     try:
-        capabilities = _log_in(mqtt)
+        endpoint = _endpoint(mqtt)
+        capabilities = _log_in(endpoint)
     except ImportError as error:
         return Check("broker", "fail", f"{where} cannot be asked: {error}", "install it again, see libraries")
     except LastlayerError as error:
@@ -32,7 +33,16 @@ def broker(mqtt: "MqttConfig") -> Check:
         )
     from agent.reporting.mqtt.endpoint import secrets
 
-    return warned_of_open(_judged(capabilities, f"{where} lets {mqtt.username or 'us'} in"), secrets(mqtt))
+    found = f"{where} lets {mqtt.username or 'us'} in"
+    if endpoint.password is not None and endpoint.doubt:
+        return Check("broker", "warn", f"{found}; but {endpoint.doubt}", "type the password into the file anew")
+    return warned_of_open(_judged(capabilities, found), secrets(mqtt))
+
+
+def _endpoint(mqtt: "MqttConfig") -> "Endpoint":
+    from agent.reporting.mqtt.endpoint import Endpoint
+
+    return Endpoint.of(mqtt)
 
 
 def _judged(capabilities: "Capabilities", found: str) -> Check:
@@ -44,16 +54,13 @@ def _judged(capabilities: "Capabilities", found: str) -> Check:
     return Check("broker", "warn", "; it ".join([found, *wanting]), advice)
 
 
-def _log_in(mqtt: "MqttConfig") -> "Capabilities":
+def _log_in(endpoint: "Endpoint") -> "Capabilities":
     """Connects once, as another client than the daemon, and leaves; what the broker takes.
 
-    Raises ServiceError where the broker cannot be reached or refuses the login, ConfigError as Broker does, and
-    ImportError where paho is missing.
+    Raises ServiceError where the broker cannot be reached or refuses the login, and ImportError where paho is missing.
     """
-    from agent.reporting.mqtt.endpoint import Endpoint
     from agent.reporting.mqtt.negotiation import Negotiation
 
-    endpoint = Endpoint.of(mqtt)
     where = f"the MQTT broker {endpoint}"
     negotiation = Negotiation()
     while True:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.board import systemd
+from agent.board.secret import Secret
 from agent.doctor.checks import Check, warned_of_open
 from agent.errors import BundleError, ConfigError, MismatchError, StateError, UnknownHeadError
 
@@ -105,11 +106,11 @@ def address(host: str, port: int, *, serving: bool) -> Check:
 def access(http: "HttpConfig") -> Check:
     """The files by which the daemon knows who may come over TCP, and shows who it is."""
     from agent.ingress.http.doors import tls_context
-    from agent.ingress.http.guard import read_token, secrets
+    from agent.ingress.http.guard import secrets
 
     try:
         if http.token_file is not None:
-            read_token(http.token_file)
+            Secret("http.token_file", http.token_file).token()
         if http.tls_certificate is not None:
             tls_context(http.tls_certificate, http.tls_key)
     except ConfigError as error:
@@ -159,15 +160,18 @@ def model_of(folder: Path, named: str | None) -> Check:
 def model(bundle: str | Path) -> Check:
     """Loads and runs the backbone once, in a child process: what it does not survive is said here."""
     from agent.vision.bundle import load_bundle
-    from agent.vision.importing import describe
+    from agent.vision.importing import bare, describe
 
     try:
         path = Path(bundle)
-        described = describe(path if path.suffix == ".tflite" else load_bundle(bundle).model)
+        described = describe(bare(path) if path.suffix == ".tflite" else load_bundle(bundle))
     except BundleError as error:
         return Check("model", "fail", str(error), "name another with backbone:, or copy the bundle again")
     shape = f"{described['width']} x {described['height']} pixels to {described['size']} values"
-    return Check("model", "ok", f"{bundle}: {shape}, run by {described['family']}")
+    found = f"{bundle}: {shape}, run by {described['family']}"
+    if described["words"]:
+        return Check("model", "warn", "; ".join([found, *described["words"]]), "docs/models.md says what it means")
+    return Check("model", "ok", found)
 
 
 def head(folder: Path) -> Check:

@@ -21,6 +21,7 @@ class Measurement:
     min_ms: float
     p50_ms: float  # nearest rank
     p95_ms: float
+    max_ms: float
     n: int
     images: int  # in each of the n
     conditions: dict[str, Condition] = field(default_factory=dict)
@@ -77,7 +78,16 @@ def summarised(
     std = statistics.stdev(ordered) if len(ordered) > 1 else 0.0
     mean = statistics.fmean(ordered)
     return Measurement(
-        phase, mean, std, ordered[0], percentile(50), percentile(95), len(ordered), images, dict(conditions or {})
+        phase,
+        mean,
+        std,
+        ordered[0],
+        percentile(50),
+        percentile(95),
+        ordered[-1],
+        len(ordered),
+        images,
+        dict(conditions or {}),
     )
 
 

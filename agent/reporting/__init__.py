@@ -8,6 +8,7 @@ host.py        what the board feels; the only place that imports psutil
 faults.py      what may fail again and again is told once
 announcer.py   what is said, to whoever listens: through a broker, and to the feed
 topics.py      the names of MQTT topics, and what a result looks like there
+announced.py   what Home Assistant was told there is, across restarts
 debounce.py    a camera's state, on which enough of its frames agree
 discovery.py   what Home Assistant is told
 feed.py        server-sent events

@@ -52,10 +52,16 @@ def status_topic(prefix: str) -> str:
     return f"{prefix}/status"
 
 
-def discovery_payload(topics: Topics, cameras: Iterable[str], phases: Iterable[str]) -> dict[str, Any]:
-    """The board and its entities: what each camera sees, how long each phase takes, how it is, what can be done."""
+def discovery_payload(
+    topics: Topics, cameras: Iterable[str], phases: Iterable[str], leaving: Iterable[str] = ()
+) -> dict[str, Any]:
+    """The board and its entities: what each camera sees, how long each phase takes, how it is, what can be done.
+
+    Cameras that are `leaving` are named by their platform alone, by which Home Assistant removes them.
+    """
     device = device_id(topics.node)
     components = {**_answers(topics, cameras), **_phases(topics, phases), **_diagnostics(topics), **_buttons(topics)}
+    removed = {_camera_key(camera): {"platform": "sensor"} for camera in leaving}
     return {
         "device": {
             "identifiers": [device],
@@ -66,12 +72,15 @@ def discovery_payload(topics: Topics, cameras: Iterable[str], phases: Iterable[s
         },
         "origin": {"name": "lastlayer", "sw_version": agent.__version__},
         "availability_topic": topics.availability,
-        "components": {key: {"unique_id": f"{device}_{key}", **component} for key, component in components.items()},
+        "components": {
+            **removed,
+            **{key: {"unique_id": f"{device}_{key}", **component} for key, component in components.items()},
+        },
     }
 
 
 def discovery_parts(prefix: str, node: str, payload: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The same as a `discovery_payload`, entity by entity: topic → what is said there."""
+    """The same as a `discovery_payload`, entity by entity: topic → what is said there; nothing of what is removed."""
     device = device_id(node)
     shared = {key: value for key, value in payload.items() if key != "components"}
     return {
@@ -79,6 +88,8 @@ def discovery_parts(prefix: str, node: str, payload: dict[str, Any]) -> dict[str
             **{name: value for name, value in component.items() if name != "platform"},
             **shared,
         }
+        if len(component) > 1
+        else {}
         for key, component in payload["components"].items()
     }
 
@@ -104,12 +115,16 @@ def _answers(topics: Topics, cameras: Iterable[str]) -> dict[str, _Component]:
     }
     for camera in cameras:
         topic = topics.camera_state(camera)
-        components[f"camera_{_identifier(camera)}"] = {
+        components[_camera_key(camera)] = {
             **_sensor(camera, topic, "{{ value_json.state }}"),
             "icon": "mdi:cctv",
             "json_attributes_topic": topic,
         }
     return components
+
+
+def _camera_key(camera: str) -> str:
+    return f"camera_{_identifier(camera)}"
 
 
 def _phases(topics: Topics, phases: Iterable[str]) -> dict[str, _Component]:

@@ -46,7 +46,9 @@ def _seeing(service: Service) -> Iterator[Family]:
         frames.add(counts.frames, source=source)
         bad.add(counts.bad_frames, source=source)
         dropped.add(counts.dropped, source=source)
-    yield from (frames, bad, dropped)
+    not_finite = Family("lastlayer_not_finite_frames", "counter", "Frames for which no finite numbers came out.")
+    not_finite.add(service.seeing.not_finite)
+    yield from (frames, bad, dropped, not_finite)
     phases = Family("lastlayer_phase_seconds", "histogram", "How long each phase took.")
     for phase, summary in service.timings.sums().items():
         phases.add_histogram(summary, phase=phase)

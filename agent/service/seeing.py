@@ -3,6 +3,7 @@
 A bounded number of frames may be under way; the rest waits outside, or is dropped and counted.
 """
 
+import logging
 import threading
 import time
 from collections import Counter, OrderedDict
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 from agent.errors import BusyError, ImageError
 from agent.records import Frame, Result, Seen, Source
 from agent.vision.classifier import TOP, Classifier
+
+log = logging.getLogger(__name__)
 
 FRESH_S = 10.0  # a frame that was classified so recently says that others can be
 BUSY_S = 5.0
@@ -102,6 +105,7 @@ class RecentFrames:
     def remember(self, seen: Seen) -> None:
         with self._lock:
             self._frames[seen.frame.frame_id] = seen.result, seen.bottleneck, seen.thumbnail
+            self._frames.move_to_end(seen.frame.frame_id)  # the same picture may have come before
             if len(self._frames) > self._capacity:
                 self._frames.popitem(last=False)
 
@@ -153,27 +157,44 @@ class Seeing:
         self._counting = threading.Lock()
         self._frames: Counter[Source] = Counter()
         self._bad_frames: Counter[Source] = Counter()
+        self._not_finite = 0
         self._classified = -FRESH_S  # when the last frame was, monotonic
 
-    def classify(self, frame: Frame, source: Source, *, top: int = TOP, wait_s: float | None = None) -> Result:
+    def classify(
+        self,
+        frame: Frame,
+        source: Source,
+        *,
+        top: int = TOP,
+        wait_s: float | None = None,
+        tentative: bool = False,
+    ) -> Result:
         """Say what a frame shows. It waits for room in the inbox, at most `wait_s` seconds if they are given.
 
+        What is `tentative` comes again if it is no good picture, and is not counted as bad before.
         Raises ImageError for what is no good picture, and BusyError where there was no room in time.
         """
         try:
             self._check_size(frame.payload)
             seen = self.classifier.classify(frame, top, partial(self.inbox.room, source, wait_s))
         except ImageError:
-            with self._counting:
-                self._bad_frames[source] += 1
+            if not tentative:
+                self.count_bad(source)
             raise
         with self._counting:
             self._frames[source] += 1
             self._classified = time.monotonic()
+        if not seen.finite:
+            self._count_not_finite(seen)
         self._recent.remember(seen)
         for listener in self._listeners:
             listener(seen)
         return seen.result
+
+    def count_bad(self, source: Source) -> None:
+        """Count what was sent as a frame and holds no picture that could be classified."""
+        with self._counting:
+            self._bad_frames[source] += 1
 
     def trouble(self) -> str | None:
         """Why frames cannot be classified; None where they can. Tries it, if none was just now. Takes BUSY_S at most,
@@ -200,11 +221,34 @@ class Seeing:
                 for source in sorted({*self._frames, *self._bad_frames, *dropped})
             }
 
+    @property
+    def not_finite(self) -> int:
+        """How many of the frames were unknown because no finite numbers came out for them."""
+        with self._counting:
+            return self._not_finite
+
     def status(self) -> dict[str, object]:
         """The sums over all sources, and each source alone."""
         counts = self.counts()
         sums = {name: sum(getattr(count, name) for count in counts.values()) for name in SourceCounts.__slots__}
-        return {**sums, "sources": {source: asdict(count) for source, count in counts.items()}}
+        return {
+            **sums,
+            "not_finite": self.not_finite,
+            "sources": {source: asdict(count) for source, count in counts.items()},
+        }
+
+    def _count_not_finite(self, seen: Seen) -> None:
+        """It is told of the first one: at night a camera may send nothing else."""
+        with self._counting:
+            self._not_finite += 1
+            first = self._not_finite == 1
+        if first:
+            log.warning(
+                "no finite numbers come out for the frame %s%s: such frames are unknown, and cannot be learnt; further "
+                "ones are only counted (not_finite)",
+                seen.frame.frame_id,
+                f" of the camera {seen.frame.camera}" if seen.frame.camera else "",
+            )
 
     def _check_size(self, payload: bytes) -> None:
         if len(payload) > self._max_bytes:

@@ -6,7 +6,7 @@ from typing import Any
 
 import agent
 from agent.learning.running.pausing import Pausing
-from agent.records import Frame, Result, Source, Split, checked_label
+from agent.records import Frame, Result, Source, Split
 from agent.reporting.announcer import Announcer
 from agent.reporting.timing import Timings
 from agent.service.exchange import Exchange
@@ -36,17 +36,18 @@ class Service:
         *,
         label: str | None = None,
         split: Split | None = None,
+        new_label: bool = False,
         top: int = TOP,
         wait_s: float | None = None,
     ) -> Result:
         """Say what a frame shows and, where it comes with a label, remember it, in that split if one is named.
 
-        Raises what Seeing.classify raises, LabelError, and StateError where a label cannot be written to flash.
+        Raises what Seeing.classify and Teaching.spelt raise, and StateError where a label cannot be written to flash.
         """
-        label = checked_label(label) if label is not None else None
+        label = self.teaching.spelt(label, new=new_label) if label is not None else None
         result = self.seeing.classify(frame, source, top=top, wait_s=wait_s)
         if label is not None:
-            self.teaching.label(result.frame_id, label, split)
+            self.teaching.label(result.frame_id, label, split, new=new_label)
         return result
 
     def phases(self) -> dict[str, Any]:

@@ -11,14 +11,16 @@ from typing import Any
 from agent.cache import Cache
 from agent.errors import BusyError, LastlayerError, TrainingError, UnknownFrameError
 from agent.learning.pictures.bursts import dhash, split_of_group
+from agent.learning.pictures.spelling import check_spelling
 from agent.learning.running.retraining import Retraining
-from agent.records import Example, Split, checked_label
+from agent.records import Example, Split, checked_label, checked_name
 from agent.reporting.announcer import Announcer
 from agent.reporting.timing import Stopwatch, Timings
 from agent.service.seeing import RecentFrames
 
 log = logging.getLogger(__name__)
 
+INSIST = 'say so: ?new=1 over HTTP, "new": true over MQTT, --new-label where you push'
 OUTCOMES = ("accepted", "refused", "cancelled", "failed")  # of a retraining
 
 
@@ -52,15 +54,15 @@ class Teaching:
         self._learnt_at_retrain = 0
         self._outcomes = dict.fromkeys(OUTCOMES, 0)
 
-    def label(self, frame_id: str, text: object, split: Split | None = None) -> str:
+    def label(self, frame_id: str, text: object, split: Split | None = None, *, new: bool = False) -> str:
         """Remember a frame's label; the label as stored. On flash when this returns.
 
-        A new example falls into `split`, or where its burst falls; one that there is stays where it is.
-
-        The label that it has already is neither written again nor counted. Raises LabelError, UnknownFrameError for a
-        frame that is gone, and StateError where flash cannot be written.
+        A new example falls into `split`, or where its burst falls; one that there is goes into val or test where that
+        is said. The label that it has already is neither written again nor counted. Raises what `spelt` raises,
+        UnknownFrameError for a frame that is gone, BottleneckError for one of which nothing can be learnt, and
+        StateError where flash cannot be written.
         """
-        label = checked_label(text)
+        label = self.spelt(text, new=new)
         watch = Stopwatch()
         with watch.phase("cache_append"):
             is_news = self._keep(frame_id, label, split)
@@ -69,6 +71,14 @@ class Teaching:
             with self._lock:
                 self._learnt += 1
             self._retrain_if_due()
+        return label
+
+    def spelt(self, text: object, *, new: bool = False) -> str:
+        """A label as it is stored. Raises LabelError, and SimilarLabelError for one that no example has and that is
+        like one that some have, unless it is said to be `new`."""
+        label = checked_label(text)
+        if not new:
+            check_spelling(label, self.label_counts(), INSIST)
         return label
 
     def forget(self, frame_id: str) -> bool:
@@ -84,13 +94,15 @@ class Teaching:
 
     def delete_label(self, label: str) -> int:
         """Remove all examples of a label; how many there were. Raises UnknownLabelError and StateError."""
-        return self._cache.delete_label(checked_label(label))
+        return self._cache.delete_label(checked_name(label, "label"))
 
-    def rename_label(self, label: str, new: object) -> tuple[str, int]:
+    def rename_label(self, label: str, to: object, *, new: bool = False) -> tuple[str, int]:
         """Call a label something else, or merge it with the one of that name; the new one as stored, and how many
-        examples it had. Raises LabelError, UnknownLabelError and StateError."""
-        name = checked_label(new)
-        return name, self._cache.rename_label(checked_label(label), name)
+        examples it had. Raises what `spelt` raises, UnknownLabelError and StateError."""
+        name, label = checked_label(to), checked_name(label, "label")
+        if not new:
+            check_spelling(name, self.label_counts().keys() - {label}, INSIST)
+        return name, self._cache.rename_label(label, name)
 
     def label_counts(self) -> dict[str, int]:
         return self._cache.label_counts()
@@ -128,13 +140,15 @@ class Teaching:
         return {
             "examples": sum(labels.values()),
             "labels": labels,
+            "held_back": self._cache.held_back(),
             "retrain": self.retraining()["state"],
             "cache": self.cache_status(),
         }
 
     def _keep(self, frame_id: str, label: str, split: Split | None) -> bool:
         """On flash when this returns; whether that is news."""
-        if _is_frame_id(frame_id) and frame_id in self._cache:
+        is_known = _is_frame_id(frame_id) and frame_id in self._cache
+        if is_known and not self._cache.goes_aside(frame_id, split):
             return self._cache.relabel(frame_id, label)
         self._cache.append([self._example(frame_id, label, split)])
         return True
@@ -147,8 +161,11 @@ class Teaching:
                 "send the picture again with its label"
             )
         result, bottleneck, small = remembered
+        self._cache.layout.encoded(bottleneck)  # before anything else knows of it
         with self._lock:
-            group = self._bursts.join(result.camera, label, result.received_ms, dhash(small))
+            group = self._bursts.join(result.camera, label, result.received_ms, dhash(small), said)
+            if said in (None, "train") and self._bursts.is_set_aside(group):
+                log.info("the frame %s looks like one of val or test: it is held back from training", frame_id)
         split, is_said = said or split_of_group(group), said is not None
         return Example(frame_id, label, bottleneck, result.received_ms, result.camera, split, is_said, group)
 

@@ -35,13 +35,18 @@ def take_head(folder: Path, sent: SentHead, margin: float, timings: Timings) -> 
         return admit(sent.head, report, store, cache.examples(), margin=margin, seed=0, phases=Phases(timings))
 
 
-def take_backbone(state: Path, source: str | Path, input_range: tuple[float, float] | None = None) -> str:
+def take_backbone(
+    state: Path,
+    source: str | Path,
+    input_range: tuple[float, float] | None = None,
+    size: tuple[int, int] | None = None,
+) -> str:
     """A new generation with a copy of the backbone in `source`; its name. It is not in use yet.
 
     The backbone is loaded and run once in a child process first. Where there is a generation with the same backbone
     already, that is it. Raises BundleError for what cannot be used here, StateError where flash fails.
     """
-    return _begin(state, source, None, input_range)
+    return _begin(state, source, None, input_range, size)
 
 
 def take_sent_backbone(state: Path, parcel: bytes) -> str:
@@ -53,18 +58,24 @@ def take_sent_backbone(state: Path, parcel: bytes) -> str:
     shutil.rmtree(unpacked, ignore_errors=True)
     try:
         _, head = unpack_backbone(parcel, unpacked)
-        return _begin(state, unpacked, head, None)
+        return _begin(state, unpacked, head)
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
 
 
-def _begin(state: Path, source: str | Path, head: SentHead | None, input_range: tuple[float, float] | None) -> str:
+def _begin(
+    state: Path,
+    source: str | Path,
+    head: SentHead | None,
+    input_range: tuple[float, float] | None = None,
+    size: tuple[int, int] | None = None,
+) -> str:
     partial = state / "generations" / ".new"
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
-        bundle = import_model(source, partial / "backbone", input_range)
-        name = generations.new_name(bundle)
+        bundle = import_model(source, partial / "backbone", input_range, size)
+        name = generations.new_name(state, bundle)
         if name in generations.names(state):
             return name
         if head is not None:

@@ -45,9 +45,12 @@ def bundle_of(state: Path, name: str) -> Bundle:
     return load_bundle(folder_of(state, name) / "backbone")
 
 
-def new_name(bundle: Bundle) -> str:
-    """What a generation with this backbone is called."""
-    return f"{re.sub(r'[^A-Za-z0-9_-]', '-', bundle.name)[:60]}-{bundle.sha256[:8]}"
+def new_name(state: Path, bundle: Bundle) -> str:
+    """What a generation with this backbone is called; that of the same network, looking in another way, differs."""
+    name = f"{re.sub(r'[^A-Za-z0-9_-]', '-', bundle.name)[:60]}-{bundle.sha256[:8]}"
+    if name in names(state) and bundle_of(state, name).backbone_id("") != bundle.backbone_id(""):
+        return f"{name}-{bundle.backbone_id('')[:8]}"
+    return name
 
 
 def in_use(state: Path) -> str:

@@ -27,7 +27,7 @@ from agent.cache.flash.layout import DTYPES
 from agent.errors import DamagedError, ParcelError
 from agent.learning.heads.report import checked
 from agent.learning.solving.head import Head
-from agent.records import SPLITS, Example, checked_label, plain_json
+from agent.records import SPLITS, Example, checked_label, checked_name, plain_json
 from agent.vision.bundle import MANIFEST, Bundle, write_bundle
 
 FORMAT = 1
@@ -89,7 +89,7 @@ def unpack_page(parcel: bytes) -> Page:
         ids = [example.frame_id for example in examples] + ([] if following is None else [following])
         if any(before >= after for before, after in pairwise(ids)):
             raise ValueError("frame ids must ascend, and next lie behind them")
-        node = checked_label(header["node"], "node name")
+        node = checked_name(header["node"], "node name")
         if "/" in node:
             raise ValueError(f"a node name holds no /, as {node!r:.60} does")
         return Page(node, layout, examples, following)
@@ -125,7 +125,7 @@ def _example(fields: Any, bottleneck: Any) -> Example:
         checked_label(label),
         bottleneck,
         _whole(received_ms, "received_ms", 0, MAX_STAMP_MS),
-        "" if camera == "" else checked_label(camera, "camera name"),
+        "" if camera == "" else checked_name(camera, "camera name"),
         split,
         said,
         int(_hex(group, "a group"), 16),

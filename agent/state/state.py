@@ -47,7 +47,12 @@ class State:
         return Cache(self.folder / "cache", layout, config)
 
 
-def open_state(folder: Path, backbone: str | None = None, input_range: tuple[float, float] | None = None) -> State:
+def open_state(
+    folder: Path,
+    backbone: str | None = None,
+    input_range: tuple[float, float] | None = None,
+    size: tuple[int, int] | None = None,
+) -> State:
     """The state in `folder`; a new one takes a copy of `backbone` (a name in models/, a folder, a .tflite).
 
     A state goes on with its own copy where what its name once meant is gone or has become another, as by an upgrade;
@@ -57,7 +62,7 @@ def open_state(folder: Path, backbone: str | None = None, input_range: tuple[flo
     own = folder / "backbone"
     if own.is_dir():
         bundle = load_bundle(own)
-        check_same(folder, bundle, backbone, input_range)
+        check_same(folder, bundle, backbone, input_range, size)
         if no_longer_ships(bundle):
             log.warning("the state %s was made with %s; %s", folder, outdated(bundle), TO_CHANGE)
         return State(folder, bundle)
@@ -67,9 +72,9 @@ def open_state(folder: Path, backbone: str | None = None, input_range: tuple[flo
         raise StateError(f"the state folder {folder} cannot be made: {error.strerror}") from error
     made_with = learnt_with(folder)
     if made_with is not None:
-        return State(folder, _put_back(folder, made_with, backbone or DEFAULT, input_range))
+        return State(folder, _put_back(folder, made_with, backbone or DEFAULT, input_range, size))
     log.info("new state folder %s, backbone %s", folder, backbone or DEFAULT)
-    return State(folder, import_model(backbone or DEFAULT, own, input_range))
+    return State(folder, import_model(backbone or DEFAULT, own, input_range, size))
 
 
 def form_of(bundle: Bundle) -> Form:
@@ -94,7 +99,7 @@ def learnt_with(folder: Path) -> str | None:
     """
     if any((folder / "cache").glob("*.seg")):
         with Cache.read(folder / "cache") as cache:
-            return cache.examples().backbone_id
+            return cache.layout.backbone_id
     heads = HeadStore(folder / "heads")
     return next((heads.load(version).backbone_id for version in reversed(heads.versions())), None)
 
@@ -108,8 +113,15 @@ def lost(folder: Path) -> str:
     )
 
 
-def check_same(folder: Path, own: Bundle, backbone: str | None, input_range: tuple[float, float] | None) -> None:
-    """Raises MismatchError where a state was made with another backbone or input range than those that are named."""
+def check_same(
+    folder: Path,
+    own: Bundle,
+    backbone: str | None,
+    input_range: tuple[float, float] | None,
+    size: tuple[int, int] | None = None,
+) -> None:
+    """Raises MismatchError where a state was made with another backbone, input range or size than those that are
+    named."""
     if backbone is not None and not _once_meant(backbone, own):
         path = Path(backbone)
         try:
@@ -126,6 +138,11 @@ def check_same(folder: Path, own: Bundle, backbone: str | None, input_range: tup
             f"the state {folder} was made with the input range {own.input_range}, not {input_range}: "
             "leave --input-range out, or use another --state"
         )
+    if size is not None and size != (own.height, own.width):
+        raise MismatchError(
+            f"the state {folder} was made with pictures of {own.width} x {own.height} pixels, not {size[1]} x "
+            f"{size[0]}: leave --size out, or use another --state"
+        )
 
 
 def _once_meant(backbone: str, own: Bundle) -> bool:
@@ -136,11 +153,17 @@ def _once_meant(backbone: str, own: Bundle) -> bool:
     return not is_there(backbone) or (len(path.parts) == 1 and not path.exists() and no_longer_ships(own))
 
 
-def _put_back(folder: Path, made_with: str, source: str, input_range: tuple[float, float] | None) -> Bundle:
+def _put_back(
+    folder: Path,
+    made_with: str,
+    source: str,
+    input_range: tuple[float, float] | None,
+    size: tuple[int, int] | None,
+) -> Bundle:
     """Copy the backbone into a state that has lost its copy. Raises StateError for any other backbone than that."""
     own, partial = folder / "backbone", folder / ".backbone.new"
     try:
-        if import_model(source, partial, input_range).backbone_id(FAMILY) != made_with:
+        if import_model(source, partial, input_range, size).backbone_id(FAMILY) != made_with:
             raise StateError(f"{lost(folder)}. {source} is another one")
         partial.rename(own)
     except BundleError as error:
@@ -151,8 +174,13 @@ def _put_back(folder: Path, made_with: str, source: str, input_range: tuple[floa
     return load_bundle(own)
 
 
-def existing_state(folder: Path, backbone: str | None = None, input_range: tuple[float, float] | None = None) -> State:
+def existing_state(
+    folder: Path,
+    backbone: str | None = None,
+    input_range: tuple[float, float] | None = None,
+    size: tuple[int, int] | None = None,
+) -> State:
     """The state in `folder`, which must be there. Raises as open_state does."""
     if not (folder / "backbone").is_dir() and learnt_with(folder) is None:
         raise StateError(f"{folder} holds no state yet: begin with `lastlayer --state {folder} learn PICTURES`")
-    return open_state(folder, backbone, input_range)
+    return open_state(folder, backbone, input_range, size)

@@ -7,7 +7,9 @@ A folder with `model.tflite` and `manifest.json`:
      "bottleneck": {"size": 704}, …what people want to know: sources, terms, figures…}
 
 `range` gives the values onto which the pixel bytes 0..255 are mapped for a model with a
-float input. A quantized input takes the bytes as they are.
+float input. A quantized input takes the bytes as they are; but where `input` has `"requantized": true`
+too, it takes what the model's own quantization makes of those values. A model that takes pictures of
+any size is given them of the height and width that stand here.
 
 Whoever makes one writes it by `write_bundle`, so that a network is never found with the manifest of another.
 """
@@ -46,6 +48,7 @@ class Bundle:
     width: int
     input_range: tuple[float, float]
     size: int  # values in a bottleneck
+    requantized: bool = False  # a quantized input takes values of `input_range`, and not the bytes as they are
 
     def backbone_id(self, family: str) -> str:
         """32 hex digits that two bottlenecks must share to be compared or mixed.
@@ -53,7 +56,8 @@ class Bundle:
         Two runtime families answer with different values for the same picture, and so
         does the same model with another preprocessing.
         """
-        identity = f"{self.sha256} {self.height}x{self.width} {self.input_range} {family}"
+        way = f"{self.input_range} requantized" if self.requantized else f"{self.input_range}"
+        identity = f"{self.sha256} {self.height}x{self.width} {way} {family}"
         return hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
 
 
@@ -200,6 +204,9 @@ def _parse(manifest: Any, path: Path) -> Bundle:
             raise BundleError(f"{path}: the model must lie beside its manifest, not at {name!r}")
         if not -math.inf < float(low) < float(high) < math.inf:
             raise BundleError(f"{path}: the input range {low!r:.40} to {high!r:.40} is none")
+        requantized = shape.get("requantized", False)
+        if not isinstance(requantized, bool):
+            raise BundleError(f"{path}: requantized must be true or false, not {requantized!r:.40}")
         return Bundle(
             name=_name(manifest["name"]),
             model=path.parent / name,
@@ -208,6 +215,7 @@ def _parse(manifest: Any, path: Path) -> Bundle:
             width=int(shape["width"]),
             input_range=(float(low), float(high)),
             size=int(manifest["bottleneck"]["size"]),
+            requantized=requantized,
         )
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         if isinstance(error, BundleError):

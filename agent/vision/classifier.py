@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.errors import BottleneckError
 from agent.learning.pictures.bursts import dhash, thumbnail
 from agent.learning.solving.head import Form, Head, predictions
-from agent.records import Frame, Result, Seen
+from agent.records import Frame, Result, Seen, is_finite
 from agent.reporting.timing import Stopwatch, Timings
 from agent.vision.backbone import Backbone
 from agent.vision.image import MAX_PIXELS, Line, Picture, drawn
@@ -63,17 +64,23 @@ class Classifier:
         return self._probe.fault(bottleneck, scores)
 
     def embed(self, payload: bytes) -> tuple[NDArray[Any], int]:
-        """The bottleneck [D] and the perceptual hash of a picture's bytes. Raises ImageError."""
+        """The bottleneck [D] and the perceptual hash of a picture's bytes.
+
+        Raises ImageError, and BottleneckError where the backbone has no finite numbers for it.
+        """
         watch = Stopwatch()
         with watch.phase("decode"):
             image = self._opened(payload).pixels()
         with self._turn, watch.phase("bottleneck"):
             bottleneck = self.backbone.bottleneck(image)
         self._timings.record(watch)
+        if not is_finite(bottleneck):
+            raise BottleneckError("the backbone gives no finite numbers for this picture: nothing can be said of it")
         return bottleneck, dhash(thumbnail(image))
 
     def classify(self, frame: Frame, top: int = TOP, room: Room = nullcontext) -> Seen:
-        """It goes on from the header when it has `room` for the memory that the pixels take.
+        """It goes on from the header when it has `room` for the memory that the pixels take. A frame for which backbone
+        or head have no finite numbers is unknown.
 
         Raises ImageError where the frame's bytes are no good picture, and what `room` raises.
         """
@@ -87,14 +94,15 @@ class Classifier:
             with self._turn, watch.phase("session_run"):
                 with watch.phase("bottleneck"):
                     bottleneck = self.backbone.bottleneck(image)
-                probabilities = head.probabilities(bottleneck) if head else None
+                probabilities = head.probabilities(bottleneck) if head and is_finite(bottleneck) else None
+        finite = is_finite(bottleneck) and (probabilities is None or is_finite(probabilities))
         with watch.phase("result_processing"):
-            best = predictions(probabilities, head.labels, top) if head and probabilities is not None else ()
+            best = predictions(probabilities, head.labels, top) if head and probabilities is not None and finite else ()
         self._timings.record(watch)
         result = Result(
-            frame.frame_id, frame.camera, frame.received_ms, version, best, head is None, watch.ms, frame.ref
+            frame.frame_id, frame.camera, frame.received_ms, version, best, not (head and finite), watch.ms, frame.ref
         )
-        return Seen(frame, result, bottleneck, thumbnail(image))
+        return Seen(frame, result, bottleneck, thumbnail(image), finite)
 
     def _opened(self, payload: bytes) -> Picture:
         bundle = self.backbone.bundle

@@ -32,8 +32,12 @@ class Encoded:
     head: bytes  # what a decoder needs to say how large it is
     exif: tuple[bytes, ...]
 
+    def is_all(self) -> bool:
+        """Whether a decoder needs no more and no less than the file as it came."""
+        return True
+
     def content(self) -> bytes:
-        """What a decoder needs for the pixels."""
+        """What a decoder needs for the pixels: a copy, unless that is all."""
         return self.payload
 
 
@@ -42,8 +46,11 @@ class Png(Encoded):
     chunks: tuple[memoryview, ...]
     depth: int  # bits of a value
 
+    def is_all(self) -> bool:
+        return sum(map(len, self.chunks)) == len(self.payload)
+
     def content(self) -> bytes:
-        return self.payload if sum(map(len, self.chunks)) == len(self.payload) else b"".join(self.chunks)
+        return self.payload if self.is_all() else b"".join(self.chunks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +66,11 @@ class Jpeg(Encoded):
     channels: bytes  # their names
     scans: tuple[bytes, ...]  # what the header of each says
 
+    def is_all(self) -> bool:
+        return self.ended and len(self.head) == self.begin
+
     def content(self) -> bytes:
-        return self.payload if self.ended and len(self.head) == self.begin else self.going_on(b"")
+        return self.payload if self.is_all() else self.going_on(b"")
 
     def going_on(self, ending: bytes, rows: int | None = None) -> bytes:
         """With this behind its scans, before the end marker, and saying that it has so many rows."""

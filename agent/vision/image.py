@@ -56,9 +56,9 @@ class Picture:
     """An encoded picture of which only the header was read, on its way to `width` x `height` pixels.
 
     `decoding_bytes` is the memory that its pixels take at most while they are decoded, as measured with Pillow 9.4 and
-    13: its file again, and 4 bytes a pixel; 17 for WebP, whose decoder holds the picture three times beside ours; for a
-    JPEG, which is decoded at a smaller size, next to none, but two bytes for each value where they are not all in one
-    scan.
+    13: 4 bytes a pixel; 17 for WebP, whose decoder holds the picture three times beside ours, and its file; for a JPEG,
+    which is decoded at a smaller size, next to none, but two bytes for each value where they are not all in one scan.
+    The file counts once more where it holds what a decoder is not given.
     """
 
     def __init__(self, payload: bytes, width: int, height: int, *, max_pixels: int = MAX_PIXELS) -> None:
@@ -107,12 +107,9 @@ class Picture:
 
     def _decoded_bytes(self, image: Image.Image) -> int:
         """Of its pixels, at the size at which they are decoded, and of what the decoder takes beside them."""
-        decoded = 4 * image.width * image.height
-        if self.format == "BMP":
-            return decoded
-        decoded += len(self._payload)
+        decoded = 4 * image.width * image.height + (0 if self._encoded.is_all() else len(self._payload))
         if self.format == "WEBP":
-            return decoded + 13 * image.width * image.height
+            return decoded * 17 // 4 + len(self._payload)
         layers = getattr(image, "layer", ())  # a JPEG's: (name, columns, rows, ...) of a block, for each channel
         if not layers or (isinstance(self._encoded, Jpeg) and self._encoded.one_scan):
             return decoded

@@ -1,6 +1,8 @@
 """A model from elsewhere, a bundle or a bare .tflite: made a bundle of ours once it has run in a child process."""
 
 import json
+import logging
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,14 +25,22 @@ from agent.vision.bundle import (
     write_bundle,
 )
 
+log = logging.getLogger(__name__)
+
 _DESCRIBE_TIMEOUT_S = 120.0  # a 224-pixel network on a slow board, with room
 
 
-def import_model(source: str | Path, into: Path, input_range: tuple[float, float] | None = None) -> Bundle:
+def import_model(
+    source: str | Path,
+    into: Path,
+    input_range: tuple[float, float] | None = None,
+    size: tuple[int, int] | None = None,
+) -> Bundle:
     """Copy a bundle's folder, or make a bundle of a .tflite without manifest, at `into`.
 
-    The model is first loaded and run once in a child process: what crashes the runtime
-    must not end the caller. `input_range` replaces what the bundle says.
+    The model is first loaded and run on some plain pictures in a child process: what crashes the runtime
+    must not end the caller. What is odd about it and can be used all the same is said in the log. `input_range`, and
+    the height and width `size` of one that takes pictures of any size, replace what the bundle says.
     Raises BundleError where the model cannot be a backbone, StateError where `into` cannot be written.
     """
     source = Path(source)
@@ -40,36 +50,42 @@ def import_model(source: str | Path, into: Path, input_range: tuple[float, float
         raise BundleError(f"{source}: {error.strerror}") from error
     if source.suffix == ".tflite" and not source.is_file():
         raise BundleError(f"{source}: there is no such file")
-    bare = source.is_file() and not (source.parent / MANIFEST).is_file()
-    bundle = _bare(source) if bare else load_bundle(source.parent if source.is_file() else source)
+    is_bare = source.is_file() and not (source.parent / MANIFEST).is_file()
+    bundle = bare(source) if is_bare else load_bundle(source.parent if source.is_file() else source)
     if input_range is not None:
         low, high = input_range
-        if not low < high:
+        if not -math.inf < low < high < math.inf:
             raise BundleError(f"--input-range {low:g} {high:g}: the first value must be below the second")
-        bundle = replace(bundle, input_range=input_range)
-    described = describe(bundle.model)
-    if not bare and (bundle.height, bundle.width, bundle.size) != (
-        described["height"],
-        described["width"],
-        described["size"],
-    ):
+        bundle = replace(bundle, input_range=input_range, requantized=True)
+    described = describe(bundle, size)
+    height, width, values = described["height"], described["width"], described["size"]
+    if size is not None and size != (height, width):
+        raise BundleError(f"{source} takes pictures of {width} x {height} pixels and of no other size: no --size")
+    named = (height, width) if size is not None else (bundle.height, bundle.width)
+    if not is_bare and (*named, bundle.size) != (height, width, values):
         raise BundleError(f"{bundle.model} does not have the input or the output that its manifest names")
-    bundle = replace(bundle, height=described["height"], width=described["width"], size=described["size"])
+    for word in described["words"]:
+        log.warning("%s: %s", source, word)
+    bundle = replace(bundle, height=height, width=width, size=values, requantized=described["requantized"])
     try:
         model = read_bounded(bundle.model, MAX_MODEL_BYTES)
         manifest = bundle.model.with_name(MANIFEST)
-        known: dict[str, Any] = {} if bare else json.loads(read_bounded(manifest, MAX_MANIFEST_BYTES))
+        known: dict[str, Any] = {} if is_bare else json.loads(read_bounded(manifest, MAX_MANIFEST_BYTES))
     except (OSError, ValueError) as error:
         raise BundleError(f"{bundle.model} or its manifest cannot be read: {error}") from error
     return write_bundle(into, model, {**known, **_as_manifest(bundle)})
 
 
-def describe(model: Path) -> dict[str, Any]:
-    """Load and run a model once in a child process; its input and output as a mapping (see backbone.describe).
+def describe(bundle: Bundle, size: tuple[int, int] | None = None) -> dict[str, Any]:
+    """Load and run a model in a child process; its input and output as a mapping (see backbone.describe).
 
+    `size` is used in the place of the bundle's own height and width.
     Raises BundleError where it cannot be a backbone, ChildError where no process can be started.
     """
-    command = [sys.executable, "-m", "agent.vision.backbone", str(model)]
+    model = bundle.model
+    size = size or ((bundle.height, bundle.width) if bundle.height else None)
+    asked = {"input_range": bundle.input_range, "requantized": bundle.requantized, "size": size}
+    command = [sys.executable, "-m", "agent.vision.backbone", str(model), json.dumps(asked)]
     try:
         ended = Child(command).wait(_DESCRIBE_TIMEOUT_S)
     except TimeoutError:
@@ -85,7 +101,7 @@ def describe(model: Path) -> dict[str, Any]:
     return described
 
 
-def _bare(model: Path) -> Bundle:
+def bare(model: Path) -> Bundle:
     """A bundle of a .tflite alone; its sizes are not known until it is described."""
     return Bundle(model.stem, model, sha256_of(model), 0, 0, DEFAULT_RANGE, 0)
 
@@ -96,6 +112,11 @@ def _as_manifest(bundle: Bundle) -> Mapping[str, Any]:
         "name": bundle.name,
         "model": MODEL,
         "sha256": bundle.sha256,
-        "input": {"height": bundle.height, "width": bundle.width, "range": list(bundle.input_range)},
+        "input": {
+            "height": bundle.height,
+            "width": bundle.width,
+            "range": list(bundle.input_range),
+            **({"requantized": True} if bundle.requantized else {}),
+        },
         "bottleneck": {"size": bundle.size},
     }

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.cache import Cache, Layout, compaction
+from agent.cache import cache as cache_module
 from agent.cache.checking import Fault, check
-from agent.cache.flash import segment
-from agent.errors import BusyError, LastlayerError, MismatchError, StateError, UnknownFrameError
+from agent.cache.flash import segment, segment_io
+from agent.errors import BottleneckError, BusyError, LastlayerError, MismatchError, StateError, UnknownFrameError
 from agent.records import SPLITS, Example
 
 LAYOUT = Layout.of("0" * 32, 24, "uint8", 0.0235285, 3)
@@ -219,13 +220,92 @@ def test_bytes_are_kept_as_they_are(tmp_path: Path) -> None:
         assert contents(cache) == expected([example(3, layout=layout)])
 
 
-def test_floats_are_kept_as_float16(tmp_path: Path) -> None:
-    layout = Layout.of("0" * 32, 3, "float32", 1.0, 0)
+FLOATS = Layout.of("0" * 32, 3, "float32", 1.0, 0)
+HALVES = replace(FLOATS, dtype="float16")  # as earlier versions began it
+
+
+def of_floats(number: int, *values: float) -> Example:
+    return Example(f"{number:016x}", "glass", np.array(values, np.float32), number)
+
+
+def test_floats_are_kept_as_they_are(tmp_path: Path) -> None:
+    given_examples = [of_floats(1, 0.1234, -1e30, 6.0), of_floats(2, 1e-9, 1e6 + 0.0625, -3e-20)]
+    with Cache(tmp_path, FLOATS) as cache:
+        cache.append(given_examples)
+    with Cache(tmp_path, FLOATS) as cache:
+        assert contents(cache) == expected(given_examples)
+
+
+@pytest.mark.parametrize("layout", [FLOATS, HALVES])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_not_kept(tmp_path: Path, layout: Layout, value: float) -> None:
     with Cache(tmp_path, layout) as cache:
-        bottleneck = np.array([0.1234, -1e30, 6.0], np.float32)
-        cache.append([Example("0" * 16, "glass", bottleneck, 0)])
-        read = cache.examples().read(np.array([0]), np.empty((1, 3), np.float16))
-        np.testing.assert_allclose(read[0].astype(np.float32), [0.1234, -65504, 6.0], rtol=5e-4)
+        with pytest.raises(BottleneckError, match="no finite numbers"):
+            cache.append([of_floats(1, 1, 2, 3), of_floats(2, 1, value, 3)])
+        assert len(cache) == 0
+        cache.append([of_floats(1, 1, 2, 3)])
+        assert len(cache) == 1
+
+
+def test_a_cache_that_was_begun_in_float16_goes_on_in_it(tmp_path: Path) -> None:
+    with Cache(tmp_path, HALVES) as cache:
+        cache.append([of_floats(1, 0.1, 2, 3)])
+    with Cache(tmp_path, FLOATS) as cache:
+        assert cache.layout == HALVES
+        cache.append([of_floats(2, 0.2, 2, 60_000)])
+        assert len(contents(cache)) == 2
+        for number, values in ((3, (1, 2, 1e6)), (4, (1e-9, 2e-9, -1e-9))):
+            with pytest.raises(BottleneckError, match="half precision of this cache"):
+                cache.append([of_floats(number, *values)])
+
+
+def of_before(folder: Path, examples: list[Example], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Append to a cache of float16 as earlier versions did: clipped, and looked at by nobody."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Layout, "encoded", lambda _, values: np.clip(values, -65504, 65504).astype(np.float16))
+        patch.setattr(cache_module, "FINITE", 0)
+        with Cache(folder, HALVES) as cache:
+            cache.append(examples)
+
+
+def test_what_earlier_versions_kept_that_is_not_finite_is_passed_over_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = [of_floats(number, number, 2, 3) for number in range(40)]
+    odd = [of_floats(100, np.nan, 2, 3), of_floats(101, 1, -np.inf, 3), of_floats(102, 1, 2, 1e9)]
+    of_before(tmp_path, good[:20] + odd + good[20:], monkeypatch)
+    names = [each.frame_id for each in odd]
+    for round_ in ("as it was", "compacted"):
+        with Cache(tmp_path, HALVES) as cache:
+            examples = cache.examples()
+            assert (examples.count, examples.not_finite) == (40, names), round_
+            assert sorted(contents(cache)) == sorted(each.frame_id for each in good)
+            examples.forget_frame_ids()
+            assert sorted(examples.frame_ids.tolist()) == list(range(40))
+            page, following = cache.page(0, 100)
+            assert ([each.frame_id for each in page], following) == ([each.frame_id for each in good], None)
+            cache.delete([good[0].frame_id])
+            cache.append([good[0]])  # something to compact
+            while cache.compact():
+                pass
+        assert "3 examples are passed over" in caplog.text
+        assert sorted(str(fault.frame_id) for fault in check(tmp_path)) == names
+    with Cache(tmp_path, HALVES) as cache:
+        cache.delete(names)
+        assert (cache.examples().count, cache.examples().not_finite) == (40, [])
+    assert check(tmp_path) == []
+
+
+def test_what_was_seen_to_be_finite_is_not_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Cache(tmp_path, FLOATS) as cache:
+        cache.append([of_floats(number, number, 2, 3) for number in range(40)])
+
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("a bottleneck was read")
+
+    with Cache(tmp_path, FLOATS) as cache, monkeypatch.context() as patch:
+        patch.setattr(segment_io, "gather", refuse)
+        assert cache.examples().count == 40
 
 
 @pytest.mark.parametrize(

@@ -227,10 +227,10 @@ def test_a_board_that_starts_later_is_waited_for(picture: Path, tmp_path: Path) 
 
 
 def test_a_unix_socket_and_a_token(picture: Path, tmp_path: Path) -> None:
-    (tmp_path / "token").write_text("s3cret\n")
+    (tmp_path / "token").write_text("s3cret-of-16-chars\n")
     with scripted(path=tmp_path / "socket") as board:
         lastlayer("push", picture, *board.words, "--token-file", tmp_path / "token", "--camera", "a&b=c d")
-    assert board.requests == [("/v1/frames?camera=a%26b%3Dc+d", "Bearer s3cret", picture.read_bytes())]
+    assert board.requests == [("/v1/frames?camera=a%26b%3Dc+d", "Bearer s3cret-of-16-chars", picture.read_bytes())]
 
 
 def test_what_cannot_be_reached_is_given_up_after_the_timeout(picture: Path) -> None:

@@ -1,22 +1,40 @@
-"""The Home Assistant dashboard: none runs here, but what it shows is what a real board's discovery makes."""
+"""The Home Assistant dashboard, whose entities a real board announces; and a real Home Assistant that hears of them."""
 
 import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
-from tests.daemon import ROOT, Daemon
+from tests.boards.debian import UnavailableError
+from tests.conftest import crops
+from tests.daemon import PATIENCE_S, ROOT, Daemon
+from tests.dashboards.home_assistant import HomeAssistant, installed
 from tests.mosquitto import Listener, Mosquitto
+from tests.waiting import until
 
 pytestmark = pytest.mark.dashboards
 
 DASHBOARD = ROOT / "examples" / "dashboards" / "home-assistant.yaml"
 # Those of its frontend that need no add-on. https://www.home-assistant.io/dashboards/cards/
 CARDS = {"entities", "glance", "history-graph", "statistics-graph", "markdown", "button", "tile", "gauge"}
+
+
+FRONT_DOOR, GATE, DECODE = (f"sensor.lastlayer_porch_{name}" for name in ("front_door", "gate", "phase_decode"))
+
+
+@pytest.fixture(scope="session")
+def python() -> Path:
+    """That of a real Home Assistant."""
+    try:
+        return installed()
+    except UnavailableError as error:
+        pytest.skip(f"no Home Assistant: {error}")
 
 
 def cards() -> list[dict[str, Any]]:
@@ -70,3 +88,51 @@ def test_every_entity_and_attribute_that_it_shows_is_one_that_the_board_announce
             if "attribute" in row:
                 topic = entities(discovery)[row["entity"]]
                 assert row["attribute"] in listener.wait_for(topic)[-1], json.dumps(row)
+
+
+def test_what_was_announced_is_there_after_restarts_of_either_side_until_it_is_forgotten(
+    python: Path, state: Path, mosquitto: Mosquitto, photographs: list[np.ndarray], tmp_path: Path
+) -> None:
+    china, flower = (crops(photograph, 5, seed=3) for photograph in photographs)
+    board = Daemon(state, {"mqtt": {"host": mosquitto.host, "port": mosquitto.port, "node": "porch"}})
+    home = HomeAssistant(python, tmp_path / "home", mosquitto)
+
+    def becomes(entity: str, expected: str | None) -> None:
+        def is_so() -> bool:
+            return home.states().get(entity) == expected
+
+        until(is_so, PATIENCE_S)
+
+    with Listener(mosquitto) as anyone:
+
+        def forget(camera: str) -> None:
+            anyone.publish("lastlayer/porch/command/forget", {"camera": camera})
+            anyone.wait_for("lastlayer/porch/answer", lambda said: said["ok"] and said["camera"] == camera)
+
+        with home:
+            with board:
+                for payload in china:
+                    board.ask("POST", "/v1/frames?camera=front%20door", payload)
+                    board.ask("POST", "/v1/frames?camera=gate", payload)
+                becomes(FRONT_DOOR, "china")
+                becomes(GATE, "china")
+                until(lambda: DECODE in home.states(), PATIENCE_S)
+            becomes(FRONT_DOOR, "unavailable")
+            with board:
+                becomes(FRONT_DOOR, "china")
+        with board:  # and no frame comes
+            with home:
+                becomes(FRONT_DOOR, "china")
+                assert home.states()[DECODE] != "unavailable"
+                board.ask("POST", "/v1/frames?camera=front%20door", flower[0])
+                anyone.wait_for("lastlayer/porch/result", lambda said: said["label"] == "flower")
+                assert home.states()[FRONT_DOOR] == "china", "one frame changes nothing, after a restart either"
+                forget("front door")
+                becomes(FRONT_DOOR, None)
+                assert home.states()[GATE] == "china"
+                assert not home.complaints
+            forget("gate")
+            with home:  # that was not there to hear it
+                becomes(GATE, None)
+                assert FRONT_DOOR not in home.states()
+                assert not home.complaints

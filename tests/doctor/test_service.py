@@ -81,6 +81,9 @@ def test_an_address_of_another_machine_fails() -> None:
 def test_a_token_or_a_certificate_that_cannot_be_read_fails(tmp_path: Path) -> None:
     assert service.access(HttpConfig()).outcome == "ok"
     assert service.access(HttpConfig(token_file=tmp_path / "none")).outcome == "fail"
+    (tmp_path / "token").write_text("0123456789abcdef\n\n")
+    odd = service.access(HttpConfig(token_file=tmp_path / "token"))
+    assert (odd.outcome, "has 0A at byte 16, a line feed" in odd.found) == ("fail", True)
     certificate = tmp_path / "certificate.pem"
     certificate.write_text("none")
     assert service.access(HttpConfig(tls_certificate=certificate)).outcome == "fail"
@@ -140,6 +143,20 @@ def test_the_login_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (tmp_path / "mqtt-password").write_text("guessed\n")
         refused = broker(mqtt)
         assert (refused.outcome, "refused the connection" in refused.found) == ("fail", True)
+        (tmp_path / "mqtt-password").write_bytes(b"\xef\xbb\xbfsesame\r\n")
+        refused = broker(mqtt)
+        assert (refused.outcome, "begins with EF BB BF" in refused.found) == ("fail", True)
+        assert "sesame" not in refused.found
+
+
+def test_an_odd_byte_in_a_password_that_a_broker_takes_is_warned_of(tmp_path: Path) -> None:
+    (tmp_path / "password").write_bytes(b"sesame\n\n")
+    (tmp_path / "password").chmod(0o600)
+    with Mosquitto(tmp_path) as anyone:
+        check = broker(
+            MqttConfig(host=anyone.host, port=anyone.port, username="board", password_file=tmp_path / "password")
+        )
+    assert (check.outcome, "has 0A at byte 6, a line feed" in check.found) == ("warn", True)
 
 
 @pytest.mark.parametrize(

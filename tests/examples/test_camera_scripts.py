@@ -25,6 +25,8 @@ pytestmark = pytest.mark.examples
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 DEBIAN_PYTHON = "/usr/bin/python3"
 DEVICE = "/dev/video0"
+ODD = """-Bob's "front door" & Küche; $HOME %20 `x` \\"""
+NAMES = ["front door", "Küche", "a&b=c#d?e", "100%25", "@file", "<file;type=x", 'Bob\'s "yard"', ODD]
 
 
 def needs(*programs: str) -> pytest.MarkDecorator:
@@ -90,7 +92,10 @@ def still(picture: Path, seconds: float) -> list[object]:
 
 
 @needs("curl")
-def test_curl_fetches_from_an_ip_camera_and_pushes(daemon: Daemon, pictures: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_curl_fetches_from_an_ip_camera_and_pushes(
+    name: str, daemon: Daemon, pictures: dict[str, Path], tmp_path: Path
+) -> None:
     class Camera(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *arguments: Any, **more: Any) -> None:
             super().__init__(*arguments, directory=str(tmp_path), **more)
@@ -101,10 +106,17 @@ def test_curl_fetches_from_an_ip_camera_and_pushes(daemon: Daemon, pictures: dic
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Camera) as camera:
         threading.Thread(target=camera.serve_forever, args=(0.01,), daemon=True).start()
         url = f"http://127.0.0.1:{camera.server_address[1]}/flower.jpg"
-        with running(daemon, "sh", EXAMPLES / "curl.sh", url, "my door & gate", "0.1"):
-            until(lambda: len(seen(daemon, "my door & gate")) >= 3, PATIENCE_S)
+        with running(daemon, "sh", EXAMPLES / "curl.sh", url, name, "0.1"):
+            until(lambda: len(seen(daemon, name)) >= 3, PATIENCE_S)
         camera.shutdown()
-    assert set(seen(daemon, "my door & gate")) == {"flower"}
+    assert set(seen(daemon, name)) == {"flower"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_plain_python_encodes_the_name_of_the_camera(name: str, daemon: Daemon, pictures: dict[str, Path]) -> None:
+    command = [sys.executable, "-S", EXAMPLES / "push.py", f"--camera={name}", "--url", daemon.url, pictures["china"]]
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    assert seen(daemon, name) == ["china"]
 
 
 def test_plain_python_sends_files_and_outlives_a_restart_of_the_board(
@@ -136,10 +148,10 @@ def test_plain_python_sends_files_and_outlives_a_restart_of_the_board(
 def test_ffmpeg_cuts_a_video_file(daemon: Daemon, pictures: dict[str, Path], tmp_path: Path) -> None:
     both = [*still(pictures["china"], 2), *still(pictures["flower"], 2)]
     source = film(tmp_path / "film.mp4", *both, filters="[0][1]concat,crop=640:426,format=yuv420p")
-    with running(daemon, "sh", EXAMPLES / "ffmpeg.sh", source, "film", 4, stderr=subprocess.PIPE) as script:
+    with running(daemon, "sh", EXAMPLES / "ffmpeg.sh", source, ODD, 4, stderr=subprocess.PIPE) as script:
         assert script.wait(PATIENCE_S) == 0
         assert "the stream has ended" in script.stderr.read()
-    labels = seen(daemon, "film")
+    labels = seen(daemon, ODD)
     assert labels == ["flower"] * labels.count("flower") + ["china"] * labels.count("china")
     assert set(labels) == {"china", "flower"}
 
@@ -184,9 +196,9 @@ def test_a_usb_cameras_jpegs_are_passed_on(daemon: Daemon, pictures: dict[str, P
     )
     ffmpeg.chmod(0o755)
     env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    with running(daemon, "sh", EXAMPLES / "v4l2.sh", "/dev/null", "usb", "0.1", env=env):  # a character device
-        until(lambda: seen(daemon, "usb"), PATIENCE_S)
-    assert set(seen(daemon, "usb")) == {"china"}
+    with running(daemon, "sh", EXAMPLES / "v4l2.sh", "/dev/null", ODD, "0.1", env=env):  # a character device
+        until(lambda: seen(daemon, ODD), PATIENCE_S)
+    assert set(seen(daemon, ODD)) == {"china"}
 
 
 @needs("ffmpeg")
@@ -217,14 +229,44 @@ def test_picamera2_pictures_are_pushed(daemon: Daemon, pictures: dict[str, Path]
         "        assert self.started and format == 'jpeg'\n"
         f"        file.write(open({str(pictures['flower'])!r}, 'rb').read())\n"
     )
-    script = [sys.executable, EXAMPLES / "picamera2_push.py", "--url", daemon.url, "--camera", "pi", "--every", "0.1"]
+    script = [sys.executable, EXAMPLES / "picamera2_push.py", "--url", daemon.url, f"--camera={ODD}", "--every", "0.1"]
     with running(daemon, *script, env={"PYTHONPATH": str(tmp_path)}):
-        until(lambda: len(seen(daemon, "pi")) >= 2, PATIENCE_S)
-    assert set(seen(daemon, "pi")) == {"flower"}
+        until(lambda: len(seen(daemon, ODD)) >= 2, PATIENCE_S)
+    assert set(seen(daemon, ODD)) == {"flower"}
+
+
+def on_picture_save(daemon: Daemon, picture: Path, name: str) -> subprocess.CompletedProcess[str]:
+    """What motion runs: its line, with the file and the camera's name put in as they are."""
+    (line,) = re.findall(r"^on_picture_save (.*)$", (EXAMPLES / "motion.conf").read_text(), re.MULTILINE)
+    line = line.replace("http://127.0.0.1:8080", daemon.url).replace("%f", str(picture)).replace("%$", name)
+    return subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, check=False)
+
+
+@needs("curl")
+@pytest.mark.parametrize("name", NAMES)
+def test_motions_line_encodes_the_name_of_the_camera(name: str, daemon: Daemon, pictures: dict[str, Path]) -> None:
+    ended = on_picture_save(daemon, pictures["china"], re.sub(r'(["$`\\])', r"\\\1", name))  # as motion.conf asks
+    assert (ended.stderr, seen(daemon, name)) == ("", ["china"])
+    assert not pictures["china"].exists()
+
+
+@needs("curl")
+def test_motions_line_removes_no_picture_that_was_not_pushed(daemon: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    (tmp_path / "old.jpg").write_bytes(b"no picture")
+    os.utime(tmp_path / "old.jpg", (1_700_000_000, 1_700_000_000))
+    ended = on_picture_save(daemon, tmp_path / "bad.jpg", "front door")
+    assert "400" in ended.stderr
+    assert [path.name for path in tmp_path.glob("*.jpg")] == ["bad.jpg"]  # none fills the memory for ever
+    daemon.stop(PATIENCE_S)
+    ended = on_picture_save(daemon, tmp_path / "bad.jpg", "front door")
+    assert "connect" in ended.stderr.lower()
+    assert (tmp_path / "bad.jpg").exists()
 
 
 @needs("motion", "ffmpeg", "curl")
-def test_motion_pushes_what_moved(daemon: Daemon, pictures: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["front door", "Küche & Bad's", r"the \"yard\""])
+def test_motion_pushes_what_moved(name: str, daemon: Daemon, pictures: dict[str, Path], tmp_path: Path) -> None:
     moving = "[1]scale=200:-2[c];[0][c]overlay=x='if(lt(t,4),-300,if(lt(t,7),(t-4)*150,900))':y=60:shortest=1,"
     moving += "scale=640:480,format=yuv420p"
     sides = [*still(pictures["flower"], 12), *still(pictures["china"], 12)]  # motion plays it again and again
@@ -232,17 +274,18 @@ def test_motion_pushes_what_moved(daemon: Daemon, pictures: dict[str, Path], tmp
     (tmp_path / "saved").mkdir()
     config = (EXAMPLES / "motion.conf").read_text()
     for pattern, text in {
+        r"^camera_name .*": f"camera_name {name}",
         r"^video_device .*": f"netcam_url file://{source}\nwebcontrol_port 0",
         r"^framerate .*": "framerate 10",
         r"^event_gap .*": "event_gap 1",
         r"^target_dir .*": f"target_dir {tmp_path / 'saved'}",
         r"http://127\.0\.0\.1:8080": daemon.url,
     }.items():
-        config, count = re.subn(pattern, text, config, flags=re.MULTILINE)
+        config, count = re.subn(pattern, text.replace("\\", r"\\"), config, flags=re.MULTILINE)
         assert count == 1, pattern
     (tmp_path / "motion.conf").write_text(config)
     with running(daemon, "motion", "-n", "-c", tmp_path / "motion.conf", stderr=subprocess.DEVNULL):
-        until(lambda: seen(daemon, "door"), PATIENCE_S)
+        until(lambda: seen(daemon, name.replace("\\", "")), PATIENCE_S)
         until(lambda: not list((tmp_path / "saved").iterdir()), PATIENCE_S)
     assert daemon.ask("GET", "/v1/status")["bad_frames"] == 0
 

@@ -58,3 +58,31 @@ def test_the_number_of_cameras_is_bounded() -> None:
         states.see(seen("a", f"camera {n}"))
     assert len(states.cameras) == len(states._labels) == MAX_CAMERAS
     assert states.see(seen("b", "camera 0")) == "b"
+
+
+def test_what_was_said_of_a_camera_before_a_restart_holds_until_its_frames_agree() -> None:
+    states = CameraStates(Agreement(3, 5), known=("door",))
+    assert states.cameras == ("door",)
+    assert changes(states, "ab") == []
+    assert changes(states, "bb") == ["b"]
+
+
+def test_a_camera_that_was_forgotten_is_new_when_it_comes_again() -> None:
+    states = CameraStates(Agreement(1, 1), known=("door", "gate"))
+    assert changes(states, "a") == ["a"]
+    states.forget("door")
+    states.forget("never seen")
+    assert states.cameras == ("gate",)
+    assert changes(states, "a") == ["a"]
+
+
+def test_cameras_beyond_the_bound_are_told_of_once_and_find_room_when_one_is_forgotten(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    states = CameraStates(Agreement(1, 1), known=[f"camera {n}" for n in range(MAX_CAMERAS)])
+    for n in range(200, 300):
+        assert states.see(seen("a", f"camera {n}")) is None
+    (line,) = caplog.messages
+    assert "'camera 200'" in line and "forget" in line
+    states.forget("camera 7")
+    assert states.see(seen("a", "camera 200")) == "a"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.reporting.discovery import device_id, discovery_payload, discovery_topic
+from agent.reporting.discovery import device_id, discovery_parts, discovery_payload, discovery_topic
 from agent.reporting.topics import Topics
 
 SCHEMA = json.loads(Path(__file__).with_name("home_assistant_device.schema.json").read_text())
@@ -83,3 +83,13 @@ def test_any_names_of_cameras_and_boards_are_told_apart(cameras: list[str], name
 def test_boards_whose_names_look_alike_are_different_devices() -> None:
     assert len({device_id(node) for node in ("Küche", "K_che", "Koche", "Kàche")}) == 4
     assert device_id("porch") == "lastlayer_porch"
+
+
+def test_a_camera_that_leaves_is_named_by_its_platform_alone() -> None:
+    said = discovery_payload(Topics("porch"), ["door"], PHASES, leaving=["gate", "front door"])
+    assert said["components"]["camera_gate"] == {"platform": "sensor"}
+    assert len(said["components"]["camera_door"]) > 1
+    (key,) = (key for key in said["components"] if key.startswith("camera_front_door_"))
+    parts = discovery_parts("homeassistant", "porch", said)
+    assert parts[f"homeassistant/sensor/lastlayer_porch/{key}/config"] == {}
+    assert parts["homeassistant/sensor/lastlayer_porch/camera_door/config"]["device"] == said["device"]

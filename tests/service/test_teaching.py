@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from agent.cache import Cache, Layout
-from agent.errors import UnknownFrameError
+from agent.errors import SimilarLabelError, UnknownFrameError
 from agent.learning.running.retraining import Retraining
-from agent.records import Frame, Result, Seen
+from agent.records import Example, Frame, Result, Seen
 from agent.reporting.announcer import Announcer
 from agent.reporting.timing import Timings
 from agent.service.seeing import RecentFrames
@@ -92,3 +92,44 @@ def test_a_frame_that_is_not_remembered_can_only_be_labelled_where_it_is_an_exam
     for unknown in ("0" * 16, "what?"):
         with pytest.raises(UnknownFrameError, match="send the picture again"):
             board.teaching.label(unknown, "paper")
+
+
+def test_a_new_label_that_may_be_a_slip_is_asked_about_and_taken_from_who_insists(board: Board) -> None:
+    board.teaching.label(board.see(1), "glass")
+    frame_id = board.see(2)
+    for slip in ("glas", "Glass", "g lass", "gl\u0430ss"):
+        with pytest.raises(SimilarLabelError, match="did you mean 'glass'.*new"):
+            board.teaching.label(frame_id, slip)
+        with pytest.raises(SimilarLabelError, match="did you mean 'glass'"):
+            board.teaching.label(board.see(1), slip)
+    assert board.teaching.label_counts() == {"glass": 1}
+    assert board.teaching.label(frame_id, "gla\u200bss ") == "glass"
+    assert board.teaching.label(frame_id, "glas", new=True) == "glas"
+    assert board.teaching.label(board.see(3), "glas") == "glas", "it is known by now"
+
+
+def test_a_label_is_not_renamed_to_what_may_be_a_slip_but_may_be_spelt_otherwise(board: Board) -> None:
+    board.teaching.label(board.see(1), "glass")
+    board.teaching.label(board.see(2), "bottle")
+    with pytest.raises(SimilarLabelError, match="did you mean 'glass'"):
+        board.teaching.rename_label("bottle", "glas")
+    assert board.teaching.rename_label("glass", "Glass") == ("Glass", 1)
+    assert board.teaching.rename_label("bottle", "glass", new=True) == ("glass", 1)
+
+
+def test_what_looks_like_a_picture_of_val_is_kept_and_held_back(tmp_path: Path) -> None:
+    look = int(np.random.default_rng(1).integers(1 << 62, 1 << 63))
+    with Cache(tmp_path / "cache", LAYOUT) as cache:
+        cache.append([Example("f" * 16, "glass", np.zeros(4, np.uint8), 1, split="val", split_said=True, group=look)])
+    board = Board(tmp_path, retrain_after=3)
+    frame_id = board.see(1)
+    result, bottleneck, _ = board.recent.get(frame_id)  # type: ignore[misc]
+    bits = np.array([look >> at & 1 for at in range(64)]).reshape(8, 8)
+    like = np.zeros((8, 9), np.uint8)
+    like[:, 1:] = 128 + np.cumsum(np.where(bits, 5, -5), axis=1)
+    like[:, 0] = 128
+    board.recent.remember(Seen(Frame(frame_id, result.received_ms, b""), result, bottleneck, like))
+    assert board.teaching.label(frame_id, "glass") == "glass"
+    assert board.teaching.status()["held_back"] == 1
+    assert board.teaching.label_counts() == {"glass": 2}
+    board.cache.close()

@@ -13,8 +13,13 @@ from tests.board.test_allocator import resident_kb
 NETWORKS = Path(__file__).parent / "networks"
 
 
-def backbone(name: str, tmp_path: Path, input_range: tuple[float, float] | None = None) -> Backbone:
-    return Backbone(import_model(NETWORKS / f"{name}.tflite", tmp_path / name, input_range))
+def backbone(
+    name: str,
+    tmp_path: Path,
+    input_range: tuple[float, float] | None = None,
+    size: tuple[int, int] | None = None,
+) -> Backbone:
+    return Backbone(import_model(NETWORKS / f"{name}.tflite", tmp_path / name, input_range, size))
 
 
 def image(red: int, green: int, blue: int) -> np.ndarray:
@@ -58,7 +63,9 @@ def test_an_answer_does_not_change_with_the_next_one(tmp_path: Path) -> None:
         ("two_outputs", "one input and one output, this model has 1 and 2"),
         ("no_vector", "one vector"),
         ("gray_input", "one RGB image"),
-        ("not_finite", "not finite"),
+        ("not_finite", "not finite for a picture that is black or gray or white or noise"),
+        ("endless", "reaches 1.0e\\+30; nothing can be learnt"),
+        ("any_size", "pictures of any size .* such as --size 224"),
     ],
 )
 def test_what_can_be_no_backbone_is_refused(tmp_path: Path, name: str, complaint: str) -> None:
@@ -130,8 +137,73 @@ def test_a_network_is_described(tmp_path: Path) -> None:
         "size": 3,
         "input_dtype": "int8",
         "output_dtype": "int8",
+        "requantized": False,
+        "words": [],
         "family": FAMILY,
     }
+
+
+# Networks of any size
+
+
+@pytest.mark.parametrize("size", [(8, 8), (5, 9), (96, 64)])
+def test_a_network_of_any_size_gets_pictures_of_the_size_that_was_named(tmp_path: Path, size: tuple[int, int]) -> None:
+    network = backbone("any_size", tmp_path, size=size)
+    assert (network.bundle.height, network.bundle.width, network.size) == (*size, 3)
+    pixels = np.full((*size, 3), (0, 51, 255), np.uint8)
+    for loaded in (network, Backbone(load_bundle(tmp_path / "any_size"))):  # and at every later start
+        np.testing.assert_allclose(loaded.bottleneck(pixels), [0, 0.2, 1], atol=1e-3)
+
+
+def test_a_network_of_any_batch_gets_one_picture(tmp_path: Path) -> None:
+    np.testing.assert_allclose(backbone("any_batch", tmp_path).bottleneck(image(0, 51, 255)), [0, 0.2, 1], atol=1e-4)
+
+
+def test_a_size_at_which_a_network_gives_no_vector_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"gives one vector, this model gives \[1, 2, 2, 3\]"):
+        backbone("any_size_pooled_by_4", tmp_path, size=(8, 8))
+    assert backbone("any_size_pooled_by_4", tmp_path, size=(4, 4)).size == 3
+
+
+@pytest.mark.parametrize("size", [(4, 4), (9, 9)])
+def test_a_size_at_which_the_runtime_fails_is_refused_in_one_line(tmp_path: Path, size: tuple[int, int]) -> None:
+    with pytest.raises(
+        BundleError, match=f"cannot use the model with pictures of {size[1]} x {size[0]} pixels"
+    ) as said:
+        backbone("any_size_but_8_fails", tmp_path, size=size)
+    assert "\n" not in str(said.value)
+
+
+def test_a_network_of_one_size_gets_no_other(tmp_path: Path) -> None:
+    assert backbone("mean_uint8", tmp_path, size=(8, 8)).size == 3
+    with pytest.raises(BundleError, match="pictures of 8 x 8 pixels and of no other size"):
+        backbone("mean_uint8", tmp_path, size=(9, 8))
+
+
+# Frames for which a network has no numbers
+
+
+@pytest.mark.parametrize("name", ["logarithm", "normalised"])
+def test_a_network_that_has_no_numbers_for_black_alone_is_taken_and_it_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    network = backbone(name, tmp_path)
+    assert "not finite for a black frame" in caplog.text
+    assert not np.isfinite(network.bottleneck(image(0, 0, 0))).all()
+    assert np.isfinite(network.bottleneck(image(1, 1, 1))).all()
+
+
+def test_a_network_that_says_the_same_of_everything_gets_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    backbone("dead", tmp_path)
+    assert "the same values for a black, a gray and a white picture" in caplog.text
+
+
+def test_a_network_without_anything_odd_gets_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("mean_uint8", "mean_int8", "mean_float32", "huge", "tiny", "far", "mixed"):
+        backbone(name, tmp_path)
+    assert caplog.text == ""
 
 
 def test_a_network_does_not_stay_in_memory_twice() -> None:

@@ -1,4 +1,4 @@
-"""Bottlenecks of a whole corpus. Imports no other room, but cluster.
+"""Bottlenecks of a whole corpus. Imports cluster and networks.
 
 computing.py         the whole of it: into a state, by workers or by Keras, or only measured
 bottlenecks.py       the way through it: pictures in blocks → workers → the one process that appends

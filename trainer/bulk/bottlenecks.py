@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from agent.cache import Cache
-from agent.errors import StateError
+from agent.errors import BottleneckError, StateError
 from agent.learning.pictures.bursts import split_of_group
 from agent.learning.pictures.labelled import LabelledPicture
 from agent.records import Example
@@ -86,7 +86,7 @@ class Collector:
         account = ledger.account
         # On flash, but the account does not know of them: there was a crash between the two.
         self._ahead = set(cache.frame_ids(account.began_ms + account.done).tolist())
-        self._neighbours = Neighbours(cache.groups())
+        self._neighbours = Neighbours(cache.groups(), cache.set_aside())
         self._waiting: list[Example] = []
         self._place = account.done  # of the next picture
         self._committed = time.monotonic()
@@ -110,6 +110,13 @@ class Collector:
             self._ledger.skip(picture, answer.errors[place])
             return
         number = int(answer.frame_ids[place], 16)
+        if number not in self._labels:
+            try:
+                self._cache.layout.encoded(answer.bottlenecks[place])
+            except BottleneckError as error:
+                account.unreadable += 1
+                self._ledger.skip(picture, str(error))
+                return
         label = self._numbers.setdefault(picture.label, len(self._numbers))
         if number in self._ahead:
             self._ahead.remove(number)
@@ -120,12 +127,14 @@ class Collector:
             account.added += 1
         elif self._labels[number] == label:
             account.known += 1
+            if self._cache.goes_aside(answer.frame_ids[place], picture.split):
+                self._waiting.append(self._example(picture, answer, place, stamp))
         else:
             account.contradicting += 1
             self._ledger.skip(picture, "the same picture was learnt before with another label")
 
     def _example(self, picture: LabelledPicture, answer: Embedded, place: int, stamp: int) -> Example:
-        group = self._neighbours.join(answer.fingerprints[place])
+        group = self._neighbours.join(answer.fingerprints[place], picture.split)
         split, said = picture.split or split_of_group(group), picture.split is not None
         bottleneck = answer.bottlenecks[place]
         return Example(

@@ -81,9 +81,12 @@ class Computation:
                     self._collect(cache, ledger, pool.answers(blocks(left, block_for(len(left), count))), gauge)
         return ledger
 
-    def by_keras(self, model: Path, batch: int, threads: int) -> Ledger:
-        """Batched, by a Keras model. Raises ConfigError for a model that is no backbone, and StateError."""
-        backbone = KerasBackbone(model, self._timings)
+    def by_keras(self, model: Path, side: int | None, batch: int, threads: int) -> Ledger:
+        """Batched, by a Keras model; for `side` see KerasBackbone.
+
+        Raises ConfigError and BundleError for a model that is no backbone, and StateError.
+        """
+        backbone = KerasBackbone(model, self._timings, side)
         layout = Layout.of(backbone.backbone_id, backbone.size, "float32", 1.0, 0)
         with Cache(self.out / "cache", layout) as cache:
             ledger = self._ledger(cache)

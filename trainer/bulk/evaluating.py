@@ -1,6 +1,6 @@
 """How good a head is on a whole test set: the study's table I."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -15,6 +15,7 @@ from agent.vision.backbone import Backbone
 from agent.vision.bundle import Bundle
 from trainer.bulk.bottlenecks import block_for, named, sent
 from trainer.bulk.embedding import Embedded, PackedBackbone, unreadable
+from trainer.bulk.keras_backbone import KerasBackbone
 from trainer.bulk.workers import Workers
 from trainer.cluster import connected
 
@@ -81,18 +82,41 @@ def evaluate(
     Raises MismatchError for a head of another backbone, ServiceError.
     """
     backbone = Backbone(bundle)
-    if head.backbone_id != backbone.backbone_id:
-        raise MismatchError(
-            f"the head was made with another backbone or TFLite runtime (id {head.backbone_id[:8]}, this is "
-            f"{backbone.backbone_id[:8]}): give the backbone that it was made with"
-        )
+    _check_same(head, backbone.backbone_id)
     packed = PackedBackbone(bundle, backbone.backbone_id)
     table = Table(head, pictures, timings)
     with connected(workers, scheduler) as client:
         pool = Workers(client, packed, Stopwatch(), partial(unreadable, backbone.size, backbone.dtype))
         block = block_for(len(pictures), sum(client.nthreads().values()))
         blocks = (sent if scheduler is not None or in_archive else named)(pictures, block)
-        for answer in pool.answers(blocks):
-            table.take(answer)
-            on_pictures(len(answer.frame_ids))
+        return _counted(pool.answers(blocks), table, on_pictures)
+
+
+def evaluate_by_keras(
+    pictures: Sequence[LabelledPicture],
+    backbone: KerasBackbone,
+    head: Head,
+    timings: Timings,
+    on_pictures: Callable[[int], object],
+    *,
+    batch: int,
+    threads: int,
+) -> Outcome:
+    """The same of a head that was made of what a Keras model computed. Raises MismatchError."""
+    _check_same(head, backbone.backbone_id)
+    return _counted(backbone.answers(named(pictures, batch), threads), Table(head, pictures, timings), on_pictures)
+
+
+def _check_same(head: Head, backbone_id: str) -> None:
+    if head.backbone_id != backbone_id:
+        raise MismatchError(
+            f"the head was made with another backbone or TFLite runtime (id {head.backbone_id[:8]}, this is "
+            f"{backbone_id[:8]}): give the backbone that it was made with"
+        )
+
+
+def _counted(answers: Iterable[Embedded], table: Table, on_pictures: Callable[[int], object]) -> Outcome:
+    for answer in answers:
+        table.take(answer)
+        on_pictures(len(answer.frame_ids))
     return table.outcome()

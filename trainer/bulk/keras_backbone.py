@@ -5,7 +5,6 @@ Its bottlenecks are a family of their own: no TFLite runtime gives the same valu
 
 import hashlib
 import time
-import zipfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +21,8 @@ from agent.reporting.timing import Timings
 from agent.vision.bundle import sha256_of
 from agent.vision.image import decode
 from trainer.bulk.embedding import Embedded, Picture, contents
+from trainer.networks.trained import record
+from trainer.quiet import quiet
 
 BATCHES_AHEAD = 4  # decoded while the device works
 
@@ -29,22 +30,23 @@ BATCHES_AHEAD = 4  # decoded while the device works
 class KerasBackbone:
     """One image input [B, H, W, 3] of the raw bytes 0..255, one vector [B, D] as output.
 
+    What `pretrain` and `finetune` write is cut as `export` cuts it, its maps pooled; of other files the output is it.
     Attributes: `name`, `width`, `height` in pixels, `size` D, `backbone_id` as in Bundle.backbone_id,
     `sha256` of the file, `device` "cpu" or the GPU's name, `runtime` with the backend of Keras.
     """
 
-    def __init__(self, model: Path, timings: Timings) -> None:
-        """Raises ConfigError where Keras cannot load the model, or it is no backbone."""
-        import keras  # not before KERAS_BACKEND is chosen
+    def __init__(self, model: Path, timings: Timings, side: int | None = None) -> None:
+        """`side` is that of the pictures, for a network of any size that does not know it from its training.
 
-        from trainer.making.devices import device
+        Raises ConfigError where Keras cannot load the model, or it is no backbone.
+        """
+        keras = _keras()
+        with quiet():
+            from trainer.making.devices import device
 
-        self.device = device().name  # before the model is there: TensorFlow would have taken all of a GPU's memory
-        try:
-            loaded = keras.saving.load_model(model, compile=False)
-        except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
-            raise ConfigError(f"{model} cannot be loaded by Keras: {error}") from error
-        self.height, self.width, self.size = _shapes(model, loaded)
+            self.device = device().name  # before the model is there: TensorFlow would have taken all of a GPU's memory
+        loaded, self.height, self.width = _opened(model, side)
+        self.size = int(loaded.outputs[0].shape[1])
         self.name = model.stem
         self.runtime = f"keras-{keras.config.backend()}"
         self.sha256 = sha256_of(model)
@@ -91,16 +93,40 @@ class KerasBackbone:
         return answer
 
 
-def _shapes(path: Path, model: Any) -> tuple[int, int, int]:
-    """Height, width and D. Raises ConfigError."""
+def _keras() -> Any:
+    """Not before KERAS_BACKEND is chosen; what its backend says of this machine is for nobody."""
+    with quiet():
+        import keras
+    return keras
+
+
+def _opened(path: Path, side: int | None) -> tuple[Any, int, int]:
+    """A model of one vector, and the height and width of its pictures. Raises ConfigError, BundleError."""
+    keras = _keras()
+    from trainer.networks.loading import Wanted, load_keras, open_network, sides_of
+    from trainer.networks.standardised import pooled_maps
+
+    if record(path) is not None:
+        network = open_network(Wanted(str(path), size=side))
+        return pooled_maps(network.model) if network.tapped else network.model, network.height, network.width
+    model = load_keras(path)
+    _check(path, model)
+    return keras.Model(model.inputs, model.outputs[0]), *sides_of(model, path, side)
+
+
+def _check(path: Path, model: Any) -> None:
+    """Raises ConfigError where it is no backbone."""
+    if not (getattr(model, "inputs", None) and getattr(model, "outputs", None)):
+        raise ConfigError(
+            f"{path} has no graph of layers, as subclassed models have none: save keras.Model(image, vector)"
+        )
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise ConfigError(
             f"{path} has {len(model.inputs)} inputs and {len(model.outputs)} outputs: a backbone has one image as "
             "input and one vector as output"
         )
     source, target = model.inputs[0].shape, model.outputs[0].shape
-    if len(source) != 4 or source[3] != 3 or not source[1] or not source[2]:
-        raise ConfigError(f"{path} takes {tuple(source)}: a backbone takes (batch, height, width, 3) of a fixed size")
+    if len(source) != 4 or source[3] != 3:
+        raise ConfigError(f"{path} takes {tuple(source)}: a backbone takes (batch, height, width, 3)")
     if len(target) != 2 or not target[1]:
         raise ConfigError(f"{path} gives {tuple(target)}: a backbone gives (batch, values); pool its last map")
-    return int(source[1]), int(source[2]), int(target[1])

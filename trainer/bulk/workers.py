@@ -11,7 +11,7 @@ from typing import Any
 from agent.errors import ServiceError
 from agent.reporting.timing import Timer
 from trainer.bulk.embedding import Embedded, PackedBackbone, Picture, joined
-from trainer.cluster import Client, KilledWorker, WorkerPlugin, get_worker, in_our_words
+from trainer.cluster import Client, KilledWorker, WorkerPlugin, deaf_processes, get_worker, in_our_words
 
 IN_FLIGHT = 4  # blocks for each worker: one is worked on, some wait, and one that is slow keeps nobody idle
 GONE_S = 60.0  # without any worker: then none will come back; one that was killed takes a while on a busy machine
@@ -99,8 +99,10 @@ class Workers:
         """In a process of its own; a block that ends it is halved until the picture that does so is found."""
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, mp_context=context) as pool:
+            with deaf_processes():
+                task = pool.submit(_embed_apart, self._packed, block)
             try:
-                return pool.submit(_embed_apart, self._packed, block).result()
+                return task.result()
             except BrokenProcessPool:
                 pass
         if len(block) == 1:

@@ -8,7 +8,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agent.errors import ConfigError
+from agent.errors import ConfigError, StateError
+from agent.learning.heads.store import HeadStore
+from agent.state import generations
+from agent.vision.backbone import FAMILY
 from trainer.quiet import quiet
 
 T = TypeVar("T")
@@ -118,6 +121,20 @@ def filled(kind: type[T], arguments: argparse.Namespace, **more: Any) -> T:
     return kind(**{name: getattr(arguments, name) for name in names}, **more)
 
 
+def head_in(state: Path, version: str | None) -> tuple[str, HeadStore]:
+    """The version of the head that is meant of a state, that in service if none is named, and where it is.
+
+    Raises StateError where there is no such folder, or no head in it.
+    """
+    if not state.is_dir():
+        raise StateError(f"there is no folder {state}: name a state, such as `collect` and `bottlenecks` make")
+    store = HeadStore(generations.current(state) / "heads")
+    version = version or store.active()
+    if version is None:
+        raise StateError(f"{state} has no head yet: `lastlayer --state {state} retrain` makes one")
+    return version, store
+
+
 # The extra
 
 
@@ -146,6 +163,14 @@ def choose_backend() -> None:
     hush_tensorflow()
     if os.environ["KERAS_BACKEND"] not in BACKENDS:
         raise ConfigError(f"KERAS_BACKEND is {os.environ['KERAS_BACKEND']!r}; it can be {', '.join(BACKENDS)}")
+
+
+def runtime(keras: Path | None) -> str:
+    """What computes bottlenecks: the TFLite runtime that is here, or Keras, whose backend is then chosen."""
+    if keras is None:
+        return FAMILY
+    choose_backend()
+    return f"keras-{os.environ['KERAS_BACKEND']}"
 
 
 def hush_tensorflow() -> None:

@@ -14,12 +14,12 @@ from agent.measuring.report import text, write
 from agent.measuring.seeing import Network, find_pictures
 from agent.reporting.timing import Timings
 from agent.terminal import command, say, show
-from agent.vision.backbone import FAMILY, Backbone
+from agent.vision.backbone import Backbone
 from agent.vision.bundle import DEFAULT
 from agent.vision.importing import import_model
-from trainer.commands.arguments import choose_backend, extra
+from trainer.commands.arguments import choose_backend, extra, positive
 from trainer.quiet import quiet
-from trainer.reporting import reporting
+from trainer.reporting import reporting_measurements
 
 if TYPE_CHECKING:
     from trainer.bulk.keras_backbone import KerasBackbone
@@ -56,6 +56,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     add("--pictures", type=Path, metavar="FOLDER", help="what to look at (the photographs inside scikit-learn)")
     add("--scratch", type=Path, default=Path(), metavar="FOLDER", help="where a cache is written and removed (here)")
     add("--out", type=Path, metavar="FILE", help="write the JSON there too")
+    add("--size", type=positive, metavar="N", help="side of the pictures, for a .keras file that takes any")
     add("--quick", action="store_true", help="fewer repetitions, no whole epoch")
 
 
@@ -67,8 +68,8 @@ def execute(arguments: argparse.Namespace) -> int:
     pictures = find_pictures(arguments.pictures, study.PICTURES)
     with extra():
         from threadpoolctl import threadpool_limits
-    with reporting(arguments, FAMILY) as timings, opened(arguments.networks) as networks:
-        with threadpool_limits(1), timings.phase("bench"):
+    with reporting_measurements(arguments) as publish, opened(arguments.networks, arguments.size) as networks:
+        with threadpool_limits(1):
             document = bench(
                 networks,
                 pictures,
@@ -78,6 +79,7 @@ def execute(arguments: argparse.Namespace) -> int:
                 role="trainer",
             )
         document["platform"]["blas_threads"] = 1
+        publish(document)
     if arguments.out is not None:
         write(arguments.out, document)
     show(arguments, document, text(document))
@@ -85,7 +87,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 @contextmanager
-def opened(names: list[str] | None) -> Iterator[list[Network]]:
+def opened(names: list[str] | None, size: int | None) -> Iterator[list[Network]]:
     """Networks that can be measured. Raises BundleError, ConfigError."""
     from trainer.networks.study_network import study_network
 
@@ -97,7 +99,7 @@ def opened(names: list[str] | None) -> Iterator[list[Network]]:
             if name in (STUDY_INT8, STUDY_FLOAT, STUDY_KERAS):
                 source = str(study_network(name.rpartition("_")[2]))  # type: ignore[arg-type]
             if source.endswith(f".{KERAS}"):
-                networks.append(_by_keras(Path(source)))
+                networks.append(_by_keras(Path(source), size))
             else:
                 networks.append(Network.of(Backbone(import_model(source, Path(scratch) / f"{number}"))))
         yield networks
@@ -116,12 +118,12 @@ def _on_gpu() -> list[str]:
     return [] if found == "cpu" else [STUDY_KERAS]
 
 
-def _by_keras(path: Path) -> Network:
+def _by_keras(path: Path, size: int | None) -> Network:
     choose_backend()
     with extra(hushed=True):
         from trainer.bulk.keras_backbone import KerasBackbone
 
-        backbone = KerasBackbone(path, Timings(node="bench", runtime=KERAS, role="trainer"))
+        backbone = KerasBackbone(path, Timings(node="bench", runtime=KERAS, role="trainer"), size)
     return _network_of(backbone)
 
 

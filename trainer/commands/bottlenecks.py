@@ -1,9 +1,8 @@
 """`lastlayer-trainer bottlenecks`: the bottlenecks of a whole corpus, in the cache of a state."""
 
 import argparse
-import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +12,13 @@ from agent.cache import Cache
 from agent.errors import ConfigError, DatasetError
 from agent.learning.pictures.archive import is_archive
 from agent.learning.pictures.dataset import open_dataset
-from agent.learning.pictures.labelled import LabelledPicture
+from agent.learning.pictures.labelled import LabelledPicture, check_labels
 from agent.learning.pictures.leftout import LeftOut, as_dicts, complaint, lines
 from agent.reporting.timing import Timings
 from agent.terminal import command, say, show
-from agent.vision.backbone import FAMILY
 from trainer.bulk import scaling
 from trainer.bulk.bottlenecks import in_order
-from trainer.commands.arguments import add_workers, choose_backend, extra, file, positive
+from trainer.commands.arguments import add_workers, extra, file, positive, runtime
 from trainer.reporting import reporting, show_with_phases
 
 if TYPE_CHECKING:
@@ -65,17 +63,23 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     add_workers(parser)
     add("--keras", type=file, metavar="NET.keras", help="compute with Keras, batched, on a GPU if there is one")
     add("--batch", type=positive, default=64, help="pictures at once with --keras (64)")
+    add("--new-labels", action="store_true", help="labels that are like others are meant")
+    add("--size", type=positive, metavar="N", help="side of its pictures, if it takes any and was not trained here")
     add("--scaling", action="store_true", help=f"measure 1, 2, 4… workers on {SCALING_PICTURES} pictures, keep nothing")
 
 
 def execute(arguments: argparse.Namespace) -> int:
+    if arguments.size and not arguments.keras:
+        raise ConfigError("--size is for --keras: a bundle knows how large its pictures are")
     if arguments.keras and (arguments.backbone or arguments.scheduler or arguments.scaling):
         raise ConfigError("--keras stands alone: it takes no --backbone, --scheduler or --scaling")
     with open_dataset(arguments.source) as found:
         if not found:
             raise DatasetError(f"{arguments.source} holds no pictures")
+        if not arguments.new_labels:
+            check_labels(found, _known_labels(arguments.out))
         pictures = in_order(found)
-        with reporting(arguments, _runtime(arguments)) as timings:
+        with reporting(arguments, runtime(arguments.keras)) as timings:
             if arguments.scaling:
                 return _show_scaling(arguments, pictures, timings)
             payload = _computed(arguments, pictures, timings)
@@ -90,23 +94,24 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _runtime(arguments: argparse.Namespace) -> str:
-    if not arguments.keras:
-        return FAMILY
-    choose_backend()
-    return f"keras-{os.environ['KERAS_BACKEND']}"
+def _known_labels(out: Path) -> Collection[str]:
+    """Those of a state that may not be there yet."""
+    if not any((out / "cache").glob("*.seg")):
+        return ()
+    with Cache.read(out / "cache") as cache:
+        return cache.label_counts()
 
 
 def _computed(arguments: argparse.Namespace, pictures: Sequence[LabelledPicture], timings: Timings) -> dict[str, Any]:
     """Compute what is missing; what came of it, fit for JSON."""
     computation, ledger = _compute(arguments, arguments.out, arguments.workers, pictures, timings)
     with Cache.read(arguments.out / "cache") as cache:
-        counts = cache.label_counts()
+        counts, held_back = cache.label_counts(), cache.held_back()
         backbone_id = cache.layout.backbone_id
     account = ledger.account
     return {
         "state": str(arguments.out),
-        "family": _runtime(arguments),
+        "family": runtime(arguments.keras),
         "backbone_id": backbone_id,
         "pictures": account.pictures,
         "added": account.added,
@@ -114,6 +119,7 @@ def _computed(arguments: argparse.Namespace, pictures: Sequence[LabelledPicture]
         "contradicting": account.contradicting,
         "unreadable": account.unreadable,
         "skipped": str(ledger.skipped),
+        "held_back": held_back,
         "examples": sum(counts.values()),
         "labels": counts,
         "scaling": scaling.as_dict([computation.run]) if computation.run and not arguments.keras else None,
@@ -128,7 +134,7 @@ def _compute(
     with tqdm(total=len(pictures), desc="bottlenecks", unit=" pictures", disable=None) as bar:
         computation = Computation(out, pictures, timings, bar.update)
         if arguments.keras:
-            return computation, computation.by_keras(arguments.keras, arguments.batch, workers)
+            return computation, computation.by_keras(arguments.keras, arguments.size, arguments.batch, workers)
         in_archive = is_archive(arguments.source)
         return computation, computation.on_workers(arguments.backbone, workers, arguments.scheduler, in_archive)
 
@@ -164,6 +170,8 @@ def _text(payload: dict[str, Any]) -> str:
         f"of {payload['pictures']} pictures: {payload['added']} added, {payload['known']} there already, "
         f"{payload['contradicting']} there with another label, {payload['unreadable']} not readable",
     ]
+    if payload["held_back"]:
+        lines.append(f"{payload['held_back']} look like examples of val or test: they are held back from training")
     if payload["contradicting"] or payload["unreadable"]:
         lines.append(f"what was left out, and why: {payload['skipped']}")
     if payload["scaling"]:

@@ -54,7 +54,8 @@ def execute(arguments: argparse.Namespace) -> int:
         with timings.phase("collect"):
             found = collect(boards, arguments.out / "cache", renamed, count)
     for address, wrong in found.failed.items():
-        say(f"not read to the end: {address}: {wrong}")
+        about = "" if address in str(wrong) else f"{address}: "
+        say(f"not read to the end: {about}{wrong}")
     show(arguments, found.as_dict(), _text(found, arguments.out))
     if any(isinstance(wrong, MismatchError) for wrong in found.failed.values()):
         return MismatchError.exit_code
@@ -71,6 +72,10 @@ def _renaming(text: str) -> tuple[str, str]:
 def _text(found: Collected, out: Path) -> str:
     lines = [f"{address}: {count} examples" for address, count in found.boards.items()]
     lines += [f"label {old!r} is kept as {new!r}" for old, new in found.merged_labels.items()]
+    lines += [
+        f"label {new!r} is new, and like {old!r}: `--rename {new}={old}` makes them one"
+        for new, old in found.similar_labels.items()
+    ]
     if found.conflicts:
         lines.append(f"{len(found.conflicts)} pictures have different labels on different boards; the latest counts")
     changed = f"{found.added} new, {found.relabelled} with another label, {found.known} known already"

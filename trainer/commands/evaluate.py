@@ -18,18 +18,19 @@ from agent.learning.pictures.leftout import LeftOut, as_dicts, complaint, lines
 from agent.learning.solving.head import Head
 from agent.records import SPLITS
 from agent.reporting.timing import Timings
+from agent.state import generations
 from agent.state.parcels import MAX_PARCEL_BYTES
 from agent.state.state import existing_state
 from agent.terminal import command, say
-from agent.vision.backbone import FAMILY
 from agent.vision.bundle import DEFAULT, Bundle
 from agent.vision.importing import import_model
-from trainer.commands.arguments import add_workers, extra, file
+from trainer.commands.arguments import add_workers, extra, file, head_in, positive, runtime
 from trainer.reporting import reporting, show_with_phases
 
 if TYPE_CHECKING:
     from trainer.bulk.evaluating import Outcome
 
+BATCH = 64  # pictures at once with --keras
 NAMED = 20  # labels
 
 EPILOG = """\
@@ -59,6 +60,10 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     add("--version", help="of the state's heads (the one in service)")
     add("--head", type=file, metavar="HEAD.npz", help="a head by itself, instead")
     add("--backbone", metavar="NAME", help="for --head: a bundle in models/, a folder, or a .tflite file")
+    add(
+        "--keras", type=file, metavar="NET.keras", help="the network, where `bottlenecks --keras` computed the examples"
+    )
+    add("--size", type=positive, metavar="N", help="side of its pictures, if it takes any and was not trained here")
     add("--split", choices=SPLITS, help="only the pictures of this split (all)")
     add_workers(parser)
 
@@ -66,8 +71,12 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     if (arguments.state is None) == (arguments.head is None):
         raise ConfigError("give either --state or --head")
+    if arguments.keras and (arguments.backbone or arguments.scheduler):
+        raise ConfigError("--keras stands alone: it takes no --backbone and no --scheduler")
+    if arguments.size and not arguments.keras:
+        raise ConfigError("--size is for --keras: a bundle knows how large its pictures are")
     with (
-        reporting(arguments, FAMILY) as timings,
+        reporting(arguments, runtime(arguments.keras)) as timings,
         _judged(arguments) as (name, bundle, head),
         open_dataset(arguments.source) as pictures,
     ):
@@ -85,7 +94,7 @@ def execute(arguments: argparse.Namespace) -> int:
         )
     payload = {
         "head": name,
-        "backbone": bundle.name,
+        "backbone": arguments.keras.stem if bundle is None else bundle.name,
         **outcome.evaluation.as_dict(),
         "unknown_labels": outcome.unknown_labels,
         "unknown_images": sum(outcome.unknown_labels.values()),
@@ -98,10 +107,12 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _measured(
-    arguments: argparse.Namespace, pictures: Dataset, bundle: Bundle, head: Head, timings: Timings
+    arguments: argparse.Namespace, pictures: Dataset, bundle: Bundle | None, head: Head, timings: Timings
 ) -> "Outcome":
-    with extra():
-        from trainer.bulk.evaluating import evaluate
+    """By workers, or where there is no bundle by --keras."""
+    with extra(hushed=bundle is None):
+        from trainer.bulk.evaluating import evaluate, evaluate_by_keras
+        from trainer.bulk.keras_backbone import KerasBackbone
     chosen = list(pictures)
     if arguments.split:
         learnt = LearntSplits((arguments.state or Path("nowhere")) / "cache")
@@ -109,6 +120,9 @@ def _measured(
     if not chosen:
         raise DatasetError(f"{arguments.source} holds no pictures" + _of_split(arguments))
     with tqdm(total=len(chosen), desc="evaluate", unit=" pictures", disable=None) as bar:
+        if bundle is None:
+            network = KerasBackbone(arguments.keras, timings, arguments.size)
+            return evaluate_by_keras(chosen, network, head, timings, bar.update, batch=BATCH, threads=arguments.workers)
         return evaluate(
             chosen,
             bundle,
@@ -122,21 +136,26 @@ def _measured(
 
 
 @contextmanager
-def _judged(arguments: argparse.Namespace) -> Iterator[tuple[str, Bundle, Head]]:
-    """What the head is called, its backbone, and itself."""
+def _judged(arguments: argparse.Namespace) -> Iterator[tuple[str, Bundle | None, Head]]:
+    """What the head is called, its backbone if that is none of --keras, and itself."""
     if arguments.state is not None:
-        state = existing_state(arguments.state)
-        version = arguments.version or state.heads.active()
-        if version is None:
-            raise StateError(f"{state.folder} has no head yet: `lastlayer --state {state.folder} retrain` makes one")
-        yield version, state.bundle, state.heads.load(version)
+        version, store = head_in(arguments.state, arguments.version)
+        folder = generations.current(arguments.state)
+        if not arguments.keras and not (folder / "backbone").is_dir():
+            raise StateError(
+                f"{arguments.state} has no backbone of its own: where `bottlenecks --keras` made it, name the network "
+                f"by --keras; where `collect` did, take --head {folder}/heads/{version}/head.npz with --backbone"
+            )
+        bundle = None if arguments.keras else existing_state(arguments.state).bundle
+        yield version, bundle, store.load(version)
         return
-    with tempfile.TemporaryDirectory(prefix="lastlayer-") as folder:
+    with tempfile.TemporaryDirectory(prefix="lastlayer-") as scratch:
         try:
             head = Head.from_bytes(read_bounded(arguments.head, MAX_PARCEL_BYTES))
         except OSError as error:
             raise StateError(f"{arguments.head} cannot be read: {error}") from error
-        yield str(arguments.head), import_model(arguments.backbone or DEFAULT, Path(folder) / "backbone"), head
+        source = arguments.backbone or DEFAULT
+        yield str(arguments.head), None if arguments.keras else import_model(source, Path(scratch) / "backbone"), head
 
 
 def _of_split(arguments: argparse.Namespace) -> str:

@@ -6,14 +6,12 @@ from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from agent.board.files import read_bounded
-from agent.board.secret import Secret, warn_of_open
+from agent.board.secret import MAX_CERTIFICATES_BYTES, Secret, warn_of_open
 from agent.config import parse_config
 from agent.errors import ConfigError
-from agent.reporting.mqtt.endpoint import MAX_CERTIFICATES_BYTES, Endpoint
+from agent.reporting.mqtt.endpoint import Endpoint
 from trainer.fleet.boards import Board, HttpBoard
 from trainer.fleet.mqtt import MqttBoard
-
-MAX_TOKEN_BYTES = 4096  # of its file
 
 BOARDS = """\
 A board is named by the address that it listens on, http://HOST:PORT, or by the broker that it reports to and its node,
@@ -34,12 +32,7 @@ def boards_of(arguments: argparse.Namespace) -> list[Board]:
     """
     named = [("--token-file", arguments.token_file), ("--mqtt-password-file", arguments.mqtt_password_file)]
     warn_of_open(Secret(name, file) for name, file in named if file is not None)
-    token = None
-    if arguments.token_file is not None:
-        try:
-            token = read_bounded(arguments.token_file, MAX_TOKEN_BYTES).decode("ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"--token-file {arguments.token_file} cannot be read: {error}") from error
+    token = None if arguments.token_file is None else Secret("--token-file", arguments.token_file).token()
     if arguments.ca is not None:
         try:
             read_bounded(arguments.ca, MAX_CERTIFICATES_BYTES)

@@ -6,13 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from agent.errors import StateError
-from agent.learning.heads.store import HeadStore
-from agent.state import generations
 from agent.state.parcels import SentHead, pack_backbone, pack_head
 from agent.terminal import columns, command, show
 from agent.vision.bundle import load_bundle
 from trainer.commands import fleet
+from trainer.commands.arguments import head_in
 from trainer.fleet.boards import Board, BoardError, BoardRefusalError, Delivery, publish
 from trainer.reporting import reporting
 
@@ -69,10 +67,7 @@ def _backbone(arguments: argparse.Namespace) -> Callable[[Board], dict[str, Any]
 
 
 def _sent_head(state: Path, version: str | None) -> SentHead:
-    store = HeadStore(generations.current(state) / "heads")
-    version = version or store.active()
-    if version is None:
-        raise StateError(f"{state} has no head yet: `lastlayer --state {state} retrain` makes one")
+    version, store = head_in(state, version)
     return SentHead(store.load(version), store.report(version))
 
 
@@ -81,5 +76,5 @@ def _text(deliveries: list[Delivery]) -> str:
     rows = [["board", "", ""]]
     for delivery in deliveries:
         outcome = said[delivery.accepted] if delivery.reached else "not reached"
-        rows.append([delivery.board, outcome, delivery.reason])
+        rows.append([delivery.board, outcome, delivery.reason.removeprefix(delivery.board).lstrip(": ")])
     return columns(rows)

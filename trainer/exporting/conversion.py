@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.board.interruption import undisturbed
 from trainer.quiet import quiet
 
 Quantization = Literal["int8", "float16", "dynamic", "float32"]
@@ -73,7 +74,9 @@ def converted(network: Any, images: NDArray[np.uint8], quantization: Quantizatio
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.inference_input_type = tf.uint8
             converter.inference_output_type = tf.int8
-        return _nameless(converter.convert())
+        with undisturbed():  # it calls back from C++, where Ctrl-C would end the process by a segmentation fault
+            content = converter.convert()
+        return _nameless(content)
 
 
 def _nameless(content: bytes) -> bytes:

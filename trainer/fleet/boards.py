@@ -7,14 +7,16 @@ mqtt://broker.lan/porch   the board that the broker knows as `porch`
 import http.client
 import io
 import json
+import logging
 import socket
+import ssl
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 import urllib3
@@ -24,12 +26,20 @@ from agent.board.files import Rationed
 from agent.errors import LastlayerError, ServiceError
 from agent.state.parcels import PAGE_EXAMPLES, Page, unpack_page
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+CONNECT_S = 10.0  # for a board to take a connection
 TIMEOUT_S = 60.0  # for one answer, to its end: a board judges a head before it says what it thinks of it
 MAX_ANSWER_BYTES = 48 << 20  # the longest page, with room
 MAX_WORDS = 300  # characters of what a board says for a person
 TRIES = 4
 AT_ONCE = 8  # boards
+_OF_ANOTHER_NAME = (62, 64)  # OpenSSL's numbers of a certificate for another host, or another address
 BUSY = (429, 503)  # statuses of a board that will have time later
+
+
+logging.getLogger("urllib3").setLevel(logging.ERROR)  # what comes of it is raised, and said in our words
 
 
 class BoardError(ServiceError):
@@ -66,10 +76,13 @@ class HttpBoard(Board):
 
     def __init__(self, address: str, token: str | None, ca: Path | None) -> None:
         super().__init__(address.rstrip("/"))
+        self._answered = False  # once it has, it is a board that may come back
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         encrypted = urlsplit(address).scheme == "https"
         more = {"ca_certs": str(ca)} if encrypted and ca is not None else {}
-        self._pool = urllib3.connection_from_url(self.address, timeout=TIMEOUT_S, **more)
+        self._pool = urllib3.connection_from_url(
+            self.address, timeout=urllib3.Timeout(connect=CONNECT_S, read=TIMEOUT_S), **more
+        )
         self._pool.ConnectionCls = TlsConnection if encrypted else Connection
 
     def page(self, start: str) -> Page:
@@ -85,9 +98,12 @@ class HttpBoard(Board):
     def _ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
         """The body of a good answer."""
         # A connection that breaks after something was sent leaves open whether it was done: only asking is repeated.
-        retries = urllib3.Retry(
+        # What cannot be reached, or is somebody else, will be so in a moment too: whoever typed this is told at once.
+        retries = _Retry(
             TRIES,
-            read=TRIES if method == "GET" else 0,
+            connect=0,
+            other=0,
+            read=TRIES if method == "GET" and self._answered else 0,
             redirect=False,  # a board is where its address says, and the token is for nobody else
             status_forcelist=BUSY,
             allowed_methods=None,
@@ -101,14 +117,70 @@ class HttpBoard(Board):
         except _EndlessError as error:
             raise BoardError(f"{self.address} is given up: {error}") from error
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
-            raise BoardError(f"{self.address} does not answer: {words(error.__cause__ or error)}") from error
+            raise BoardError(f"{self.address} {why(error)}") from error
+        self._answered = True
         if answer.status >= 300:
             elsewhere = answer.headers.get("Location")
             leads = (
                 "" if elsewhere is None else f", which leads to {words(elsewhere)}: name that address, if it is right"
             )
-            raise BoardRefusalError(f"{self.address}: {_error(answer.data) or f'status {answer.status}'}{leads}")
+            raise BoardRefusalError(f"{self.address}: {_complaint(answer.status, answer.data)}{leads}")
         return answer.data
+
+
+class _Retry(urllib3.Retry):
+    """Not of an answer that is no HTTP: it would be the same again."""
+
+    def increment(self, *asked: Any, **more: Any) -> "Self":
+        error = more.get("error")
+        if error is not None and _no_http(error):
+            raise error
+        return super().increment(*asked, **more)
+
+
+def _no_http(error: BaseException) -> bool:
+    other = (http.client.BadStatusLine, http.client.LineTooLong)
+    return any(isinstance(cause, other) and not isinstance(cause, ConnectionError) for cause in _causes(error))
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """Itself and what it was raised for, the root of it last: what the HTTP library wraps comes out again."""
+    found: list[BaseException] = []
+    following: object = error
+    while isinstance(following, BaseException) and following not in found:
+        found.append(following)
+        inside = [each for each in (getattr(following, "reason", None), *following.args) if isinstance(each, Exception)]
+        following = next(iter(inside), following.__cause__ or following.__context__)
+    return found
+
+
+def why(error: BaseException) -> str:
+    """What is wrong with a connection, as the end of a sentence that begins with its address, and what to do."""
+    causes = _causes(error)
+    root = causes[-1]
+    reason = words(getattr(root, "strerror", None) or root or type(root).__name__)
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"shows a certificate that is not trusted ({words(cause.verify_message)}): {_for_trust(cause)}"
+    if any(isinstance(cause, ssl.SSLError) for cause in causes):
+        return "does not speak TLS there: is it the right port, or one without encryption (http, mqtt)?"
+    if isinstance(root, socket.gaierror):
+        return f"cannot be found: {reason}: is the name right?"
+    if isinstance(root, ConnectionRefusedError):
+        return f"cannot be reached: {reason}: is it running, and is that its port?"
+    if _no_http(error):
+        return "does not answer: what is there speaks no HTTP: is it the right port?"
+    if isinstance(root, TimeoutError | urllib3.exceptions.TimeoutError):
+        return "does not answer in time: is it switched on, and is that its address?"
+    if isinstance(root, OSError) and not isinstance(root, ConnectionError):
+        return f"cannot be reached: {reason}"
+    return f"does not answer: {reason}: is it a board, and is that its port?"
+
+
+def _for_trust(error: ssl.SSLCertVerificationError) -> str:
+    if error.verify_code in _OF_ANOTHER_NAME:
+        return "name the board as its certificate does"
+    return "name the one that vouches for it by --ca FILE"
 
 
 class _EndlessError(Exception):
@@ -166,6 +238,13 @@ def words(said: object) -> str:
     """What somebody else says, fit for a terminal, a file and a reader."""
     text = str(said)[:MAX_WORDS]
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def _complaint(status: int, answer: bytes) -> str:
+    said = _error(answer) or f"HTTP status {status}"
+    if status in (401, 403):
+        return f"{said}; name its token by --token-file"
+    return said if _error(answer) or status >= 500 else f"{said}; is this a board?"
 
 
 def _error(answer: bytes) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from agent.cache import Cache, Layout
 from agent.errors import InputError, LastlayerError, MismatchError, ParcelError
+from agent.learning.pictures.spelling import alike_pairs
 from agent.records import Example
 from agent.state.parcels import PAGE_EXAMPLES, Page
 from trainer.fleet.boards import Board, BoardError, BoardRefusalError
@@ -26,6 +27,9 @@ class Collected:
     relabelled: int = 0
     known: int = 0
     merged_labels: dict[str, str] = field(default_factory=dict)  # as a board spelt it → as it is kept
+    similar_labels: dict[str, str] = field(
+        default_factory=dict
+    )  # new ones → what they are like: --rename makes them one
     conflicts: list[str] = field(default_factory=list)  # frames of which boards say different things; the latest wins
     failed: dict[str, LastlayerError] = field(default_factory=dict)
 
@@ -39,8 +43,9 @@ def collect(
     """Read the caches of `boards` into the cache in `folder`, which may hold some already; nothing comes twice.
 
     Labels that differ in nothing but the case or width of letters become one, spelt as it came first; `renamed` maps
-    others. A board that goes away, has another backbone or runtime than those before it, or sends what no board would,
-    is named in `failed`; what it sent until then stays, and the others are read. Raises what Cache raises.
+    others, and what is new and still like another is named. A board that goes away, has another backbone or runtime
+    than those before it, or sends what no board would, is named in `failed`; what it sent until then stays, and the
+    others are read. Raises what Cache raises.
     """
     found, merger = Collected(), _Merger(folder, renamed)
     try:
@@ -53,6 +58,7 @@ def collect(
                     on_page(board, page)
             except (BoardError, BoardRefusalError, InputError, MismatchError) as error:
                 found.failed[board.address] = error
+        found.similar_labels = merger.similar_labels()
     finally:
         merger.close()
     return found
@@ -86,6 +92,7 @@ class _Merger:
         self._folder = folder
         self._renamed = renamed
         self._cache: Cache | None = None
+        self._before: list[str] = []  # the labels that it had
         self._spelling: dict[str, str] = {}  # folded → as it is kept
         self._sent_by: dict[str, tuple[str, int]] = {}  # frame id → the board that sent it in this run, and its stamp
 
@@ -94,19 +101,25 @@ class _Merger:
             return  # a board without examples does not say what the others must have
         cache = self._opened(board, page.layout)
         fresh = []
-        for sent in sorted(page.examples, key=lambda example: example.received_ms):  # frame ids are random
+        for sent in sorted(page.examples, key=lambda example: example.received_ms):  # frame ids are in no order
             example = self._reconciled(page.node, sent, found)
             label = cache.label_of(example.frame_id)
             if label is None:
                 fresh.append(example)
             elif label == example.label or self._is_outvoted(board, example, found):
                 found.known += 1
+                if cache.goes_aside(example.frame_id, example.split if example.split_said else None):
+                    fresh.append(replace(example, label=label))
             else:
                 cache.relabel(example.frame_id, example.label)
                 found.relabelled += 1
             self._sent_by.setdefault(example.frame_id, (board.address, example.received_ms))
+            found.added += label is None
         cache.append(fresh)
-        found.added += len(fresh)
+
+    def similar_labels(self) -> dict[str, str]:
+        """Those that came in this run and are like another one, and that one."""
+        return dict(alike_pairs(self._cache.label_counts(), self._before)) if self._cache else {}
 
     def close(self) -> None:
         if self._cache is not None:
@@ -115,8 +128,9 @@ class _Merger:
     def _opened(self, board: Board, layout: Layout) -> Cache:
         if self._cache is None:
             self._cache = Cache(self._folder, layout)
-            self._spelling = {_folded(label): label for label in self._cache.label_counts()}
-        elif self._cache.layout != layout:
+            self._before = [*self._cache.label_counts()]
+            self._spelling = {_folded(label): label for label in self._before}
+        elif self._cache.layout != layout.as_begun(self._cache.layout):
             raise MismatchError(
                 f"{board.address} has another backbone, preprocessing or TFLite runtime (id {layout.backbone_id[:8]}) "
                 f"than the boards before it (id {self._cache.layout.backbone_id[:8]}): "

@@ -15,7 +15,16 @@ from agent.reporting.mqtt.endpoint import Endpoint
 from agent.reporting.mqtt.session import UNSUPPORTED_VERSION
 from agent.reporting.topics import Topics
 from agent.state.parcels import PAGE_EXAMPLES, Page, unpack_page
-from trainer.fleet.boards import MAX_ANSWER_BYTES, TIMEOUT_S, Board, BoardError, BoardRefusalError, as_object
+from trainer.fleet.boards import (
+    CONNECT_S,
+    MAX_ANSWER_BYTES,
+    TIMEOUT_S,
+    Board,
+    BoardError,
+    BoardRefusalError,
+    as_object,
+    why,
+)
 
 QOS = 1
 
@@ -80,7 +89,7 @@ class _Question:
         self._v5 = v5
         self._capabilities = Capabilities()
         self._opened = False
-        self._heard: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
+        self._heard: queue.SimpleQueue[bytes | Exception | None] = queue.SimpleQueue()
 
     def ask(self) -> bytes:
         """The answer. Raises BoardError, and _OldBrokerError; to be called once."""
@@ -88,10 +97,14 @@ class _Question:
         try:
             client.connect(self._endpoint.host, self._endpoint.port, self._endpoint.keepalive_s)
             client.loop_start()
-            answer = self._heard.get(timeout=TIMEOUT_S)
+            answer = self._heard.get(timeout=CONNECT_S)
+            if answer is None:
+                answer = self._heard.get(timeout=TIMEOUT_S)
         except OSError as error:
-            raise self._failed(f"cannot be reached: {error.strerror or error}") from error
+            raise self._failed(why(error)) from error
         except queue.Empty:
+            if not self._opened:
+                raise self._failed("does not speak MQTT there: is it the right port?") from None
             raise BoardError(
                 f"{self._address} did not answer within {TIMEOUT_S:g} s: is it there, and does the broker's ACL let "
                 f"{self._user} ask and hear?"
@@ -99,6 +112,7 @@ class _Question:
         finally:
             client.disconnect()
             client.loop_stop()
+        assert answer is not None  # once alone, when the broker lets us in
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -126,10 +140,12 @@ class _Question:
         if self._v5 and reason.getName() == UNSUPPORTED_VERSION:
             self._heard.put(_OldBrokerError())
         elif reason.is_failure:
-            self._heard.put(self._failed(f"refused the connection: {reason}"))
+            doubt = f"; {self._endpoint.doubt}" if self._endpoint.doubt else ""
+            self._heard.put(self._failed(f"refused the connection: {reason}{doubt}"))
         elif size > self._capabilities.packet_bytes:
             self._heard.put(self._too_large(size))
         else:
+            self._heard.put(None)
             client.subscribe(self._answer_topic, QOS)
 
     def _on_subscribe(

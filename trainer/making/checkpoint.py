@@ -10,10 +10,9 @@ from typing import Any
 
 from agent.board.files import sync_folder
 from agent.errors import ConfigError, StateError
+from trainer.networks.trained import MEMBER
 
 logger = logging.getLogger(__name__)
-
-MEMBER = "training.json"  # of the .keras file, which is a zip archive; Keras does not mind it
 
 
 @dataclass
@@ -23,6 +22,7 @@ class Standing:
     step: int = 0
     pictures: int = 0
     elapsed_s: float = 0.0
+    size: int = 0  # side of the pictures, in pixels, for which the network is meant; 0 in older files
 
 
 def write(network: Any, path: Path, standing: Standing) -> None:
@@ -63,7 +63,8 @@ def read_standing(path: Path) -> Standing:
     try:
         with zipfile.ZipFile(path) as archive:
             found = json.loads(archive.read(MEMBER))
-        return Standing(int(found["step"]), int(found["pictures"]), float(found["elapsed_s"]))
+        counts = int(found["step"]), int(found["pictures"]), float(found["elapsed_s"])
+        return Standing(*counts, int(found.get("size", 0)))
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise ConfigError(
             f"{path} cannot be resumed: it is no checkpoint of a training ({error}); leave --resume away to start anew"

@@ -47,6 +47,7 @@ class Corpus:
     validation: NDArray[np.bool_]  # [N]
     unreadable: int  # pictures that were skipped
     digest: str  # sha256 over pictures, classes and splits, in their order
+    test: int = 0  # of the pictures for validation, how many somebody named for testing
 
     @property
     def train_rows(self) -> NDArray[np.int64]:
@@ -141,7 +142,7 @@ def read_corpus(source: Path, short_side: int) -> Corpus:
     limit = (free_bytes() or 1 << 62) * MEMORY_SHARE
     digest = hashlib.sha256()
     decoded: list[Picture | None] = []
-    labels, validation = [], []
+    labels, splits = [], []
     with open_dataset(source) as pictures:
         warn_of_left_out(pictures)
         for start in range(0, len(pictures), CHUNK):
@@ -151,10 +152,11 @@ def read_corpus(source: Path, short_side: int) -> Corpus:
                 payload = read() if picture is not None else b""
                 split = one.split or split_of(bytes.fromhex(picture_id(payload)))
                 labels.append(one.label)
-                validation.append(split != "train")
+                splits.append(split)
                 digest.update(f"{one.label} {split} {len(payload)} ".encode() + payload)
             _check_memory(source, decoded, len(pictures), limit)
-    return _corpus(source, decoded, np.array(labels), np.array(validation), digest.hexdigest())
+    named = np.array(splits)
+    return _corpus(source, decoded, np.array(labels), named != "train", digest.hexdigest(), named == "test")
 
 
 def warn_of_left_out(pictures: Dataset) -> None:
@@ -188,7 +190,12 @@ def _check_memory(source: Path, decoded: list[Picture | None], count: int, limit
 
 
 def _corpus(
-    source: Path, pictures: list[Picture | None], labels: NDArray[Any], validation: NDArray[np.bool_], digest: str
+    source: Path,
+    pictures: list[Picture | None],
+    labels: NDArray[Any],
+    validation: NDArray[np.bool_],
+    digest: str,
+    test: NDArray[np.bool_] | None = None,
 ) -> Corpus:
     readable = np.array([picture is not None for picture in pictures], dtype=bool)
     if not readable.any():
@@ -201,4 +208,5 @@ def _corpus(
         validation=validation[readable],
         unreadable=int((~readable).sum()),
         digest=digest,
+        test=0 if test is None else int(test[readable].sum()),
     )

@@ -31,15 +31,22 @@ class Course:
 
     def read(self, size: int) -> tuple[Corpus, NDArray[np.float32]]:
         """The pictures, for networks that take `size` pixels, and their views [N, views, 4]. Raises DatasetError."""
+        self.standing.size = size
         corpus = read_corpus(self.terms.corpus, 2 * size)
+        used = used_for(corpus)
+        of_test = f" ({used['test']} of them named for testing)" if used["test"] else ""
         say(
-            f"{len(corpus.pictures)} pictures of {len(corpus.labels)} classes, {corpus.unreadable} unreadable; "
+            f"{used['train']} pictures of {len(corpus.labels)} classes to train on, "
+            f"{used['val'] + used['test']} to validate by{of_test}, {corpus.unreadable} unreadable; "
             f"{keras.config.backend()} on {self.device.name} in {self.precision}"
         )
         return corpus, view_boxes(corpus.pictures, self.terms.views, self.terms.seed)
 
     def figures(self, loop: Loop, corpus: Corpus, size: int) -> dict[str, Any]:
         """What is to be known of a training that is over; its network is judged by the validation pictures."""
+        if len(corpus.validation_rows):
+            with self.timings.phase("compile", self.terms.batch):
+                loop.network.predict_on_batch(np.zeros((self.terms.batch, size, size, 3), np.float32))
         with self.timings.phase("evaluate", len(corpus.validation_rows)):
             top1 = validation_top1(loop.network, corpus, size, self.terms.batch)
         loop.scalars.add({} if top1 is None else {"validation_top1": top1}, self.standing.step)
@@ -50,6 +57,7 @@ class Course:
             "precision": self.precision,
             "parameters": loop.network.count_params(),
             "pictures": len(corpus.pictures),
+            **used_for(corpus),
             "unreadable": corpus.unreadable,
             "classes": len(corpus.labels),
             "steps": self.standing.step,
@@ -60,6 +68,12 @@ class Course:
             "loss": loop.loss,
             "validation_top1": top1,
         }
+
+
+def used_for(corpus: Corpus) -> dict[str, int]:
+    """How many pictures are of which split: `val` and `test` are validated by, and nothing is learnt of them."""
+    validation = len(corpus.validation_rows)
+    return {"train": len(corpus.train_rows), "val": validation - corpus.test, "test": corpus.test}
 
 
 def compiled(network: Any, rate: float, taught: Lessons | None = None) -> Any:

@@ -128,10 +128,11 @@ class Loop:
         ):
             try:
                 self._steps(stage, batches, bar)
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as interrupt:
                 checkpoint.write(self.network, self._terms.out, self.standing)
-                say(f"{self._terms.out} holds what was learnt so far: --resume goes on with it")
-                raise
+                raise KeyboardInterrupt(
+                    f"{self._terms.out} holds what was learnt so far: --resume goes on with it"
+                ) from interrupt
         checkpoint.write(self.network, self._terms.out, self.standing)
         if self.waited_share > MUCH_WAITING:
             say(f"NOTE: the device waited {self.waited_share:.0%} of the time for pictures: more --workers may help")
@@ -160,7 +161,7 @@ class Loop:
         self.network.optimizer.learning_rate = rate
         with self._timings.phase("input", 1) as waiting:
             images, targets = batches.next()
-        with self._timings.phase("step", len(images)) as step:
+        with self._timings.phase("compile" if first else "step", len(images)) as step:
             logs = self.network.train_on_batch(images, targets, return_dict=True)
         if not first:
             self._waited_s += waiting.ms / 1000

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.board.files import read_bounded
+from agent.board.remarks import remarks_logged
 from agent.errors import BundleError
 from agent.vision import backbone
 from agent.vision.bundle import MAX_MODEL_BYTES
@@ -42,8 +43,9 @@ class Teacher:
 
 
 def _interpreter(content: bytes) -> Any:
-    interpreter = backbone.Interpreter(model_content=content, num_threads=1)  # type: ignore[attr-defined]
-    interpreter.allocate_tensors()
+    with remarks_logged():
+        interpreter = backbone.Interpreter(model_content=content, num_threads=1)  # type: ignore[attr-defined]
+        interpreter.allocate_tensors()
     return interpreter
 
 

@@ -8,6 +8,7 @@ savedmodel.py         a graph of TensorFlow without layers
 cutting.py            where a network is cut
 standardised.py       a bottleneck of several maps, each column standardised
 preprocessing.py      what it wants to see, put inside it
+trained.py            what a training says in the file that it writes
 tinyresnet.py         our own network, and its bottleneck
 study_network.py      the study's own, to measure with
 """

@@ -16,6 +16,7 @@ from trainer.networks import efficientnet_lite, preprocessing, tinyresnet
 from trainer.networks.applications import Application, headless, is_application, names
 from trainer.networks.cutting import cut
 from trainer.networks.standardised import maps
+from trainer.networks.trained import record, trained_size
 from trainer.quiet import quiet
 
 
@@ -168,13 +169,14 @@ def _from_file(path: Path, wanted: Wanted) -> Network:
         whole = load_keras(path, wanted.custom)
         source = {"network": path.name, "sha256": sha256_of(path)}
         if wanted.layer is None and not wanted.cut and tinyresnet.has_taps(whole):
-            return _tapped(in_float32(whole), tinyresnet.TAPS, wanted.size or tinyresnet.SIZE, source)
+            size = sides_of(whole, path, wanted.size, tinyresnet.SIZE)[0]
+            return _tapped(in_float32(whole), tinyresnet.TAPS, size, source)
         if wanted.cut:
             model, where = maps(in_float32(whole), wanted.cut), _tapped_where(wanted.cut)
         else:
             model, where = cut(in_float32(whole), path.name, wanted.layer)
-        inside = preprocessing.is_inside(whole)
-    height, width = _sides(model, path, wanted.size)
+        inside = preprocessing.is_inside(whole) or record(path) is not None  # ours are trained on the bytes
+    height, width = sides_of(model, path, wanted.size)
     model = _with_preprocessing(model, (height, width), path, wanted.preprocess, inside)
     return Network(model, height, width, where, source, tapped=bool(wanted.cut))
 
@@ -184,9 +186,14 @@ def _sha256_of_folder(folder: Path) -> str:
     return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
-def _sides(model: Any, path: Path, size: int | None) -> tuple[int, int]:
+def sides_of(model: Any, path: Path, size: int | None, otherwise: int | None = None) -> tuple[int, int]:
+    """Height and width of the pictures that a network takes: its own, or else `size`, or what it was trained on.
+
+    Raises ConfigError where nothing says it.
+    """
     own = tuple(model.input_shape[1:3])
     if None in own:
+        size = size or trained_size(path) or otherwise
         if size is None:
             raise ConfigError(f"{path} takes pictures of any size: say which by --size")
         return size, size

@@ -58,6 +58,14 @@ def maps(network: Any, taps: Sequence[str]) -> Any:
     return keras.Model(network.input, [there[name] for name in taps], name="backbone")
 
 
+def pooled_maps(tapped: Any) -> Any:
+    """Image → one vector [B, D]: the maps pooled, side by side, as they are, where no one scale has to fit them all."""
+    pooled = [
+        layers.GlobalAveragePooling2D(name=f"mean_{number}")(block) for number, block in enumerate(tapped.outputs)
+    ]
+    return keras.Model(tapped.inputs, layers.Concatenate(name="bottleneck")(pooled), name="pooled_network")
+
+
 def _is_map(output: Any) -> bool:
     return len(getattr(output, "shape", ())) == 4
 

@@ -13,7 +13,6 @@ from threadpoolctl import threadpool_limits
 from agent.cache import Cache
 from agent.errors import ConfigError, StateError
 from agent.learning.solving.head import Targets
-from agent.learning.solving.moments import Standardisation
 from agent.learning.solving.solvers import SGD, Adam, Solver
 from agent.learning.training.examples import TRAIN, VAL, Batch, Examples, Rows, in_memory, rows_of
 from agent.learning.training.progress import Watch
@@ -194,9 +193,7 @@ class _Sweep:
     ) -> None:
         source = examples.source
         size = source.size
-        self._standardisation = Standardisation(
-            np.full(size, source.zero_point, np.float32), np.full(size, source.scale, np.float32)
-        )
+        self._standardisation = examples.as_they_are
         self._examples, self._effort, self._judges = examples, extent, judges
         self._batch = min(extent.batch, len(examples.rows))
         self._settings = [setting for share in shares for setting in share]

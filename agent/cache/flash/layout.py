@@ -2,14 +2,15 @@
 
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.errors import MismatchError, StateError
+from agent.errors import BottleneckError, MismatchError, StateError
+from agent.records import is_finite
 
 PAGE_BYTES = 4096  # of flash and of the page cache: what a small write costs
 MAX_REPLACED = 512
@@ -18,7 +19,9 @@ _MAGIC = b"LLSEGMT2"
 _INTERLEAVED_MAGIC = b"LLSEGIL2"  # another one, so that a version that does not know the form refuses the file
 _FIELDS = struct.Struct("<32s8sIIfiII")  # backbone_id, dtype, size, capacity, scale, zero_point, compacted, replaced
 
-DTYPES = ("uint8", "int8", "float16")
+DTYPES = ("uint8", "int8", "float16", "float32")
+
+_FLOAT16_LEAST, _FLOAT16_MOST = 2.0**-14, 65504.0  # below the one values lose their digits
 
 ENTRY = np.dtype(
     [
@@ -49,10 +52,14 @@ class Layout:
 
     @staticmethod
     def of(backbone_id: str, size: int, dtype: str, scale: float, zero_point: int) -> "Layout":
-        """The layout for what a backbone gives: its own bytes where it gives bytes, float16 otherwise."""
-        stored = dtype if np.dtype(dtype).itemsize == 1 else "float16"
+        """The layout for what a backbone gives: its own values, be they bytes or float32."""
         # In single precision, as it is written: a layout read back must be equal.
-        return Layout(backbone_id, size, stored, float(np.float32(scale)), zero_point)
+        return Layout(backbone_id, size, dtype, float(np.float32(scale)), zero_point)
+
+    def as_begun(self, begun: "Layout") -> "Layout":
+        """This one, in the type of `begun` where both are of floats: earlier versions began caches in float16."""
+        both_floats = {np.dtype(self.dtype).kind, np.dtype(begun.dtype).kind} == {"f"}
+        return replace(self, dtype=begun.dtype) if both_floats else self
 
     @property
     def bottleneck_bytes(self) -> int:
@@ -65,12 +72,29 @@ class Layout:
         return np.dtype([("stored", STORED_ENTRY), ("bottleneck", bottleneck, (self.size,))])
 
     def encoded(self, bottleneck: NDArray[Any]) -> NDArray[Any]:
-        """A bottleneck [D] as it is stored. Bytes stay as they are; float32 is rounded to float16 and clipped to it."""
-        if bottleneck.dtype == np.dtype(self.dtype):
-            return bottleneck
-        limit = np.finfo(np.float16).max
-        clipped: NDArray[Any] = np.clip(bottleneck, -limit, limit).astype(np.float16)
-        return clipped
+        """A bottleneck [D] as it is stored: as it is, but rounded in a cache of float16, which earlier versions began.
+
+        Raises BottleneckError where values are not finite, or do not fit.
+        """
+        if not is_finite(bottleneck):
+            raise BottleneckError("the backbone gives no finite numbers for this picture: it cannot be learnt")
+        if self.dtype == "float16" and bottleneck.dtype != np.float16:
+            largest = float(np.abs(bottleneck).max(initial=0.0))
+            if largest and not _FLOAT16_LEAST <= largest <= _FLOAT16_MOST:
+                raise BottleneckError(
+                    f"its bottleneck reaches {largest:.2g}, which the half precision of this cache cannot hold; an "
+                    "earlier version began it: learn into another --state"
+                )
+        return bottleneck.astype(self.dtype, copy=False)
+
+    def kept_well(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which of the stored bottlenecks [n, D] can be learnt from, [n]: their values are finite.
+
+        Earlier versions clipped what float16 cannot hold, infinity too, to the largest values that it has.
+        """
+        most = np.float32(_FLOAT16_MOST if self.dtype == "float16" else np.inf)
+        kept: NDArray[np.bool_] = (np.abs(stored) < most).all(axis=1)  # NaN is not less than anything
+        return kept
 
 
 @dataclass(frozen=True)

@@ -9,24 +9,33 @@ import io
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import islice
 from pathlib import PurePath
 from typing import NamedTuple
 
 from agent.board.files import open_regular
+from agent.learning.pictures.labelled import SUFFIXES, is_of_system
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 DONE, BAD = "done", "bad"  # subfolders of the watched folder, for what was dealt with
-KEEP_BAD = 100  # where pictures are deleted, so many bad ones are kept to be looked at
+KEEP_BAD = 100  # where pictures are deleted, so many bad ones of each camera are kept to be looked at
+MAX_DEPTH = 16  # of a folder below the watched one, which has 0
 MAX_NAME_BYTES = 255
+
+_ENDINGS = tuple(SUFFIXES)
 
 
 class Place(NamedTuple):
-    """Where a picture lies."""
+    """Where a picture lies; or, without a name, the folder itself."""
 
-    folder: str  # the name of a subfolder; "" for the watched folder itself
+    folder: str  # its path below the watched folder; "" for that itself
     name: str
+
+    @property
+    def camera(self) -> str:
+        """The folder of the first level; "" for the watched folder itself."""
+        return self.folder.partition("/")[0]
 
 
 class Version(NamedTuple):
@@ -51,14 +60,36 @@ class Version(NamedTuple):
 
 def is_picture(name: str) -> bool:
     """By its name. What begins with a dot is not finished yet: that is what rsync and others call their files."""
-    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+    return name.lower().endswith(_ENDINGS) and not name.startswith(".")
 
 
-def subfolders(root: str) -> list[str]:
-    """Those that are cameras. Raises OSError."""
-    with os.scandir(root) as entries:
-        names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-    return sorted(name for name in names if name not in (DONE, BAD) and not name.startswith("."))
+def subfolders(root: str, folder: str) -> list[str]:
+    """Those of one folder in which pictures may lie, by their paths below root, the last by name first: of folders
+    that are called by the date, the newest. Raises OSError where the folder cannot be read."""
+    with _opened(root, folder) as descriptor, os.scandir(descriptor) as entries:
+        names = [
+            entry.name for entry in entries if entry.is_dir(follow_symlinks=False) and not is_of_system(entry.name)
+        ]
+    if not folder:
+        return sorted({*names} - {DONE, BAD}, reverse=True)
+    return [f"{folder}/{name}" for name in sorted(names, reverse=True)]
+
+
+def folder_version(root: str, folder: str) -> "Version":
+    """It changes whenever a name comes or goes there. Raises OSError."""
+    with _opened(root, folder) as descriptor:
+        return Version.of(os.fstat(descriptor))
+
+
+def remove_empty(root: str, folder: str) -> None:
+    """Remove a folder, and those above it that are empty then, but never a camera's own. What is not empty stays."""
+    while "/" in folder:
+        folder, _, name = folder.rpartition("/")
+        try:
+            with _opened(root, folder) as descriptor:
+                os.rmdir(name, dir_fd=descriptor)
+        except OSError:  # somebody has put something there, or has removed it, or we may not
+            return
 
 
 def pictures(root: str, folder: str) -> Iterator[tuple[Place, Version]]:
@@ -102,7 +133,7 @@ class PictureFile:
         os.unlink(self._place.name, dir_fd=self._folder)
 
     def move(self, into: str) -> None:
-        """Into DONE or BAD, and there into a folder of its camera. What has the same name there is not replaced."""
+        """Into DONE or BAD, and there into the same folders. What has the same name there is not replaced."""
         version = self.version()
         with _made(self._root, into, self._place.folder) as target:
             name = self._place.name
@@ -112,10 +143,10 @@ class PictureFile:
             os.rename(self._place.name, name, src_dir_fd=self._folder, dst_dir_fd=target)
 
     def put_with_bad(self) -> None:
-        """Into BAD; deleted, where enough lie there already."""
-        with _made(self._root, BAD, self._place.folder) as target, os.scandir(target) as entries:
-            full = sum(1 for _ in entries) >= KEEP_BAD
-        if full:
+        """Into BAD; deleted, where enough of its camera lie there already."""
+        with _made(self._root, BAD, self._place.camera) as camera:
+            kept = sum(1 for _ in islice(_files(camera, deep=bool(self._place.camera)), KEEP_BAD))
+        if kept == KEEP_BAD:
             self.delete()
         else:
             self.move(BAD)
@@ -123,11 +154,11 @@ class PictureFile:
 
 @contextmanager
 def _opened(root: str, *folders: str) -> Iterator[int]:
-    """A descriptor of a folder below root; empty names are passed over."""
+    """A descriptor of a folder below root, by the names or paths that lead there; empty ones are passed over."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     descriptor = os.open(root, flags)  # the root itself may be a link: the configuration said so
     try:
-        for folder in filter(None, folders):
+        for folder in _names(folders):
             below = os.open(folder, flags | os.O_NOFOLLOW, dir_fd=descriptor)
             os.close(descriptor)
             descriptor = below
@@ -139,12 +170,24 @@ def _opened(root: str, *folders: str) -> Iterator[int]:
 @contextmanager
 def _made(root: str, *folders: str) -> Iterator[int]:
     """The same, and what is missing is made."""
-    names = [folder for folder in folders if folder]
+    names = _names(folders)
     for depth, name in enumerate(names):
         with _opened(root, *names[:depth]) as descriptor, suppress(FileExistsError):
             os.mkdir(name, dir_fd=descriptor)
     with _opened(root, *names) as descriptor:
         yield descriptor
+
+
+def _names(folders: Iterable[str]) -> list[str]:
+    return [name for folder in folders for name in folder.split("/") if name]
+
+
+def _files(descriptor: int, *, deep: bool) -> Iterator[str]:
+    """The names of the files in a folder, and of those below it where it is to be deep."""
+    for _, folders, names, _ in os.fwalk(".", dir_fd=descriptor):
+        yield from names
+        if not deep:
+            folders.clear()
 
 
 def _numbered(name: str, number: int) -> str:

@@ -19,6 +19,7 @@ UNMOUNT = 0x00002000
 Q_OVERFLOW = 0x00004000  # events were lost: wd is -1
 IGNORED = 0x00008000  # the watch is gone
 ONLYDIR = 0x01000000
+DONT_FOLLOW = 0x02000000  # a link
 ISDIR = 0x40000000
 
 _EVENT = struct.Struct("iIII")  # wd, mask, cookie, length of the name with its padding

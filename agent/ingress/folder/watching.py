@@ -3,42 +3,55 @@
 The truth is what a scan finds; inotify only tells sooner. A file is taken when it was
 closed after writing, or moved here, and else when two scans in a row find it
 unchanged: after an overflow of inotify's queue, on a network file system, at the
-start. The files are the queue: the kernel's is bounded, and there is no other.
+start. What is torn then may be an upload that goes on: it is bad only if it has not
+changed for a while. The files are the queue: the kernel's is bounded, and there is no
+other.
 """
 
 import heapq
 import logging
 import math
-import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
 from typing import Protocol
 
 from agent.config import FolderConfig
-from agent.errors import ImageError, LabelError
+from agent.errors import ImageError
 from agent.ingress.folder import inotify
-from agent.ingress.folder.files import BAD, DONE, PictureFile, Place, Version, is_picture, pictures, subfolders
+from agent.ingress.folder.files import (
+    BAD,
+    DONE,
+    PictureFile,
+    Place,
+    Version,
+    folder_version,
+    is_picture,
+    pictures,
+    remove_empty,
+)
+from agent.ingress.folder.folders import MAX_FOLDERS, Folders, camera_name
 from agent.ingress.folder.inotify import Inotify, Wake
-from agent.records import checked_label
+from agent.ingress.folder.settling import Settling
 from agent.reporting.timing import Timings
 
 log = logging.getLogger(__name__)
 
-SETTLE_S = 5.0  # from one scan to the next while something has just been found; NFS caches attributes for 3 s
+RESCAN_S = 5.0  # from one scan to the next while something has just been found; NFS caches attributes for 3 s
 GAP_S = 1.0  # between two scans, whatever happens
-MAX_FOUND = 10_000  # pictures that one scan takes note of
+MAX_FOUND = 10_000  # pictures that one scan takes note of, and that wait for being looked at again
 _PUT = inotify.CLOSE_WRITE | inotify.MOVED_TO
 _GONE = inotify.DELETE_SELF | inotify.MOVE_SELF | inotify.UNMOUNT | inotify.IGNORED
 
 
 class Classify(Protocol):
-    def __call__(self, payload: bytes, *, camera: str, received_ms: int) -> object: ...
+    def __call__(self, payload: bytes, *, camera: str, received_ms: int, tentative: bool) -> object: ...
 
 
 class WatchedFolder:
-    """Owns the thread `folder`. `classify` raises ImageError for what is no good picture, and may wait for room.
+    """Owns the thread `folder`. `classify` raises ImageError for what is no good picture, and may wait for room;
+    what is `tentative` comes again if it is none.
 
     A folder that is not there, or goes away, is waited for.
     """
@@ -50,19 +63,21 @@ class WatchedFolder:
         timings: Timings,
         *,
         max_bytes: int,
-        settle_s: float = SETTLE_S,
+        rescan_s: float = RESCAN_S,
     ) -> None:
         self._root = str(config.path)
         self._config = config
         self._classify = classify
         self._timings = timings
         self._max_bytes = max_bytes
-        self._settle_s = settle_s
+        self._rescan_s = rescan_s
         self._wake = Wake()
         self._stopping = False
-        self._watches: dict[int, str] = {}  # of inotify → subfolder
+        self._folders = Folders(self._root, self._say)
         self._found: dict[Place, Version] = {}  # by the last scan, and perhaps still being written
         self._dealt_with: dict[Place, Version] = {}  # and lies there still
+        self._torn: Settling[Place] = Settling(config.settle_s, MAX_FOUND)
+        self._left: Settling[str] = Settling(config.settle_s, MAX_FOLDERS)  # folders from which a picture was taken
         self._said: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="folder", daemon=True)
 
@@ -84,12 +99,14 @@ class WatchedFolder:
                 if time.monotonic() >= due:
                     scanned = time.monotonic()
                     due = scanned + self._scan(notify)
-                self._wake.wait(due - time.monotonic(), notify)
+                self._wake.wait(min(due, self._torn.due, self._left.due) - time.monotonic(), notify)
                 if notify is not None and self._follow(notify):
                     due = min(due, scanned + GAP_S)
+                self._look_again()
+                self._tidy()
             except Exception:  # the thread must live on, and the scan finds what was passed over
                 log.exception("a look into %s failed", self._root)
-                due = time.monotonic() + self._settle_s
+                due = time.monotonic() + self._rescan_s
         if notify is not None:
             notify.close()
 
@@ -103,72 +120,42 @@ class WatchedFolder:
     def _scan(self, notify: Inotify | None) -> float:
         """Watch what is there and take what has settled; the seconds until the next scan."""
         lost = f"{self._root} cannot be read"
+        before = self._found
         try:
-            folders = self._folders()
+            self._found = self._look(notify)
         except OSError as error:
             self._say(f"{lost}: {error.strerror}; waiting for it", lost)
-            self._watch(notify, [])
-            return self._settle_s
+            return self._rescan_s
         if lost in self._said:
             self._said.remove(lost)
             log.info("%s can be read again", self._root)
-        self._watch(notify, folders)
-        before, self._found = self._found, self._look(folders)
         for place in [place for place, version in self._found.items() if before.get(place) == version]:
             if self._stopping:
                 break
             del self._found[place]
             self._take(place)
-        return min(self._settle_s, self._config.scan_s) if self._found else self._config.scan_s
+        return min(self._rescan_s, self._config.scan_s) if self._found or self._torn else self._config.scan_s
 
-    def _folders(self) -> list[str]:
-        """The watched folder itself and the cameras in it. Raises OSError."""
-        folders = [""]
-        for name in subfolders(self._root):
-            try:
-                self._camera(name)
-                folders.append(name)
-            except LabelError as error:
-                self._say(f"the subfolder {name!r} is passed over, since its name becomes that of a camera: {error}")
-        return folders
+    def _look(self, notify: Inotify | None) -> dict[Place, Version]:
+        """Watch all folders, and just these; what lies there to be taken, the oldest first.
 
-    def _camera(self, folder: str) -> str:
-        """Raises LabelError."""
-        name = os.fsencode(folder).decode("utf-8", "replace")
-        return checked_label(name, "camera name") if folder else self._config.camera or ""
-
-    def _watch(self, notify: Inotify | None, folders: list[str]) -> None:
-        """Make it so that just these are watched, wherever their names lead now."""
-        if notify is None:
-            return
-        watches = {}
-        for folder in folders:
-            try:
-                mask = _PUT | inotify.DELETE_SELF | inotify.MOVE_SELF | (0 if folder else inotify.CREATE)
-                watches[notify.add(f"{self._root}/{folder}", mask)] = folder
-            except OSError as error:
-                self._say(f"inotify does not watch all of {self._root}: {error.strerror}; scans find the rest")
-        for watch in self._watches.keys() - watches.keys():
-            with suppress(OSError):
-                notify.remove(watch)
-        self._watches = watches
-
-    def _look(self, folders: list[str]) -> dict[Place, Version]:
-        """What lies there to be taken, the oldest first. Forgets of what was dealt with all that is gone."""
+        Forgets of what was dealt with all that is gone. Raises OSError where the watched folder cannot be read.
+        """
         here: dict[Place, Version] = {}
 
-        def waiting() -> Iterator[tuple[Place, Version]]:
+        def waiting(folders: Iterable[str]) -> Iterator[tuple[Place, Version]]:
             for folder in folders:
                 try:
                     for place, version in pictures(self._root, folder):
                         if self._dealt_with.get(place) == version:
                             here[place] = version
-                        else:
+                        elif not self._torn.waits(place, version):
                             yield place, version
                 except OSError as error:
-                    self._say(f"a folder below {self._root} cannot be read: {error.strerror}")
+                    self._folders.pass_over(folder, error)
 
-        found = heapq.nsmallest(MAX_FOUND, waiting(), key=lambda item: item[1].mtime_ns)
+        with closing(self._folders.each(notify)) as folders:
+            found = heapq.nsmallest(MAX_FOUND, waiting(folders), key=lambda item: item[1].mtime_ns)
         self._dealt_with = here
         return dict(found)
 
@@ -180,11 +167,29 @@ class WatchedFolder:
                 break
             if event.mask & (_GONE | inotify.Q_OVERFLOW | inotify.ISDIR):
                 changed = True
-            elif event.mask & _PUT and event.wd in self._watches and is_picture(event.name):
-                self._take(Place(self._watches[event.wd], event.name))
+            elif event.mask & _PUT and event.wd in self._folders.watches and is_picture(event.name):
+                self._take(Place(self._folders.watches[event.wd], event.name))
         return changed
 
-    def _take(self, place: Place) -> None:
+    def _look_again(self) -> None:
+        """At what was torn and has had its time."""
+        for place, version in self._torn.pop_due():
+            if self._stopping:
+                break
+            self._take(place, settled=version)
+
+    def _tidy(self) -> None:
+        """Remove the folders below a camera's that are empty since their last picture was taken."""
+        for folder, version in self._left.pop_due():
+            with suppress(OSError):  # it is gone
+                now = folder_version(self._root, folder)
+                if now == version:
+                    remove_empty(self._root, folder)
+                else:
+                    self._left.wait(folder, now)
+
+    def _take(self, place: Place, settled: Version | None = None) -> None:
+        """Classify it and put it away. A bad one in another version than `settled` is looked at again later."""
         try:
             with PictureFile(self._root, place) as file:
                 version = file.version()
@@ -193,20 +198,33 @@ class WatchedFolder:
                 with self._timings.phase("file_access"):
                     payload = file.read(self._max_bytes)
                 if file.version() != version:
-                    return  # it is being written: it will be closed, or a scan finds it unchanged
+                    self._torn.wait(place, version)  # it is being written, and will be closed
+                    return
                 self._dealt_with[place] = version  # whatever comes of it: it is not tried again
-                good = self._seen(place, version, payload)
+                good = self._seen(place, version, payload, tentative=version != settled)
+                if not good and version != settled:
+                    del self._dealt_with[place]
+                    self._torn.wait(place, version)
+                    return
+                self._torn.forget(place)
                 if file.version() == version and self._put_away(file, good):
                     del self._dealt_with[place]
+                    self._leave(place.folder)
         except FileNotFoundError:
             log.debug("%s is gone", place)
         except OSError as error:
             self._say(f"a picture in {self._root} cannot be read: {error.strerror}")
 
-    def _seen(self, place: Place, version: Version, payload: bytes) -> bool:
+    def _leave(self, folder: str) -> None:
+        """A picture was taken from it: if it was the last, the folder goes too, unless it is a camera's own."""
+        if "/" in folder:
+            self._left.wait(folder, folder_version(self._root, folder))
+
+    def _seen(self, place: Place, version: Version, payload: bytes, *, tentative: bool) -> bool:
         """Whether it was a good picture."""
         try:
-            self._classify(payload, camera=self._camera(place.folder), received_ms=version.received_ms)
+            camera = camera_name(place.camera) if place.folder else self._config.camera or ""
+            self._classify(payload, camera=camera, received_ms=version.received_ms, tentative=tentative)
             return True
         except ImageError as error:
             log.debug("%s: %s", place, error)

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 IDLE_S = 60.0  # between two requests of one connection
 LINGER_S = 2.0  # for a client to read why it was refused before it has sent everything
 MAX_FIELDS = 20
+_PACKED = ("multipart/", "application/json", "text/")  # what a picture may be packed in
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Connection:
             self._incoming.allow(self._terms.request_timeout_s)
             with Held(self._terms.bodies) as held:
                 try:
-                    heading, body = self._read_request(held)
+                    heading, request = self._read_request(held)
                 except Refused as refusal:
                     self._refuse(refusal.reply)
                 except TimeoutError:
@@ -60,7 +61,8 @@ class Connection:
                 except EOFError:
                     return
                 else:
-                    self._answer(heading, body)
+                    self._answer(heading, request)
+                    del request  # its body is not to lie here until the next one comes
 
     def _wait_for_request(self) -> bool:
         """Whether one has begun."""
@@ -75,39 +77,39 @@ class Connection:
         finally:
             self._guest.since, self._guest.idle = time.monotonic(), False
 
-    def _read_request(self, held: Held) -> tuple[Heading, bytes]:
-        """Its heading and its body. Raises Refused, TimeoutError, and EOFError where there is none."""
+    def _read_request(self, held: Held) -> tuple[Heading, Request]:
+        """It and its heading. Raises Refused, TimeoutError, and EOFError where there is none."""
         heading = self._incoming.heading()
         self._open = heading.keeps_open
         if not self._guest.door.trusted:
             refusal = self._terms.guard.refusal(heading, self._guest.peer)
             if refusal is not None:
                 raise refusal
-        check_size(heading.length, self._terms.max_body_bytes)
+        path, _, query = heading.target.partition("?")
+        try:
+            fields = dict(parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS))
+        except ValueError as error:
+            raise Refused(HTTPStatus.BAD_REQUEST, f"the query cannot be read: {error}") from error
+        limit = self._terms.max_body_bytes
+        kind = heading.header("content-type")
+        if kind.lower().startswith(_PACKED):
+            limit = limit * 3 // 2  # base64 takes a third more, and its lines and the rest of it something too
+        check_size(heading.length, limit)
         if self._incoming.asks_to_continue:
             self._socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        return heading, self._incoming.body(heading, self._terms.max_body_bytes, held)
+        method = "GET" if heading.method == "HEAD" else heading.method
+        body = self._incoming.body(heading, limit, held)
+        return heading, Request(method, path, fields, body, kind, heading.header("accept"))
 
-    def _answer(self, heading: Heading, body: bytes) -> None:
+    def _answer(self, heading: Heading, request: Request) -> None:
         """Nobody is thrown out meanwhile. Raises OSError, TimeoutError too where the client does not take it."""
         self._guest.answering = self._guest.served = True
-        reply = self._reply(heading, body)
+        reply = self._terms.answer(request)
         if isinstance(reply, Stream):
             self._send_stream(heading, reply)
         else:
             self._send(heading, reply)
         self._guest.answering = False
-
-    def _reply(self, heading: Heading, body: bytes) -> Reply | Stream:
-        path, _, query = heading.target.partition("?")
-        try:
-            fields = dict(parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS))
-        except ValueError as error:
-            return error_reply(HTTPStatus.BAD_REQUEST, f"the query cannot be read: {error}")
-        method = "GET" if heading.method == "HEAD" else heading.method
-        return self._terms.answer(
-            Request(method, path, fields, body, heading.header("content-type"), heading.header("accept"))
-        )
 
     def _send(self, heading: Heading | None, reply: Reply) -> None:
         body = reply.body()

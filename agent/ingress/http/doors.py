@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.board.secret import Secret
 from agent.errors import ConfigError, ServiceError
 
 if TYPE_CHECKING:
@@ -168,6 +169,8 @@ def tls_context(certificate: Path, key: Path | None) -> "ssl.SSLContext":
     except (OSError, ValueError) as error:
         # Errors of TLS are OSErrors as well, and have no strerror.
         reason = (error.strerror if isinstance(error, OSError) else None) or error
+        files = Secret("http.tls_certificate", certificate), Secret("http.tls_key", key or certificate)
+        reason = next(filter(None, (file.unreadable_pem() for file in files)), reason)
         raise ConfigError(
             f"http.tls_certificate: {certificate} with the key {key or 'in the same file'} cannot be used: {reason}; "
             "both must be PEM, the key without a password"

@@ -1,15 +1,23 @@
-"""What requests carry beside their path: numbers in the query, JSON, and multipart/form-data."""
+"""What requests carry beside their path: numbers in the query, JSON, and pictures in forms or without one."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote_plus, unquote_to_bytes
 
+from agent.ingress.encoded import FIELDS, UNPACKING, check_spelling, fields, is_picture, named, plain, unpacked
 from agent.ingress.http.message import Request
 
-FILES = ("image", "file")
-FIELDS = ("label", "camera", "top")
-MAX_PARTS = 8
+if TYPE_CHECKING:
+    from multipart import MultipartSegment
+
+MAX_PARTS = 32
 MAX_FIELD_BYTES = 1000
+
+_PAIR = re.compile(rb"[\w.%+\[\]-]{1,100}=[^=]")  # the first name of an address-encoded form
+_ESCAPED = [(spelt % code, b"%c" % code) for code in b"+/=:;,\r\n" for spelt in (b"%%%02X", b"%%%02x")]
+_STEP_BYTES = 1 << 16  # of a form are read at once: its parser copies what it is given
 
 
 class BadRequest(ValueError):
@@ -34,6 +42,14 @@ def number(fields: Mapping[str, str], name: str, default: int, most: int) -> int
     return int(text)
 
 
+def flag(fields: Mapping[str, str], name: str) -> bool:
+    """Whether it is said; "1" or "0". Raises BadRequest."""
+    text = fields.get(name, "0")
+    if text not in ("0", "1"):
+        raise BadRequest(f"{name} must be 0 or 1, not {text[:40]!r}")
+    return text == "1"
+
+
 def only_key(request: Request, key: str) -> Any:
     """The value in a body like {"label": …}. Raises BadRequest for any other."""
     try:
@@ -46,57 +62,109 @@ def only_key(request: Request, key: str) -> Any:
 
 
 def picture(request: Request) -> tuple[bytes, Mapping[str, str]]:
-    """The picture of a request, and the fields that come with it: a form, or body and query. Raises BadRequest."""
-    if not request.content_type.lower().startswith("multipart/"):
-        return request.body, request.query
-    files, fields = _form(request)
-    if len(files) != 1:
-        what = "holds no picture" if not files else f"holds {len(files)} pictures"
-        raise BadRequest(f"the form {what}: send one file as `image`, and a request for each picture")
-    both = fields.keys() & request.query.keys()
+    """The picture of a request, which is without its body then, and the fields that come with it.
+
+    It is the body, as a file or as text, or stands in a form or in JSON. Raises BadRequest and InputError.
+    """
+    body, kind = request.take(), request.content_type.lower()
+    if is_picture(body):
+        return body, request.query
+    if kind.startswith("multipart/"):
+        with UNPACKING:
+            payload, said = _form(body, request.content_type)
+    elif kind.startswith("application/x-www-form-urlencoded") and _PAIR.match(body):
+        with UNPACKING:
+            payload, said = named(_pairs(body), "the form")
+    else:
+        payload, said = unpacked(body)
+    both = said.keys() & request.query.keys()
     if both:
-        raise BadRequest(f"{' and '.join(sorted(both))} must be said once, in the query or in the form")
-    return files[0], {**request.query, **fields}
+        raise BadRequest(f"{' and '.join(sorted(both))} must be said once, in the query or beside the picture")
+    return payload, {**request.query, **said}
 
 
-def _form(request: Request) -> tuple[list[bytes], dict[str, str]]:
-    """The files of a form, and its other fields. Raises BadRequest."""
+class _Part(NamedTuple):
+    name: str
+    content: bytes
+    is_file: bool  # by what its sender says
+    is_chosen: bool  # browsers send a file without a name where nobody has chosen one
+
+
+def _form(body: bytes, content_type: str) -> tuple[bytes, dict[str, str]]:
+    """The one file of a form, whatever its name, and the fields of ours. Raises BadRequest and InputError."""
+    parts = _parts(body, content_type)
+    files = [part for part in parts if is_picture(part.content) or (part.is_file and part.name not in FIELDS)]
+    texts = [part for part in parts if part not in files]
+    for name in FIELDS:
+        if sum(part.name == name for part in texts) > 1:
+            raise BadRequest(f"the form has a field {name!r} again; it may have it once")
+    said = {part.name: _value(part.name, part.content) for part in texts}
+    if not any(part.is_chosen for part in files):
+        return named(said, "the form")
+    check_spelling(said.keys() - {*FIELDS})
+    chosen = [part for part in files if part.is_chosen]
+    if len(chosen) > 1:
+        raise BadRequest(f"the form holds {len(chosen)} pictures: send one file, and a request for each picture")
+    return plain(chosen[0].content, f"the file {chosen[0].name[:40]!r} of the form"), fields(said)
+
+
+def _parts(body: bytes, content_type: str) -> list[_Part]:
+    """Raises BadRequest."""
     # Imported when the first form comes: it takes 2 MB, and most cameras send none.
     from multipart import MultipartError, PushMultipartParser, parse_options_header
 
-    kind, options = parse_options_header(request.content_type)
+    kind, options = parse_options_header(content_type)
     if kind != "multipart/form-data" or not options.get("boundary"):
         raise BadRequest("send multipart/form-data with a boundary, or the picture alone as the body")
-    files: list[bytes] = []
-    fields: dict[str, str] = {}
+    found: list[tuple[MultipartSegment, list[bytes]]] = []
     try:
-        with PushMultipartParser(options["boundary"], max_segment_count=MAX_PARTS) as parser:
-            name, part = "", bytearray()
-            for event in parser.parse(request.body):
-                if event is None:
-                    _take(name, bytes(part), files, fields)
-                elif isinstance(event, bytearray):
-                    part += event
-                else:
-                    name, part = event.name, bytearray()
+        # Latin-1 can read any file's name: what it is called matters to nobody here.
+        with PushMultipartParser(options["boundary"], max_segment_count=MAX_PARTS, header_charset="latin-1") as parser:
+            for start in range(0, len(body), _STEP_BYTES):
+                for event in parser.parse(body[start : start + _STEP_BYTES]):
+                    if isinstance(event, bytearray):
+                        found[-1][1].append(bytes(event))
+                    elif event is not None:
+                        found.append((event, []))
     except (MultipartError, ValueError) as error:
-        if isinstance(error, BadRequest):
-            raise
         raise BadRequest(f"the form cannot be read: {error}") from error
-    return files, fields
+    return [_part(segment, b"".join(pieces)) for segment, pieces in found]
 
 
-def _take(name: str, content: bytes, files: list[bytes], fields: dict[str, str]) -> None:
-    if name in FILES:
-        files.append(content)
-        return
-    if name not in FIELDS or name in fields:
-        again = " again" if name in fields else ""
-        known = ", ".join(("image", *FIELDS))
-        raise BadRequest(f"the form has a field {name[:40]!r}{again}; it may have each of these once: {known}")
+def _part(segment: "MultipartSegment", content: bytes) -> _Part:
+    kind = segment.content_type or ""
+    is_file = segment.filename is not None or kind.startswith("image/") or kind == "application/octet-stream"
+    name = segment.name.encode("latin-1").decode(errors="replace")
+    return _Part(name, content, is_file, bool(segment.filename or content))
+
+
+def _value(name: str, content: bytes) -> str | bytes:
+    """Of a field. Raises BadRequest for one of ours that is too long or no text; others stay as they are."""
+    if name not in FIELDS:
+        return content
     if len(content) > MAX_FIELD_BYTES:
         raise BadRequest(f"the field {name} of the form may take {MAX_FIELD_BYTES} bytes")
     try:
-        fields[name] = content.decode()
+        return content.decode()
     except UnicodeDecodeError:
         raise BadRequest(f"the field {name} of the form is not UTF-8") from None
+
+
+def _pairs(body: bytes) -> dict[str, str | bytes]:
+    """What a body in the way of an address says. Raises BadRequest."""
+    pairs = body.split(b"&", MAX_PARTS)
+    if len(pairs) > MAX_PARTS:
+        raise BadRequest(f"the form may have {MAX_PARTS} fields")
+    said: dict[str, str | bytes] = {}
+    for pair in pairs:
+        encoded, _, content = pair.partition(b"=")
+        name = unquote_plus(encoded[:MAX_FIELD_BYTES].decode("latin-1"))
+        if name in said:
+            raise BadRequest(f"the form has a field {name[:40]!r} again; it may have it once")
+        if name in FIELDS:
+            said[name] = _value(name, unquote_to_bytes(content[: 3 * MAX_FIELD_BYTES + 1].replace(b"+", b" ")))
+        else:
+            for escaped, plainly in _ESCAPED:  # what base64 has; to look for all takes ten times the memory
+                content = content.replace(escaped, plainly)
+            said[name] = content
+    return said

@@ -6,23 +6,17 @@ import threading
 import time
 from collections import OrderedDict
 from http import HTTPStatus
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from agent.board.files import open_regular
 from agent.board.secret import Secret
-from agent.errors import ConfigError
 from agent.ingress.http.message import Heading, Refused
 
 if TYPE_CHECKING:
     from agent.config import HttpConfig
 
-MIN_TOKEN_CHARS, MAX_TOKEN_CHARS = 16, 1024
 BURST_S = 2.0  # so many seconds' requests may come at once
 MAX_PEERS = 4096  # that are remembered
-
-_VISIBLE = {chr(code) for code in range(0x21, 0x7F)}
 
 
 class Guard:
@@ -132,19 +126,3 @@ def secrets(http: "HttpConfig") -> list[Secret]:
         ("http.tls_key" if http.tls_key else "http.tls_certificate", key),
     ]
     return [Secret(name, path) for name, path in named if path is not None]
-
-
-def read_token(path: Path) -> str:
-    """The token in a file; a newline at its end does not count. Raises ConfigError."""
-    try:
-        with open_regular(path) as file:
-            raw = file.read(MAX_TOKEN_CHARS + 2)
-    except OSError as error:
-        raise ConfigError(f"http.token_file: {path} cannot be read: {error.strerror}") from error
-    token = raw.decode("latin-1").removesuffix("\n").removesuffix("\r")
-    if not MIN_TOKEN_CHARS <= len(token) <= MAX_TOKEN_CHARS or not token.isascii() or set(token) - _VISIBLE:
-        raise ConfigError(
-            f"http.token_file: {path} must hold one line of {MIN_TOKEN_CHARS} to {MAX_TOKEN_CHARS} visible ASCII "
-            "characters; `openssl rand -hex 32` makes a good one"
-        )
-    return token

@@ -35,7 +35,7 @@ class Heading:
         return int(self.header("content-length") or 0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
     method: str
     path: str  # as it was sent: still percent-encoded
@@ -43,6 +43,11 @@ class Request:
     body: bytes
     content_type: str = ""
     accept: str = ""
+
+    def take(self) -> bytes:
+        """The body, which is no longer kept here: what it is unpacked to may be all that is needed of it."""
+        body, self.body = self.body, b""
+        return body
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,7 @@ class Reply:
     def body(self) -> bytes:
         if isinstance(self.payload, bytes):
             return self.payload
-        return json.dumps(self.payload, ensure_ascii=False).encode()
+        return json.dumps(self.payload, ensure_ascii=False, allow_nan=False).encode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,5 +208,5 @@ class Incoming:
 def check_size(length: int, limit: int) -> None:
     """Raises Refused."""
     if length > limit:
-        message = f"the body has {length} bytes or more, the limit is {limit} (frames.max_bytes)"
+        message = f"the body has {length} bytes or more, the limit is {limit} (by frames.max_bytes)"
         raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 
-from agent.errors import BusyError, TrainingError
-from agent.ingress.http.forms import BadRequest, number, only_key, picture
+from agent.errors import BusyError, InputError, TrainingError
+from agent.ingress.http.forms import BadRequest, flag, number, only_key, picture
 from agent.ingress.http.message import Reply, Request, Stream, error_reply
 from agent.ingress.http.routing import Router
 from agent.records import SPLITS, Frame, Split
@@ -30,12 +30,12 @@ class Api(Router):
         self._events = events
         super().__init__(
             [
-                ("POST", "/v1/frames?camera&label&split&top", self._post_frame),
+                ("POST", "/v1/frames?camera&label&split&new&top", self._post_frame),
                 ("GET", "/v1/frames?limit", self._get_frames),
                 ("DELETE", "/v1/frames/{frame_id}", self._delete_frame),
-                ("POST", "/v1/frames/{frame_id}/label", self._post_label),
+                ("POST", "/v1/frames/{frame_id}/label?new", self._post_label),
                 ("DELETE", "/v1/labels/{label}", self._delete_label),
-                ("POST", "/v1/labels/{label}/rename", self._post_rename),
+                ("POST", "/v1/labels/{label}/rename?new", self._post_rename),
                 ("POST", "/v1/retrain", self._post_retrain),
                 ("GET", "/v1/retrain", self._get_retrain),
                 ("DELETE", "/v1/retrain", self._delete_retrain),
@@ -59,12 +59,17 @@ class Api(Router):
         )
 
     def _post_frame(self, request: Request) -> Reply:
-        payload, fields = picture(request)
+        try:
+            payload, fields = picture(request)
+        except (BadRequest, InputError):
+            self._service.seeing.count_bad("http")
+            raise
         result = self._service.classify(
             Frame.pushed(payload, fields.get("camera", "")),
             "http",
             label=fields.get("label"),
             split=_split(fields),
+            new_label=flag(fields, "new"),
             top=number(fields, "top", TOP, MAX_TOP),
             wait_s=WAIT_FOR_ROOM_S,
         )
@@ -80,15 +85,16 @@ class Api(Router):
         )
 
     def _post_label(self, request: Request, frame_id: str) -> Reply:
-        label = self._service.teaching.label(frame_id, only_key(request, "label"))
+        label = self._service.teaching.label(frame_id, only_key(request, "label"), new=flag(request.query, "new"))
         return Reply(HTTPStatus.OK, {"frame_id": frame_id, "label": label})
 
     def _delete_label(self, request: Request, label: str) -> Reply:
         return Reply(HTTPStatus.OK, {"label": label, "examples_deleted": self._service.teaching.delete_label(label)})
 
     def _post_rename(self, request: Request, label: str) -> Reply:
-        new, count = self._service.teaching.rename_label(label, only_key(request, "to"))
-        return Reply(HTTPStatus.OK, {"label": new, "examples_renamed": count})
+        is_new = flag(request.query, "new")
+        name, count = self._service.teaching.rename_label(label, only_key(request, "to"), new=is_new)
+        return Reply(HTTPStatus.OK, {"label": name, "examples_renamed": count})
 
     def _post_retrain(self, request: Request) -> Reply:
         try:
@@ -115,10 +121,7 @@ class Api(Router):
         return Reply(HTTPStatus.OK, {"active": self._service.heads.rollback()})
 
     def _post_activate(self, request: Request, version: str) -> Reply:
-        force = request.query.get("force", "0")
-        if force not in ("0", "1"):
-            raise BadRequest(f"force must be 0 or 1, not {force[:40]!r}")
-        self._service.heads.activate(version, force=force == "1")
+        self._service.heads.activate(version, force=flag(request.query, "force"))
         return Reply(HTTPStatus.OK, {"active": version})
 
     def _post_head(self, request: Request) -> Reply:

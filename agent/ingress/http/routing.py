@@ -14,6 +14,7 @@ from agent.errors import (
     LastlayerError,
     MismatchError,
     RefusedHeadError,
+    SimilarLabelError,
     UnknownError,
 )
 from agent.ingress.http.forms import BadRequest, check_query
@@ -27,6 +28,7 @@ _Methods = dict[str, tuple[Answer, tuple[str, ...]]]  # method: what answers, an
 # The first that fits decides.
 _STATUSES: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (UnknownError, HTTPStatus.NOT_FOUND),
+    (SimilarLabelError, HTTPStatus.CONFLICT),
     (InputError, HTTPStatus.BAD_REQUEST),
     (BundleError, HTTPStatus.BAD_REQUEST),
     (MismatchError, HTTPStatus.CONFLICT),

@@ -16,12 +16,12 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 
-from agent.board.secret import warn_of_open
+from agent.board.secret import Secret, warn_of_open
 from agent.config import HttpConfig, is_loopback
 from agent.ingress.http.connection import Connection, Terms
 from agent.ingress.http.crowd import Crowd, Guest
 from agent.ingress.http.doors import Door, TcpDoor, UnixDoor, shut, tls_context
-from agent.ingress.http.guard import Guard, read_token, secrets
+from agent.ingress.http.guard import Guard, secrets
 from agent.ingress.http.message import Reply, Request, Stream
 from agent.ingress.http.reading import BodyRoom
 
@@ -145,7 +145,7 @@ def http_server(http: HttpConfig, answer: Callable[[Request], Reply | Stream], m
     Warns of a token or a key that is open to all. Raises ConfigError for one, or a certificate, that cannot be used,
     ServiceError for an address or a socket.
     """
-    token = read_token(http.token_file) if http.token_file is not None else None
+    token = Secret("http.token_file", http.token_file).token() if http.token_file is not None else None
     tls = tls_context(http.tls_certificate, http.tls_key) if http.tls_certificate is not None else None
     warn_of_open(secrets(http))
     guard = Guard(token=token, local=is_loopback(http.host), max_per_second=http.max_per_second)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.errors import LastlayerError
-from agent.records import MAX_LABEL_BYTES
+from agent.records import MAX_LABEL_BYTES, checked_name
 from agent.service import Service
 
 log = logging.getLogger(__name__)
@@ -37,11 +37,12 @@ class Commands:
         self._service = service
         self._answers: OrderedDict[tuple[str, str | int], Answer] = OrderedDict()
         self._commands = {
-            "label": _Command(self._label, frozenset({"frame_id", "label"})),
+            "label": _Command(self._label, frozenset({"frame_id", "label"}), frozenset({"new"})),
             "retrain": _Command(lambda asked: {"retrain": service.teaching.retrain()["state"]}),
             "cancel": _Command(lambda asked: {"retrain": service.teaching.cancel()["state"]}),
             "rollback": _Command(lambda asked: {"head": service.heads.rollback()}),
             "activate": _Command(self._activate, frozenset({"version"}), frozenset({"force"})),
+            "forget": _Command(self._forget, frozenset({"camera"})),
         }
 
     def __call__(self, name: str, payload: bytes) -> Answer:
@@ -79,10 +80,13 @@ class Commands:
         return command.run(asked)
 
     def _label(self, asked: dict[str, Any]) -> dict[str, Any]:
-        frame_id = asked["frame_id"]
+        frame_id, new = asked["frame_id"], asked.get("new", False)
         if not isinstance(frame_id, str):
             raise _RefusedError("frame_id must be text: the one that came with the result")
-        return {"frame_id": frame_id[:MAX_LABEL_BYTES], "label": self._service.teaching.label(frame_id, asked["label"])}
+        if not isinstance(new, bool):
+            raise _RefusedError("new must be true or false")
+        label = self._service.teaching.label(frame_id, asked["label"], new=new)
+        return {"frame_id": frame_id[:MAX_LABEL_BYTES], "label": label}
 
     def _activate(self, asked: dict[str, Any]) -> dict[str, Any]:
         version, force = asked["version"], asked.get("force", False)
@@ -94,6 +98,11 @@ class Commands:
             raise _RefusedError("force must be true or false")
         self._service.heads.activate(version, force=force)
         return {"head": version}
+
+    def _forget(self, asked: dict[str, Any]) -> dict[str, Any]:
+        camera = checked_name(asked["camera"], "camera name")
+        self._service.announcer.forget(camera)
+        return {"camera": camera}
 
     def _remember(self, name: str, key: str | int, answer: Answer) -> None:
         self._answers[name, key] = answer

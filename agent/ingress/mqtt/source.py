@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from agent.errors import LastlayerError
+from agent.errors import InputError, LastlayerError
+from agent.ingress.encoded import unpacked
 from agent.ingress.mqtt import exchanging
 from agent.ingress.mqtt.commands import Commands
 from agent.ingress.mqtt.newest import Newest
-from agent.records import MAX_LABEL_BYTES, Frame
+from agent.records import MAX_LABEL_BYTES, Frame, Result
 from agent.reporting.announcer import now_ms
 from agent.reporting.discovery import status_topic
 from agent.reporting.mqtt.broker import Broker
@@ -83,7 +84,7 @@ class MqttSource:
         name = message.topic.removeprefix(self._topics.below(""))
         if message.topic == self._home_assistant:
             if message.payload == b"online":
-                self._enqueue(self._service.announcer.discover)
+                self._enqueue(self._service.announcer.meet_home_assistant)
         elif message.retained:
             self._refuse_retained(message)
         elif name == "label":
@@ -131,8 +132,7 @@ class MqttSource:
         while (arrival := self._frames.take()) is not None:
             message, camera, ref = arrival.message, arrival.camera, arrival.ref
             try:
-                frame = Frame.pushed(message.payload, camera, ref, arrival.received_ms)
-                result = self._service.classify(frame, "mqtt")
+                result = self._classify(arrival)
             except LastlayerError as error:
                 self._answer_frame(message, camera, ref, str(error))
             except Exception:
@@ -142,6 +142,17 @@ class MqttSource:
                 topic = self._response_topic(message)
                 if topic is not None:
                     self._broker.publish(topic, result_payload(result), correlation=message.correlation)
+
+    def _classify(self, arrival: _Arrival) -> Result:
+        """Raises LastlayerError."""
+        try:
+            payload, fields = unpacked(arrival.message.payload)
+        except InputError:
+            self._service.seeing.count_bad("mqtt")
+            raise
+        camera = arrival.camera or fields.get("camera", "")
+        frame = Frame.pushed(payload, camera, arrival.ref, arrival.received_ms)
+        return self._service.classify(frame, "mqtt", label=fields.get("label"))
 
     def _exchange(self, what: str, key: str, *, message: Message) -> None:
         if not exchanging.is_key(key):

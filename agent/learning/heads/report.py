@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
-from agent.records import MAX_INT, checked_label, plain_json
+from agent.records import MAX_INT, checked_name, plain_json
 
 MAX_TEXT = 2000  # characters
 MAX_MS = 253_402_300_799_999  # the last of the year 9999
@@ -71,7 +71,7 @@ def _text(value: Any) -> None:
 
 
 def _label(value: Any) -> None:
-    if checked_label(value) != value:
+    if checked_name(value, "label") != value:
         raise ValueError(f"{value!r:.60} is not as labels are stored (NFC, without blanks around it)")
 
 
@@ -169,7 +169,9 @@ _SHAPES: dict[str, Shape] = {
     "labels": _each(_label),
     "label_counts": _of(_label, _count),
     "untrained_labels": _each(_label),
+    "not_finite": _each(_text),
     "examples": _count,
+    "held_back": _count,
     "solver": _text,
     "reason": _text,
     "settings": _of(_text, _scalar),

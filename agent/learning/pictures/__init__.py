@@ -9,6 +9,9 @@ archive.py   a .zip, which may be forged, and whose names may be in anything
 listing.py   a .csv or .tsv list, as spreadsheets write it
 shards.py    tar shards, as the WebDataset library writes them
 bursts.py    pictures that look the same or came together, by hash and time, and the side of a split that they fall on
+sides.py     which examples are held back, because they look like what somebody put into val or test
+spelling.py  labels that differ in so little that one of them may be a slip
 
-They import agent.board.files, agent.errors and agent.records alone, and open no picture: whoever can decode does.
+They import agent.board.files, agent.errors, agent.records and, from agent.learning.training, what a split is, and open
+no picture: whoever can decode does.
 """

@@ -1,13 +1,15 @@
 """A labelled picture, and what the names of files and folders say of one."""
 
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePath
 
 from agent.board.files import printable, read_bounded
 from agent.errors import DatasetError, LabelError
+from agent.learning.pictures.spelling import check_spellings
 from agent.records import MAX_PICTURE_BYTES, Split, checked_label
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".png", ".apng", ".bmp", ".webp"})
@@ -104,6 +106,12 @@ def label_of(text: str | None, where: str) -> str:
         return checked_label(text)
     except LabelError as error:
         raise DatasetError(f"{where}: {error}") from error
+
+
+def check_labels(pictures: Iterable[LabelledPicture], known: Iterable[str]) -> None:
+    """Raises SimilarLabelError where a label of theirs is new and like a known one, or like one with more pictures."""
+    counts = Counter(picture.label for picture in pictures)
+    check_spellings((label for label, _ in counts.most_common()), known, "say --new-labels")
 
 
 def reading(path: Path) -> Callable[[], bytes]:

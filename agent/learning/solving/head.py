@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from agent.errors import DamagedError, LabelError, MismatchError
 from agent.learning.solving.npz import arrays_of
-from agent.records import Prediction, checked_label, plain_json
+from agent.records import Prediction, checked_name, plain_json
 
 FORMAT = 1
 FEW_LABELS = 64
+FAR = 1e3  # of a bias: what is rounded off beside it is felt in the answer
 LARGEST = 1e30  # of the weights of a label, added up: an answer to any bottleneck is far from infinite then
 
 _MEMBERS = {"meta": "|u1", "weights": "<f4", "bias": "<f4"}
@@ -80,7 +81,7 @@ class Head:
         if not self.labels or not self.size:
             return f"its weights are {self.size} x {len(self.labels)}"
         try:
-            if any(checked_label(label) != label for label in self.labels):
+            if any(checked_name(label, "label") != label for label in self.labels):
                 return "a label is not as labels are stored (NFC, without blanks around it)"
         except LabelError as error:
             return str(error)
@@ -101,9 +102,7 @@ class Head:
         """
         if raw.shape[-1] != self.size:
             raise ValueError(f"the head takes bottlenecks of {self.size} values, not {raw.shape[-1]}")
-        product: Float32 = as_float32(raw) @ self.weights
-        product += self.bias
-        return product
+        return linear(raw, self.weights, self.bias)
 
     def probabilities(self, raw: NDArray[Any]) -> Float32:
         """Like `logits`, through the softmax: float32, each row sums to 1."""
@@ -163,6 +162,20 @@ def as_float32(raw: NDArray[Any], out: Float32 | None = None) -> Float32:
     np.bitwise_and(bits, np.int32(-0x70002000), out=bits)  # all but the copies of the sign
     np.multiply(out, np.float32(2.0**112), out=out)
     return out
+
+
+def linear(raw: NDArray[Any], weights: Float32, bias: Float32) -> Float32:
+    """The logits [K], or [B, K], of raw bottlenecks [D], or [B, D].
+
+    Where floats lie far from 0, and so does the bias that takes it off again, little is left of large sums: these are
+    then made in float64.
+    """
+    if raw.dtype == np.float32 and np.abs(bias).max() > FAR:
+        exact: Float32 = (raw.astype(np.float64) @ weights.astype(np.float64) + bias).astype(np.float32)
+        return exact
+    product: Float32 = as_float32(raw) @ weights
+    product += bias
+    return product
 
 
 def softmax(logits: Float32) -> Float32:

@@ -17,7 +17,13 @@ Float64 = NDArray[np.float64]
 # all columns' variances, so that columns that are rarely other than 0 are not blown up. Found on bottlenecks.
 PRIOR_EXAMPLES = 1000
 
+# Values between these (apart from 0) can be learnt from in float32, their squares included once they are scaled.
+LEAST, LARGEST = 1e-20, 1e20
+
 STRIP = 256
+# Columns of photographs' bottlenecks that are not mostly at rest reach a tenth to five times as far as their median.
+NEAR = 8.0
+AT_REST, AT_REST_LEAST = 0.6, 1e-4
 FEW_CLASSES = 200  # whose sums are sooner had as a product with zeros and ones
 
 
@@ -43,6 +49,23 @@ class Standardisation(NamedTuple):
         return scaled, offset.astype(np.float32)
 
 
+def units(x: Float32) -> Float32:
+    """What the values of each column of x [B, D] are counted in, [D], so that its scale matters to nobody.
+
+    Columns that reach about as far as the median one are all counted in that, because which of them vary more tells
+    something; others, which have a scale of their own, in what they reach themselves. A column that is mostly at rest
+    reaches little because little was seen of it, which is no scale.
+    """
+    low = x.min(axis=0)
+    reach = x.max(axis=0).astype(np.float64) - low
+    alive = reach >= LEAST
+    usual = np.median(reach[alive]) if alive.any() else 1.0
+    at_rest = (reach > usual * AT_REST_LEAST) & (reach < usual) & ((x == low).mean(axis=0) > AT_REST)
+    own = alive & ~at_rest & ((reach > usual * NEAR) | (reach < usual / NEAR))
+    counted: Float32 = np.where(own, reach, usual).astype(np.float32)
+    return counted
+
+
 class Moments:
     """The sums over examples that standardisation and the closed forms need: one streaming pass.
 
@@ -55,6 +78,8 @@ class Moments:
         # Of the products only the upper triangle is kept up, in strips of STRIP rows.
         # Sums are of x - origin, so that a column far from 0 does not lose its variance to rounding.
         self.origin: Float32 | None = None
+        # And floats are counted in what their column reaches, as each may have a scale of its own. Bytes have one.
+        self.unit: Float32 | None = None
         self.sums = np.zeros((classes, size), np.float32)
         self.squares = np.zeros(0 if products else size)
         self.products = np.zeros((size, size), np.float32) if products else None
@@ -69,8 +94,9 @@ class Moments:
             self._x = np.empty(raw.shape, np.float32)
         x = as_float32(raw, self._x[: len(raw)])
         if self.origin is None:
-            self.origin = x.mean(axis=0)
-        x -= self.origin
+            self.origin = x.mean(axis=0, dtype=np.float64).astype(np.float32)
+            self.unit = units(x) if raw.dtype.kind == "f" else None
+        self._centre(x)
         self._add_to_classes(x, targets, 1)
         if self.products is None:
             self.squares += np.einsum("bd,bd->d", x, x)
@@ -86,7 +112,7 @@ class Moments:
         if self.origin is None:
             raise ValueError("there is nothing to change: no examples were added")
         x = as_float32(raw, np.empty(raw.shape, np.float32))
-        x -= self.origin
+        self._centre(x)
         was, becomes = before >= 0, after >= 0
         self._add_to_classes(x[was], before[was], -1)
         self._add_to_classes(x[becomes], after[becomes], 1)
@@ -110,7 +136,7 @@ class Moments:
             return self
         view = object.__new__(Moments)
         view.counts, view.sums = self.counts[indices], self.sums[indices]
-        view.origin, view.squares, view.products = self.origin, self.squares, self.products
+        view.origin, view.unit, view.squares, view.products = self.origin, self.unit, self.squares, self.products
         view.release()
         return view
 
@@ -119,23 +145,25 @@ class Moments:
         offset = self._offset()
         squares = self.squares if self.products is None else self.products.diagonal().astype(np.float64)
         variance = np.maximum(squares / count - offset**2, 0)
-        mean_variance = variance.mean() or 1.0
+        # What was not seen to reach so far before must not outweigh all others.
+        mean_variance = (variance if self.unit is None else np.minimum(variance, NEAR**2)).mean() or 1.0
         shrunk = (count * variance + PRIOR_EXAMPLES * mean_variance) / (count + PRIOR_EXAMPLES)
-        mean = offset if self.origin is None else self.origin + offset
-        return Standardisation(mean.astype(np.float32), (shrunk**-0.5).astype(np.float32))
+        unit = 1.0 if self.unit is None else self.unit.astype(np.float64)
+        mean = offset if self.origin is None else self.origin + offset * unit
+        return Standardisation(mean.astype(np.float32), (shrunk**-0.5 / unit).astype(np.float32))
 
     def means(self, standardisation: Standardisation) -> Float32:
         """M [D, K]"""
         means = self.sums.T / self.counts.astype(np.float32)
         means -= self._offset().astype(np.float32)[:, None]
-        means *= standardisation.factor[:, None]
+        means *= self._factor(standardisation)[:, None]
         return np.ascontiguousarray(means)
 
     def scatter(self, standardisation: Standardisation) -> Float32:
         """T [D, D]"""
         if self.products is None:
             raise ValueError("these moments were summed without products")
-        offset, factor = self._offset().astype(np.float32), standardisation.factor
+        offset, factor = self._offset().astype(np.float32), self._factor(standardisation)
         scatter = np.empty_like(self.products)
         for rows, columns in _strips(len(scatter)):  # no other arrays of D^2
             strip = scatter[rows, columns]
@@ -145,8 +173,18 @@ class Moments:
             scatter[columns, rows] = strip.T
         return scatter
 
+    def _centre(self, x: Float32) -> None:
+        assert self.origin is not None
+        x -= self.origin
+        if self.unit is not None:
+            x /= self.unit
+
+    def _factor(self, standardisation: Standardisation) -> Float32:
+        """That of x as it was summed up, [D]."""
+        return standardisation.factor if self.unit is None else standardisation.factor * self.unit
+
     def _offset(self) -> Float64:
-        """Of the mean from the origin, [D]."""
+        """Of the mean from the origin, [D], in units."""
         offset: Float64 = self.sums.sum(axis=0, dtype=np.float64) / self.counts.sum()
         return offset
 

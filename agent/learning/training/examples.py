@@ -14,6 +14,7 @@ from agent.records import SPLITS
 Rows = NDArray[np.signedinteger[Any]]  # of all examples they are int32: there may be a million
 
 TRAIN, VAL = SPLITS.index("train"), SPLITS.index("val")
+HELD_BACK = len(SPLITS)  # of no split: neither trained on nor judged by
 
 # Consecutive rows are read together even when the order is random: flash likes long reads.
 RUN_ROWS = 256
@@ -35,7 +36,7 @@ class Examples(Protocol):
     @property
     def targets(self) -> Targets: ...  # [N] class indices into labels
     @property
-    def splits(self) -> NDArray[np.uint8]: ...  # [N] indices into records.SPLITS
+    def splits(self) -> NDArray[np.uint8]: ...  # [N] indices into records.SPLITS, or HELD_BACK
     @property
     def scale(self) -> float: ...  # a stored value q stands for scale * (q - zero_point)
     @property

@@ -3,10 +3,7 @@ two comparisons of all solvers, by the closed form that was chosen last."""
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from agent.learning.solving.head import Float32
-from agent.learning.solving.moments import Standardisation
 from agent.learning.solving.solvers import SGD, Adam, Solver
 from agent.learning.training import choosing
 from agent.learning.training.choosing import Candidate, Choice, scaled
@@ -41,13 +38,7 @@ def fit(examples: TrainingSet, val_rows: Rows, settings: Settings, statistics: S
 def _iteratively(examples: TrainingSet, val_rows: Rows, settings: Settings) -> Fitted:
     """With the solver and the settings that were asked for, to the last step."""
     judge = _judge(examples, val_rows, settings) if len(val_rows) else None
-    source = examples.source
-    if settings.standardise:
-        standardisation = examples.standardisation
-    else:
-        size = source.size
-        shift, factor = np.full(size, source.zero_point, np.float32), np.full(size, source.scale, np.float32)
-        standardisation = Standardisation(shift, factor)
+    standardisation = examples.standardisation if settings.standardise else examples.as_they_are
     solver: Solver
     if settings.solver == "adam":
         solver = Adam(settings.learning_rate, settings.beta1, settings.beta2, settings.epsilon, settings.weight_decay)
@@ -60,7 +51,10 @@ def _iteratively(examples: TrainingSet, val_rows: Rows, settings: Settings) -> F
     weights, bias = result.weights, result.bias
     if judge is not None:
         weights, bias = scaled(weights, bias, judge.calibrated(weights, bias)[0])
-    return Fitted(weights, bias, name, "this solver was asked for", result.curves)
+    reason = "this solver was asked for"
+    if not settings.standardise and standardisation is examples.__dict__.get("standardisation"):
+        reason += "; the bottlenecks were standardised, because their values are far from what it can learn from"
+    return Fitted(weights, bias, name, reason, result.curves)
 
 
 def _automatically(examples: TrainingSet, val_rows: Rows, settings: Settings, statistics: Statistics | None) -> Fitted:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.learning.solving.head import Targets
-from agent.learning.training.examples import TRAIN, Rows, class_counts, rows_of
+from agent.learning.training.examples import HELD_BACK, TRAIN, Rows, class_counts, rows_of
 
 
 def cut_stratified(targets: Targets, rows: Rows, one_in: int, seed: int) -> tuple[Rows, Rows]:
@@ -39,7 +39,7 @@ def lent(targets: Targets, splits: NDArray[np.uint8], fixed: NDArray[np.bool_], 
     """`splits` [N], but classes with fewer than `least` train examples train on those of val and test too.
 
     A split by a hash may well leave none of a few examples to train on. Those that are `fixed` [N], because
-    somebody said where they belong, stay.
+    somebody said where they belong, stay, and so do those that are held back.
     """
     counts = class_counts(targets, rows_of(splits, TRAIN), int(targets.max(initial=-1)) + 1)
-    return np.where((counts[targets] < least) & ~fixed, TRAIN, splits).astype(np.uint8)
+    return np.where((counts[targets] < least) & ~fixed & (splits != HELD_BACK), TRAIN, splits).astype(np.uint8)

@@ -151,6 +151,8 @@ class Statistics:
         if moments.origin is not None:
             products = _packed(moments.products) if self._file is None else self._file.read("products")
             arrays |= {"origin": moments.origin, "products": products}
+            if moments.unit is not None:
+                arrays["unit"] = moments.unit
         arrayfile.save(path, header, arrays)
         self.is_worth_storing = False
 
@@ -175,6 +177,8 @@ class Statistics:
         statistics._count, statistics._list = len(members[0]), lambda: members
         moments = statistics.moments = Moments(statistics.size, 0, products=False)
         moments.counts, moments.sums, moments.origin = stored.read("counts"), stored.read("sums"), stored.read("origin")
+        if "unit" in stored:
+            moments.unit = stored.read("unit")
         statistics._file = stored
         if header["chosen"]:
             recipe = Recipe(**header["chosen"].pop("recipe"))

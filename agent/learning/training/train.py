@@ -14,7 +14,17 @@ from agent.learning.solving.metrics import Evaluation
 from agent.learning.training import fitting
 from agent.learning.training.checkpoint import Checkpoint
 from agent.learning.training.choosing import Candidate
-from agent.learning.training.examples import TRAIN, VAL, Examples, Rows, class_counts, in_memory, is_identified, rows_of
+from agent.learning.training.examples import (
+    HELD_BACK,
+    TRAIN,
+    VAL,
+    Examples,
+    Rows,
+    class_counts,
+    in_memory,
+    is_identified,
+    rows_of,
+)
 from agent.learning.training.fitting import Fitted
 from agent.learning.training.progress import CurvePoint, Progress, Watch
 from agent.learning.training.settings import AUTO, Settings
@@ -40,7 +50,8 @@ class Training:
     candidates: tuple[Candidate, ...]  # what `auto` compared, in that order
     validation: Evaluation | None  # on the validation examples; None where there are none
     examples: int  # trained on
-    label_counts: dict[str, int]  # of those
+    held_back: int  # examples that look like some of val or test, and neither train nor judge
+    label_counts: dict[str, int]  # of those that are trained on
     untrained_labels: tuple[str, ...]  # labels that have examples, but none to train on: not in the head
     phases: dict[str, Any]  # phase: {"count", "images", "total_ms", "mean_ms"}
 
@@ -51,6 +62,7 @@ class Training:
             "reason": self.reason,
             "settings": asdict(self.settings),
             "examples": self.examples,
+            "held_back": self.held_back,
             "labels": self.label_counts,
             "untrained_labels": list(self.untrained_labels),
             "candidates": [asdict(candidate) for candidate in self.candidates],
@@ -118,6 +130,7 @@ def _training(
         candidates=fitted.candidates,
         validation=validation,
         examples=len(examples.rows),
+        held_back=_held_back(source),
         label_counts=dict(zip(labels, examples.counts.tolist(), strict=True)),
         untrained_labels=tuple(label for label in source.labels if label not in known),
         phases=watch.phases.as_dict(),
@@ -131,15 +144,21 @@ def _some(rows: Rows, most: int, seed: int) -> Rows:
     return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
 
 
+def _held_back(source: Examples) -> int:
+    return int(np.count_nonzero(np.asarray(source.splits) == HELD_BACK))
+
+
 def trained_classes(source: Examples, train_rows: Rows) -> tuple[tuple[str, ...], Targets]:
     """The labels that have examples to train on, and all targets as indices into those, -1 for the others."""
     counts = class_counts(source.targets, train_rows, len(source.labels))
+    aside = _held_back(source)
+    why = f"; {aside} are held back, because they look like examples of val or test" if aside else ""
     if not len(train_rows):
-        raise TrainingError("there are no examples to train on: label some frames or learn a folder first")
+        raise TrainingError(f"there are no examples to train on: label some frames or learn a folder first{why}")
     present = np.flatnonzero(counts)
     if len(present) < 2:
         only = source.labels[int(present[0])]
-        raise TrainingError(f"all examples to train on are labelled {only!r}: there must be at least two labels")
+        raise TrainingError(f"all examples to train on are labelled {only!r}: there must be at least two labels{why}")
     if len(present) == len(source.labels):
         return source.labels, source.targets
     index = np.full(len(source.labels), -1, np.int32)

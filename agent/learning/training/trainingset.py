@@ -4,13 +4,16 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from agent.learning.solving.closed_form import DualScatter, PrimalScatter, Scatter
 from agent.learning.solving.head import Float32, Targets
-from agent.learning.solving.moments import Float64, Moments, Standardisation
-from agent.learning.training.examples import Examples, Rows, Shuffled, blocks, class_counts, read
+from agent.learning.solving.moments import LARGEST, LEAST, Float64, Moments, Standardisation
+from agent.learning.training.examples import BLOCK_ROWS, Examples, Rows, Shuffled, blocks, class_counts, read
 from agent.learning.training.progress import Progress, Watch
+
+USUAL = 1e3  # bottlenecks whose root mean square is so large at most, and its inverse at least, are as usual
 
 
 class TrainingSet:
@@ -70,6 +73,19 @@ class TrainingSet:
     @cached_property
     def standardisation(self) -> Standardisation:
         return self._moments.standardisation()
+
+    @cached_property
+    def as_they_are(self) -> Standardisation:
+        """What undoes the quantization and no more. But floats that are far larger or smaller than the settings of a
+        descent by steps are made for, or far from 0, are standardised: else it would learn nothing."""
+        source, some = self.source, self.rows[:: -(-len(self.rows) // BLOCK_ROWS)]
+        if source.dtype.kind == "f":
+            values = read(source, some, self.watch.phases).astype(np.float64)
+            size = np.sqrt(np.mean(np.square(values)))
+            if LEAST < size < 1 / USUAL or USUAL < size < LARGEST:
+                return self.standardisation
+        shift, factor = np.full(source.size, source.zero_point), np.full(source.size, source.scale)
+        return Standardisation(shift.astype(np.float32), factor.astype(np.float32))
 
     @cached_property
     def scatter(self) -> Scatter:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from agent.learning.solving.head import Float32, Head, Targets, as_float32
+from agent.learning.solving.head import Float32, Head, Targets, linear
 from agent.learning.solving.metrics import Evaluation, Tally, cross_entropies, inverse_temperature, target_ranks
 from agent.learning.training.examples import Examples, Rows, blocks, read
 from agent.learning.training.progress import Progress, Watch
@@ -68,7 +68,7 @@ class Judge:
     def _logits(self, weights: Float32, bias: Float32, rows: int) -> Iterator[tuple[Float32, Targets]]:
         for first in range(0, min(rows, len(self)), LOGITS_ROWS):
             block = slice(first, first + LOGITS_ROWS)
-            yield as_float32(self._raw[block]) @ weights + bias, self._targets[block]
+            yield linear(self._raw[block], weights, bias), self._targets[block]
 
 
 def evaluate_head(head: Head, source: Examples, rows: Rows, watch: Watch | None = None) -> Evaluation:

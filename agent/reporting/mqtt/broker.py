@@ -37,6 +37,8 @@ class Broker:
         self.topics = Topics(mqtt.node)
         self._endpoint = Endpoint.of(mqtt)
         warn_of_open(secrets(mqtt))
+        if self._endpoint.password is not None and self._endpoint.doubt:
+            logger.warning("%s; it is shown to the broker as it is", self._endpoint.doubt)
         self._max_message_bytes = max_message_bytes
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
         self._stopping = threading.Event()
@@ -107,12 +109,13 @@ class Broker:
     ) -> bool:
         """Sends a JSON object; True if it is on its way, or kept until there is a connection.
 
+        An empty one, retained, deletes what the broker keeps on the topic.
         `correlation` is the correlation data of MQTT 5; in 3.1.1 it is left out. `parts` (topic → object) say the same
         as what is retained, to a broker that takes it for too large.
         """
         try:
-            message = as_json(payload)
-            smaller = {at: as_json(part) for at, part in (parts or {}).items()}
+            message = as_json(payload) if payload or not retain else b""
+            smaller = {at: as_json(part) if part else b"" for at, part in (parts or {}).items()}
             if not is_topic(topic):
                 raise ValueError("this is no topic")
         except (TypeError, ValueError) as error:

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.board.files import read_bounded
-from agent.board.secret import Secret
+from agent.board.secret import MAX_CERTIFICATES_BYTES, Secret
 from agent.board.systemd import MQTT_PASSWORD, credential
 from agent.config import MqttConfig
 from agent.errors import ConfigError
 
-MAX_PASSWORD_BYTES = 65_535  # what MQTT can carry
-MAX_CERTIFICATES_BYTES = 4 << 20  # all that a system believes take a quarter of one
 CREDENTIALS = "$CREDENTIALS_DIRECTORY"  # where systemd puts what LoadCredential= names, for this service alone
 
 
@@ -26,6 +24,7 @@ class Endpoint:
     username: str | None
     password: str | None
     tls: ssl.SSLContext | None
+    doubt: str = ""  # what in the password is hardly meant, for people; nothing of the password itself
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
@@ -35,7 +34,8 @@ class Endpoint:
         """Raises ConfigError if no broker is configured, or a file that is named cannot be used."""
         if mqtt.host is None:
             raise ConfigError("mqtt.host: is not set, so there is no broker to report to")
-        return cls(mqtt.host, mqtt.port, mqtt.node, mqtt.keepalive_s, mqtt.username, _password(mqtt), _tls(mqtt))
+        password, doubt = _password(mqtt)
+        return cls(mqtt.host, mqtt.port, mqtt.node, mqtt.keepalive_s, mqtt.username, password, _tls(mqtt), doubt)
 
 
 def secrets(mqtt: MqttConfig) -> list[Secret]:
@@ -63,19 +63,12 @@ def _password_file(mqtt: MqttConfig) -> Path | None:
     return None if path is None else _resolved(path, "mqtt.password_file")
 
 
-def _password(mqtt: MqttConfig) -> str | None:
+def _password(mqtt: MqttConfig) -> tuple[str | None, str]:
+    """The password, and what is to be said of it should the broker refuse it."""
     file = _password_file(mqtt)
     if file is None:
-        return None
-    try:
-        password = read_bounded(file, MAX_PASSWORD_BYTES + 2).removesuffix(b"\n").removesuffix(b"\r").decode()
-    except OSError as error:
-        raise ConfigError(f"mqtt.password_file: {file} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"mqtt.password_file: {file} is not UTF-8 text") from error
-    if len(password.encode()) > MAX_PASSWORD_BYTES:
-        raise ConfigError(f"mqtt.password_file: {file} holds more than a password")
-    return password
+        return None, "" if mqtt.username is None else "no password is shown, for want of a file with one"
+    return Secret("mqtt.password_file", file).password()
 
 
 def _tls(mqtt: MqttConfig) -> ssl.SSLContext | None:
@@ -86,7 +79,8 @@ def _tls(mqtt: MqttConfig) -> ssl.SSLContext | None:
     try:
         context = ssl.create_default_context(cafile=authority)
     except (ssl.SSLError, ValueError) as error:
-        raise ConfigError(f"mqtt.ca_file: {authority} holds no certificates in PEM: {error}") from error
+        why = "" if authority is None else Secret("mqtt.ca_file", authority).unreadable_pem()
+        raise ConfigError(f"mqtt.ca_file: {authority} holds no certificates in PEM: {why or error}") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if mqtt.certificate_file is not None:
         certificate = _resolved(mqtt.certificate_file, "mqtt.certificate_file")
@@ -97,9 +91,11 @@ def _tls(mqtt: MqttConfig) -> ssl.SSLContext | None:
             # Without the function OpenSSL asks on the terminal for the password of an encrypted key.
             context.load_cert_chain(certificate, key, password=lambda: "")
         except (ssl.SSLError, ValueError) as error:
+            files = Secret("mqtt.certificate_file", certificate), Secret("mqtt.key_file", key)
+            why = "; ".join(filter(None, (file.unreadable_pem() for file in files)))
             raise ConfigError(
                 f"mqtt.certificate_file: {certificate} and {key} are not a certificate and its key, in PEM and "
-                f"without a password: {error}"
+                f"without a password: {why or error}"
             ) from error
     return context
 

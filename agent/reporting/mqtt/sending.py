@@ -54,7 +54,7 @@ class Sending:
         return self._outbox.waiting if self._outbox else 0
 
     def keep(self, topic: str, message: bytes, parts: Mapping[str, bytes] | None = None) -> None:
-        """Publish state, now or as soon as the broker takes it.
+        """Publish state, now or as soon as the broker takes it; none at all deletes what is retained there.
 
         `parts` (topic → message) say the same, for a broker that does not take it as one; all are retained.
         """
@@ -153,6 +153,8 @@ class Sending:
             if receipt is None:
                 return  # the queue is full, or nobody is there: `advance` comes back to it
             del self._owed[topic]
+            if self._retained.get(topic) == b"":
+                del self._retained[topic], self._parts[topic]
             if receipt is TOO_LARGE and message and (parts := self._parts.get(topic)):
                 # The whole, which the broker may have kept when it took more, would say the same twice.
                 self._owed |= {topic: b"", **parts}

@@ -226,6 +226,8 @@ class Session:
             hint = ""
             if self.refused_for in ("Bad user name or password", "Not authorized"):
                 hint = "; see mqtt.username and mqtt.password_file"
+                if self._endpoint.doubt:
+                    hint = f"; {self._endpoint.doubt} (mqtt.username, mqtt.password_file)"
             self.refusal = f"refused the connection: {reason}{hint}"
             return
         self.capabilities = Capabilities.said(properties, self._most_bytes)

@@ -9,7 +9,12 @@ from agent.ingress.folder.files import PictureFile, Place, Version, _numbered, i
 
 
 def test_what_a_picture_is_called() -> None:
-    assert all(map(is_picture, ["a.jpg", "A.JPG", "b.jpeg", "c.PNG", "d.webp", "e.bmp", "two.dots.jpg", " .jpg"]))
+    assert all(
+        map(
+            is_picture,
+            ["a.jpg", "A.JPG", "b.jpeg", "c.PNG", "d.webp", "e.bmp", "f.jfif", "g.JPE", "two.dots.jpg", " .jpg"],
+        )
+    )
     assert not any(map(is_picture, [".a.jpg.Xy12", ".a.jpg", "a.jpg.part", "a.txt", "jpg", "", "a.jpg~", "clip.mp4"]))
 
 

@@ -1,11 +1,13 @@
 """The watched folder, with a real file system and the kernel's inotify; only what classifies is a stand-in."""
 
+import errno
 import os
 import shutil
 import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,31 +17,34 @@ import pytest
 
 from agent.config import FolderConfig
 from agent.errors import ImageError
+from agent.ingress.folder import folders
 from agent.ingress.folder import watching as watched
-from agent.ingress.folder.files import KEEP_BAD
+from agent.ingress.folder.files import KEEP_BAD, MAX_DEPTH
 from agent.ingress.folder.inotify import Inotify
 from agent.ingress.folder.watching import WatchedFolder
 from agent.reporting.timing import Timings
 from tests.waiting import until
 
 PATIENCE_S = 30.0
-SETTLE_S = 0.2
+RESCAN_S = SETTLE_S = 0.2
 After = Literal["move", "delete", "keep"]
 
 
 class Eye:
-    """Takes note of what it is shown. A payload that begins with `bad` is no picture."""
+    """Takes note of what it is shown. A payload that is empty or begins with `bad` is no picture."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[bytes, str, int]] = []
+        self.torn = 0  # of those that come again if they are bad
         self.bad = 0
         self.hold = threading.Event()
         self.hold.set()
 
-    def __call__(self, payload: bytes, *, camera: str, received_ms: int) -> None:
+    def __call__(self, payload: bytes, *, camera: str, received_ms: int, tentative: bool) -> None:
         assert self.hold.wait(PATIENCE_S)
-        if payload.startswith(b"bad"):
-            self.bad += 1
+        if payload.startswith(b"bad") or not payload:
+            self.torn += tentative
+            self.bad += not tentative
             raise ImageError("not a picture")
         self.seen.append((payload, camera, received_ms))
 
@@ -54,14 +59,20 @@ class Eye:
 
 @contextmanager
 def watching(
-    path: Path, eye: Eye, after: After = "move", *, scan_s: float = 3600.0, camera: str | None = None
+    path: Path,
+    eye: Eye,
+    after: After = "move",
+    *,
+    scan_s: float = 3600.0,
+    settle_s: float = SETTLE_S,
+    camera: str | None = None,
 ) -> Iterator[WatchedFolder]:
     """Scans are an hour apart unless something has just been found: what is seen sooner, inotify told."""
-    config = FolderConfig(path, after, camera, scan_s)
-    folder = WatchedFolder(config, eye, Timings(node="test", runtime="none"), max_bytes=1000, settle_s=SETTLE_S)
+    config = FolderConfig(path, after, camera, scan_s, settle_s)
+    folder = WatchedFolder(config, eye, Timings(node="test", runtime="none"), max_bytes=1000, rescan_s=RESCAN_S)
     folder.start()
     if path.is_dir():
-        until(lambda: folder._watches, PATIENCE_S)
+        until(lambda: folder._folders.watches or folder._said, PATIENCE_S)
     try:
         yield folder
     finally:
@@ -75,6 +86,10 @@ def path(tmp_path: Path) -> Path:
     folder = tmp_path / "frames"
     folder.mkdir()
     return folder
+
+
+def refuse() -> Inotify:
+    raise OSError(errno.EMFILE, "Too many open files")
 
 
 def names(path: Path) -> list[str]:
@@ -309,16 +324,235 @@ def test_a_folder_that_comes_later_goes_and_comes_back_is_watched(
         until(lambda: folder._said, PATIENCE_S)
         for number in range(3):
             path.mkdir()
-            until(lambda: folder._watches, PATIENCE_S)
+            until(lambda: folder._folders.watches, PATIENCE_S)
             (path / "a.jpg").write_bytes(b"%d" % number)
             eye.wait(number + 1)
             if number == 1:
                 path.rename(tmp_path / "elsewhere")
             else:
                 shutil.rmtree(path)
-            until(lambda: not folder._watches, PATIENCE_S)
+            until(lambda: not folder._folders.watches, PATIENCE_S)
     assert eye.payloads == [b"0", b"1", b"2"]
     assert "waiting for it" in caplog.text
+
+
+def test_an_upload_in_pieces_is_taken_when_it_is_whole(path: Path) -> None:
+    """As FTP servers write it: made empty, closed in the middle, and gone on with where that ended."""
+    eye = Eye()
+    with watching(path, eye, settle_s=3600.0):
+        (path / "a.jpg").touch()
+        until(lambda: eye.torn == 1, PATIENCE_S)
+        (path / "a.jpg").write_bytes(b"bad, for it is ")
+        until(lambda: eye.torn == 2, PATIENCE_S)
+        with (path / "a.jpg").open("r+b") as file:
+            file.write(b"now")
+            file.seek(0, os.SEEK_END)
+            file.write(b"whole")
+        until(lambda: (path / "done" / "a.jpg").exists(), PATIENCE_S)
+    assert eye.payloads == [b"now, for it is whole"]
+    assert (eye.bad, names(path)) == (0, ["done"])
+
+
+def test_what_is_torn_has_its_time_anew_whenever_it_changes(path: Path) -> None:
+    eye = Eye()
+    with watching(path, eye, settle_s=1.0):
+        changed = time.monotonic()
+        for size in range(1, 5):  # longer, all in all, than a second
+            (path / "a.jpg").write_bytes(b"bad" * size)
+            changed = time.monotonic()
+            until(lambda: eye.torn == size, PATIENCE_S)  # noqa: B023
+            threading.Event().wait(0.4)
+            assert (eye.bad, names(path)) == (0, ["a.jpg"])
+        until(lambda: (path / "bad" / "a.jpg").exists(), PATIENCE_S)
+        assert time.monotonic() - changed >= 1.0
+    assert (eye.bad, eye.payloads) == (1, [])
+
+
+def test_an_upload_that_goes_on_without_being_closed_is_not_bad(path: Path) -> None:
+    """No event tells of it: it is looked at when its time is over, and has changed."""
+    eye = Eye()
+    with watching(path, eye, settle_s=0.5), (path / "a.jpg").open("wb", buffering=0) as file:
+        with (path / "a.jpg").open("ab"):  # closed by another
+            pass
+        until(lambda: eye.torn, PATIENCE_S)
+        for torn in range(2, 5):
+            file.write(b"bad")
+            until(lambda: eye.torn >= torn, PATIENCE_S)  # noqa: B023
+        file.seek(0)
+        file.write(b"whole and good")
+        eye.wait(1)
+    assert eye.bad == 0
+
+
+@pytest.mark.parametrize("how", ["removed", "renamed", "replaced"])
+def test_what_becomes_of_a_torn_file_meanwhile_is_followed(path: Path, how: str) -> None:
+    eye = Eye()
+    with watching(path, eye, settle_s=0.5) as folder:
+        (path / "a.jpg").write_bytes(b"bad half")
+        until(lambda: eye.torn == 1, PATIENCE_S)
+        if how == "removed":
+            (path / "a.jpg").unlink()
+        elif how == "renamed":
+            (path / "a.jpg").rename(path / "b.jpg")
+        else:
+            (path / "a.jpg.part").write_bytes(b"good")
+            (path / "a.jpg.part").rename(path / "a.jpg")
+        until(lambda: eye.torn + len(eye.seen) == (1 if how == "removed" else 2), PATIENCE_S)
+        until(lambda: not folder._torn, PATIENCE_S)
+    assert len(eye.seen) == (how == "replaced")
+    assert eye.bad == (how == "renamed")
+    assert names(path) == {"removed": [], "renamed": ["bad"], "replaced": ["done"]}[how]
+
+
+def test_without_inotify_an_upload_in_pieces_is_taken_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watched, "Inotify", refuse)
+    eye = Eye()
+    with watching(path, eye, settle_s=3600.0, scan_s=0.1):
+        (path / "a.jpg").write_bytes(b"bad half")
+        until(lambda: eye.torn == 1, PATIENCE_S)
+        (path / "a.jpg").write_bytes(b"good")
+        eye.wait(1)
+    assert eye.bad == 0
+
+
+def test_folders_by_date_are_of_the_camera_above_them_and_are_removed_when_empty(path: Path) -> None:
+    eye = Eye()
+    (path / "door" / "2026" / "11" / "26").mkdir(parents=True)
+    (path / "door" / "2026" / "11" / "26" / "x.jfif").write_bytes(b"old")
+    with watching(path, eye):
+        eye.wait(1)
+        folder = path / "door" / "2026" / "11" / "27" / "001" / "jpg"
+        folder.mkdir(parents=True)
+        for name in ("x.jfif", "y.JPG", "z.jpe"):
+            (folder / name).write_bytes(name.encode())  # the first perhaps before it is watched
+        eye.wait(4)
+        (path / "door" / "a.jpg").write_bytes(b"flat")
+        eye.wait(5)
+        until(lambda: names(path / "door") == [], PATIENCE_S)
+    assert {camera for _, camera, _ in eye.seen} == {"door"}
+    done = path / "done" / "door"
+    assert sorted(str(file.relative_to(done)) for file in done.rglob("*.*")) == [
+        "2026/11/26/x.jfif",
+        "2026/11/27/001/jpg/x.jfif",
+        "2026/11/27/001/jpg/y.JPG",
+        "2026/11/27/001/jpg/z.jpe",
+        "a.jpg",
+    ]
+
+
+def test_folders_that_others_still_need_stay(path: Path) -> None:
+    """Empty since they were made, with something that is no picture, or kept busy."""
+    eye = Eye()
+    day = path / "door" / "2026" / "27"
+    (path / "door" / "inbox").mkdir(parents=True)
+    (path / "gate" / "2026").mkdir(parents=True)
+    (path / "gate" / "2026" / "clip.mp4").write_bytes(b"film")
+    day.mkdir(parents=True)
+    with watching(path, eye, "delete", settle_s=0.5) as folder:
+        (path / "gate" / "2026" / "x.jpg").write_bytes(b"x")
+        for number in range(4):
+            (day / f"{number}.jpg").write_bytes(b"%d" % number)
+            until(lambda: not names(day), PATIENCE_S)
+            threading.Event().wait(0.2)
+        until(lambda: not day.exists(), PATIENCE_S)
+        until(lambda: not folder._left, PATIENCE_S)
+        (path / "door" / "2026" / "28").mkdir(parents=True)
+        threading.Event().wait(1.0)
+    assert names(path / "door") == ["2026", "inbox"]
+    assert names(path / "door" / "2026") == ["28"]
+    assert names(path / "gate" / "2026") == ["clip.mp4"]
+
+
+def test_where_pictures_are_kept_so_are_their_folders(path: Path) -> None:
+    eye = Eye()
+    (path / "door" / "2026").mkdir(parents=True)
+    with watching(path, eye, "keep", settle_s=0.0, scan_s=0.1):
+        (path / "door" / "2026" / "a.jpg").write_bytes(b"good")
+        eye.wait(1)
+        (path / "door" / "2026" / "a.jpg").unlink()
+        (path / "b.jpg").write_bytes(b"good")
+        eye.wait(2)
+    assert (path / "door" / "2026").is_dir()
+
+
+def test_bad_pictures_of_one_name_lie_beside_each_other(path: Path) -> None:
+    eye = Eye()
+    with watching(path, eye, "delete", scan_s=0.1):
+        for day in ("26", "27"):
+            (path / "door" / day).mkdir(parents=True)
+            (path / "door" / day / "x.jpg").write_bytes(b"bad")
+        until(lambda: eye.bad == 2 and names(path / "door") == [], PATIENCE_S)
+    assert sorted(str(file.relative_to(path)) for file in path.rglob("*.jpg")) == [
+        "bad/door/26/x.jpg",
+        "bad/door/27/x.jpg",
+    ]
+
+
+def test_where_pictures_are_deleted_a_camera_keeps_so_many_bad_ones_over_all_days(path: Path) -> None:
+    eye = Eye()
+    for day in range(3):
+        (path / "door" / str(day)).mkdir(parents=True)
+        for number in range(KEEP_BAD // 2):
+            (path / "door" / str(day) / f"{number}.jpg").write_bytes(b"bad")
+    with watching(path, eye, "delete", scan_s=0.1):
+        until(lambda: eye.bad == 3 * (KEEP_BAD // 2) and names(path / "door") == [], PATIENCE_S)
+    assert len(list(path.rglob("*.jpg"))) == KEEP_BAD
+
+
+def test_deep_folders_that_are_links_or_the_systems_or_too_deep_are_passed_over(
+    path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    deepest = path.joinpath("door", *map(str, range(MAX_DEPTH - 1)))
+    for folder in (tmp_path / "elsewhere", path / "door" / "@eaDir", path / "door" / ".thumbs", deepest / "beyond"):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "x.jpg").write_bytes(b"never")
+    (path / "door" / "link").symlink_to(tmp_path / "elsewhere")
+    (path / "door" / "loop").symlink_to(path)
+    (deepest / "x.jpg").write_bytes(b"deep")
+    eye = Eye()
+    with watching(path, eye, "keep", scan_s=0.1):
+        eye.wait(1)
+        (path / "y.jpg").write_bytes(b"last")
+        eye.wait(2)
+    assert eye.payloads == [b"deep", b"last"]
+    assert caplog.text.count(f"more than {MAX_DEPTH} levels below") == 1
+
+
+def test_more_folders_than_are_looked_through_are_told_of(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(folders, "MAX_FOLDERS", 4)
+    for day in range(10):
+        (path / "door" / str(day)).mkdir(parents=True)
+        (path / "door" / str(day) / "x.jpg").write_bytes(b"%d" % day)
+    eye = Eye()
+    with watching(path, eye, "keep", scan_s=0.1):
+        eye.wait(2)
+    assert sorted(eye.payloads) == [b"8", b"9"]  # the newest, by their names
+    assert caplog.text.count("more than 4 folders") == 1
+
+
+def test_what_inotify_has_no_room_to_watch_is_found_by_scans(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    add = Inotify.add
+
+    def full(notify: Inotify, folder: str, mask: int) -> int:
+        if "2026" in folder:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return add(notify, folder, mask)
+
+    monkeypatch.setattr(Inotify, "add", full)
+    eye = Eye()
+    with watching(path, eye, scan_s=0.1):
+        (path / "door" / "2026").mkdir(parents=True)
+        (path / "door" / "2026" / "a.jpg").write_bytes(b"one")
+        eye.wait(1)
+        (path / "door" / "2026").mkdir(parents=True, exist_ok=True)
+        (path / "door" / "2026" / "b.jpg").write_bytes(b"two")
+        eye.wait(2)
+    assert caplog.text.count("max_user_watches") == 1
 
 
 @pytest.fixture
@@ -369,13 +603,10 @@ def test_a_file_system_that_is_mounted_over_the_folder_and_unmounted_is_noticed(
 
 
 def test_without_inotify_scans_find_everything(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> Inotify:
-        raise OSError(24, "Too many open files")
-
     monkeypatch.setattr(watched, "Inotify", refuse)
     eye = Eye()
     folder = WatchedFolder(
-        FolderConfig(path, "delete", None, 0.1), eye, Timings(node="t", runtime="n"), max_bytes=9, settle_s=SETTLE_S
+        FolderConfig(path, "delete", None, 0.1), eye, Timings(node="t", runtime="n"), max_bytes=9, rescan_s=RESCAN_S
     )
     folder.start()
     try:
@@ -391,10 +622,10 @@ def test_without_inotify_scans_find_everything(path: Path, monkeypatch: pytest.M
 
 def test_an_error_of_the_service_does_not_end_the_watching(path: Path) -> None:
     class Broken(Eye):
-        def __call__(self, payload: bytes, *, camera: str, received_ms: int) -> None:
+        def __call__(self, payload: bytes, *, camera: str, received_ms: int, tentative: bool) -> None:
             if payload == b"trap":
                 raise ZeroDivisionError
-            super().__call__(payload, camera=camera, received_ms=received_ms)
+            super().__call__(payload, camera=camera, received_ms=received_ms, tentative=tentative)
 
     eye = Broken()
     with watching(path, eye, "delete"):

@@ -161,7 +161,13 @@ def test_a_stop_ends_silent_and_idle_tls_connections(secured: Server, certificat
 def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path, certificate: Path) -> None:
     empty = tmp_path / "empty.pem"
     empty.touch()
-    for wrong, reason in ((tmp_path / "none.pem", "No such file"), (empty, "PEM")):
+    marked = tmp_path / "marked.pem"
+    marked.write_bytes(certificate.read_text().encode("utf-16"))
+    for wrong, reason in (
+        (tmp_path / "none.pem", "No such file"),
+        (empty, "is empty"),
+        (marked, "begins with FF FE, the byte order mark of UTF-16"),
+    ):
         with pytest.raises(ConfigError, match=f"http.tls_certificate: .*{wrong.name}.*{reason}"):
             tls_context(wrong, None)
     locked = tmp_path / "locked.pem"

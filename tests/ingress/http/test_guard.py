@@ -1,4 +1,3 @@
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from agent.config import HttpConfig
-from agent.errors import ConfigError
 from agent.ingress.http import guard as guard_module
-from agent.ingress.http.guard import Guard, Rate, read_token, secrets
+from agent.ingress.http.guard import Guard, Rate, secrets
 from agent.ingress.http.message import Heading, Reply
 from agent.ingress.http.server import http_server
 
@@ -139,19 +137,6 @@ def test_too_many_are_told_when_to_come_again(clock: list[float]) -> None:
     assert "http.max_per_second" in str(refusal)
 
 
-def test_a_token_is_one_line(tmp_path: Path) -> None:
-    file = tmp_path / "token"
-    for written in (TOKEN, f"{TOKEN}\n", f"{TOKEN}\r\n"):
-        file.write_text(written, newline="")
-        assert read_token(file) == TOKEN
-    for written in ("", "short", "x" * 2000, f"{TOKEN}\n{TOKEN}", f"{TOKEN} ", "é" * 20):
-        file.write_text(written)
-        with pytest.raises(ConfigError, match=r"http\.token_file: .*openssl rand"):
-            read_token(file)
-    with pytest.raises(ConfigError, match="cannot be read: No such file"):
-        read_token(tmp_path / "none")
-
-
 def test_a_token_or_a_key_that_every_user_may_read_is_warned_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -166,10 +151,3 @@ def test_a_token_or_a_key_that_every_user_may_read_is_warned_of(
     key, both = tmp_path / "key", tmp_path / "both"
     assert [secret.path for secret in secrets(HttpConfig(tls_certificate=both, tls_key=key))] == [key]
     assert [secret.path for secret in secrets(HttpConfig(tls_certificate=both))] == [both]
-
-
-def test_a_token_is_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "token")
-    for path, what in ((tmp_path / "token", "a FIFO"), (Path("/dev/zero"), "a device")):
-        with pytest.raises(ConfigError, match=f"cannot be read: it is {what}"):
-            read_token(path)

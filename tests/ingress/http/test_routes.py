@@ -1,5 +1,6 @@
 """The HTTP face of a real daemon."""
 
+import base64
 import http.client
 import json
 import shutil
@@ -18,7 +19,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from agent.cache import Cache
 from agent.ingress.http.message import Reply, Request
 from agent.ingress.http.routes import Api
-from agent.records import SPLITS
+from agent.records import SPLITS, picture_id
 from agent.reporting.feed import Feed
 from agent.reporting.prometheus import OPENMETRICS
 from agent.vision.bundle import DEFAULT
@@ -96,6 +97,38 @@ def test_a_label_may_come_with_the_split_of_its_example(state: Path, photographs
     assert {frame: SPLITS[int(examples.splits[ids[frame]])] for frame in frames} == frames
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed (apt-get install curl)")
+def test_a_picture_comes_as_its_sender_writes_it(daemon: Daemon, jpegs: list[bytes], tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpegs[1])
+    encoded = base64.b64encode(jpegs[1])
+    (tmp_path / "a.b64").write_bytes(base64.encodebytes(jpegs[1]))
+    said = {"data": f"data:image/jpeg;base64,{encoded.decode()}", "camera": "front door", "detector_name": "default"}
+    (tmp_path / "a.json").write_text(json.dumps(said))
+    for words in (
+        ["-F", "imageFile=@a.jpg", "-F", "time=12:30", "-F", "camera=front door"],
+        ["-F", "photo=@a.jpg;type=image/jpg", "-F", "camera=front door"],
+        ["-F", "picture=<a.b64", "-F", "camera=front door"],
+        ["--data-binary", "@a.json"],
+        ["--data-binary", "@a.json", "-H", "Content-Type: application/json"],
+        ["--data-urlencode", "image@a.b64", "-d", "camera=front+door"],
+        ["--data-binary", "@a.jpg", "-H", "Content-Type: text/plain", "--url-query", "camera=front door"],
+        ["--data-binary", "@a.b64", "-H", "Content-Type:", "--url-query", "camera=front door"],
+    ):
+        command = ["curl", "-sS", *words, f"{daemon.url}/v1/frames"]
+        answer = json.loads(subprocess.run(command, check=True, capture_output=True, cwd=tmp_path).stdout)
+        assert answer.get("camera") == "front door", (words, answer)
+        assert answer["predictions"][0]["label"] == "flower"
+
+
+def test_a_packed_picture_is_held_to_the_limit_of_all(state: Path, jpegs: list[bytes]) -> None:
+    with Daemon(state, {"frames": {"max_bytes": len(jpegs[0])}}) as daemon:
+        for more, status in ((0, 200), (1, 400), (len(jpegs[0]), 413)):
+            packed = json.dumps({"image": base64.b64encode(jpegs[0] + bytes(more)).decode()}).encode()
+            answer = ask(daemon, "POST", "/v1/frames", packed, Content_Type="application/json")
+            assert (answer.status, b"frames.max_bytes" in answer.body) == (status, status != 200)
+        assert daemon.ask("GET", "/v1/status")["bad_frames"] == 1
+
+
 def test_examples_are_forgotten_and_labels_renamed_and_deleted(daemon: Daemon, photographs: list[np.ndarray]) -> None:
     payloads = crops(photographs[0], 3, seed=11)
     first, *_ = [daemon.ask("POST", "/v1/frames?label=a%2Fb", payload)["frame_id"] for payload in payloads]
@@ -113,6 +146,30 @@ def test_examples_are_forgotten_and_labels_renamed_and_deleted(daemon: Daemon, p
     assert "there are: china, flower" in daemon.ask("DELETE", "/v1/labels/Gl%C3%A4ser", expect=404)["error"]
     assert "not UTF-8" in daemon.ask("DELETE", "/v1/labels/%ff", expect=400)["error"]
     assert "must not be empty" in daemon.ask("POST", "/v1/labels/china/rename", {"to": " "}, 400)["error"]
+
+
+def test_the_same_bytes_are_one_example_whoever_sends_them(daemon: Daemon, photographs: list[np.ndarray]) -> None:
+    (payload,) = crops(photographs[1], 1, seed=12)
+    sent = [daemon.ask("POST", f"/v1/frames?label={label}&camera=c{n}", payload) for n, label in enumerate("xxy")]
+    assert {result["frame_id"] for result in sent} == {picture_id(payload)}
+    assert daemon.ask("GET", "/v1/status")["labels"] == {"china": 40, "flower": 40, "y": 1}
+    assert daemon.ask("DELETE", f"/v1/frames/{picture_id(payload)}")["examples_deleted"] == 1
+
+
+def test_a_label_that_may_be_a_slip_is_asked_about(daemon: Daemon, photographs: list[np.ndarray]) -> None:
+    (payload,) = crops(photographs[0], 1, seed=13)
+    seen = daemon.ask("GET", "/v1/status")["frames"]
+    for slip in ("chima", "China", "ch%20ina", "c%D2%BBina"):
+        assert "did you mean 'china'?" in daemon.ask("POST", f"/v1/frames?label={slip}", payload, 409)["error"]
+    assert daemon.ask("GET", "/v1/status")["frames"] == seen, "nothing was looked at"
+    frame_id = daemon.ask("POST", "/v1/frames", payload)["frame_id"]
+    assert "?new=1" in daemon.ask("POST", f"/v1/frames/{frame_id}/label", {"label": "chima"}, 409)["error"]
+    assert "did you mean" in daemon.ask("POST", "/v1/labels/flower/rename", {"to": "chima"}, 409)["error"]
+    assert daemon.ask("POST", f"/v1/frames/{frame_id}/label", {"label": "chi\u200bna"})["label"] == "china"
+    assert daemon.ask("POST", f"/v1/frames/{frame_id}/label?new=1", {"label": "chima"})["label"] == "chima"
+    assert daemon.ask("POST", "/v1/frames?label=chima", payload)["frame_id"] == frame_id
+    assert "new must be 0 or 1" in daemon.ask("POST", "/v1/frames?label=chima&new=yes", payload, 400)["error"]
+    assert daemon.ask("DELETE", "/v1/labels/chima")["examples_deleted"] == 1
 
 
 def test_a_browser_on_another_site_is_refused_and_no_other_is_invited(daemon: Daemon) -> None:

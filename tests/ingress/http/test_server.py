@@ -66,6 +66,15 @@ def test_a_connection_is_kept_or_closed_as_asked(server: Server, version: bytes,
     assert (b"Connection: close" in answer) is closes
 
 
+@pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=x", "Text/Plain"])
+def test_a_body_in_which_a_picture_is_packed_may_be_half_as_large_again(server: Server, kind: str) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port(server), timeout=20)
+    connection.request("POST", "/", b"x" * 150_000, {"Content-Type": kind})
+    response = connection.getresponse()
+    assert (response.status, b'"size": 150000' in response.read()) == (200, True)
+    connection.close()
+
+
 def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
     answer = exchange(connect(server), b"".join(b"GET /%d HTTP/1.1\r\n\r\n" % number for number in range(20)))
     assert [f'"/{number}"' in answer.decode() for number in range(20)] == [True] * 20
@@ -117,6 +126,9 @@ def test_a_request_may_come_byte_by_byte(server: Server) -> None:
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\nhe", 400),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\n" + b"x" * 100_001, 413),
         (b"POST / HTTP/1.1\r\nContent-Length: 100001\r\n\r\nhi", 413),
+        (b"POST / HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 150001\r\n\r\nhi", 413),
+        (b"POST / HTTP/1.1\r\nContent-Type: multipart/x\r\nContent-Length: 150001\r\n\r\nhi", 413),
+        (b"POST / HTTP/1.1\r\nContent-Type: image/jpeg\r\nContent-Length: 100001\r\n\r\nhi", 413),
         (b"POST /?a=%ff HTTP/1.1\r\nContent-Length: 0\r\n\r\n", 400),
         (b"POST /?" + b"&".join(b"a%d=1" % n for n in range(30)) + b" HTTP/1.1\r\n\r\n", 400),
         (b"BREW / HTTP/1.1\r\n\r\n", 501),

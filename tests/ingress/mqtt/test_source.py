@@ -1,5 +1,7 @@
 """The real daemon and a real broker, spoken to as cameras, people and dashboards do."""
 
+import base64
+import json
 import os
 import re
 from pathlib import Path
@@ -53,13 +55,18 @@ def test_with_mqtt_5_the_answer_comes_where_the_sender_waits(
         client.publish(f"{IN}/label", label, response_topic="me/labels", correlation=b"two")
         answer = client.wait_for("me/labels")[0]
         assert (answer["ok"], answer["label"], answer["id"]) == (True, "porcelain", 7)
+        slip = {"frame_id": result["frame_id"], "label": "porcelan"}
+        client.publish(f"{IN}/label", slip, response_topic="me/labels", correlation=b"three")
+        assert "did you mean 'porcelain'" in client.wait_for("me/labels", count=2)[1]["error"]
+        client.publish(f"{IN}/label", {**slip, "new": True}, response_topic="me/labels", correlation=b"four")
+        assert client.wait_for("me/labels", count=3)[2]["label"] == "porcelan"
         client.publish(f"{IN}/command/activate", {"version": "9"}, response_topic="me/heads", correlation=b"")
         assert "no head" in client.wait_for("me/heads")[0]["error"]
         # A sender cannot make the board talk to itself.
         client.publish(f"{IN}/frame", b"rubbish", response_topic=f"{IN}/command/retrain", correlation=b"")
         assert client.wait_for(f"{IN}/answer")[0]["command"] == "frame"
         assert daemon.ask("GET", "/v1/retrain") == {"state": "idle"}
-        assert daemon.ask("GET", "/v1/status")["labels"]["porcelain"] == 1
+        assert daemon.ask("GET", "/v1/status")["labels"]["porcelan"] == 1
 
 
 def test_a_board_is_taught_over_mqtt_alone(state: Path, photographs: list[np.ndarray], mosquitto: Mosquitto) -> None:
@@ -110,6 +117,8 @@ def test_a_board_is_taught_over_mqtt_alone(state: Path, photographs: list[np.nda
         ("frame", b"", "0 bytes"),
         ("frame/door/7", bytes(range(256)), "not a picture"),
         ("frame/door/7/8", b"", "frames go to"),
+        ("frame/door/9", b'{"image": "!"}', "the `image` of the JSON is no base64: it holds '!'"),
+        ("frame/door", b'{"photo": "x", "label": "y"}', "the JSON holds no picture"),
         ("frame/a%0ab", b"", "control characters"),
         ("frame/door/%00", b"", "control characters"),
         ("frame/" + "x" * 300, b"", "200 bytes"),
@@ -127,6 +136,20 @@ def test_what_cannot_be_done_is_answered_and_ends_nothing(
     assert complaint in answer["error"]
     assert (answer["ok"], answer["command"]) == (False, topic.split("/")[-1 if "command" in topic else 0])
     assert daemon.ask("GET", "/v1/status")["mqtt"]["refused"] == refused + 1
+
+
+def test_a_frame_may_come_in_base64_or_in_json(one_board: tuple[Daemon, Mosquitto], jpegs: list[bytes]) -> None:
+    daemon, broker = one_board
+    encoded = base64.b64encode(jpegs[1])
+    said = {"data": f"data:image/jpeg;base64,{encoded.decode()}", "camera": "front door", "label": "flower"}
+    labelled = daemon.ask("GET", "/v1/status")["labels"]["flower"]
+    with Listener(broker) as client:
+        client.publish(f"{IN}/frame/gate/encoded", encoded)
+        result = client.wait_for(f"{IN}/result", lambda result: result.get("ref") == "encoded")[0]
+        assert (result["camera"], result["label"]) == ("gate", "flower")
+        client.publish(f"{IN}/frame", json.dumps(said).encode())
+        client.wait_for(f"{IN}/result", lambda result: result["camera"] == "front door")
+    until(lambda: daemon.ask("GET", "/v1/status")["labels"]["flower"] == labelled + 1, PATIENCE_S)
 
 
 @pytest.fixture(scope="module")
@@ -237,6 +260,34 @@ def test_home_assistant_is_told_when_it_comes_online(state: Path, jpegs: list[by
         mosquitto.kill()
         mosquitto.start()
         assert retained(mosquitto, topic, PATIENCE_S)["components"].keys() >= {"camera_door"}
+
+
+def test_a_camera_stays_announced_over_a_restart_until_it_is_forgotten(
+    state: Path, jpegs: list[bytes], mosquitto: Mosquitto
+) -> None:
+    topic, seen = "homeassistant/device/lastlayer_board/config", f"{IN}/camera/front door/state"
+
+    def cameras(announced: dict[str, Any]) -> list[str]:
+        return [key for key in announced["components"] if key.startswith("camera_")]
+
+    with Daemon(state, config(mosquitto)) as daemon:
+        daemon.ask("POST", "/v1/frames?camera=front%20door", jpegs[0])
+        assert retained(mosquitto, seen)["state"] == "unknown"
+    mosquitto.kill()
+    mosquitto.start()  # which has forgotten everything
+    with Daemon(state, config(mosquitto)), Listener(mosquitto, "#") as client:
+        assert cameras(client.wait_for(topic)[0]) == cameras(client.wait_for(topic)[-1]) != []
+        client.publish(seen, b"{}", retain=True)
+        for wrong in ("", 7, None):
+            client.publish(f"{IN}/command/forget", {"camera": wrong})
+        assert not any(said["ok"] for said in client.wait_for(f"{IN}/answer", count=3))
+        client.publish(f"{IN}/command/forget", {"camera": "front door", "id": 1})
+        assert client.wait_for(f"{IN}/answer", lambda said: said["ok"])[0]["camera"] == "front door"
+        client.wait_for(topic, lambda said: not cameras(said))
+        with Listener(mosquitto, f"{IN}/#") as late:
+            late.publish(f"{IN}/the end")
+            late.wait_for(f"{IN}/the end")
+            assert seen not in [at for at, _ in late.heard]
 
 
 def test_without_discovery_nothing_is_said_to_home_assistant(state: Path, mosquitto: Mosquitto) -> None:

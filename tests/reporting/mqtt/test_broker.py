@@ -252,6 +252,35 @@ def test_a_refused_password_is_said_once_and_shown(
     assert [line for line in warnings.queue if "refused the connection" in line] == []
 
 
+@pytest.mark.parametrize(
+    ("content", "odd"),
+    [
+        (b"\xef\xbb\xbfsesame ", "begins with EF BB BF, a byte order mark"),
+        (b"sesame \n\n", "has 0A at byte 7, a line feed"),
+        (b"s\0e\0s\0", "has 00 at byte 1, a NUL"),
+    ],
+)
+def test_a_refused_password_with_an_odd_byte_is_told_of_by_that(
+    content: bytes, odd: str, guarded: Mosquitto, tmp_path: Path, warnings: "queue.Queue[str]"
+) -> None:
+    file = tmp_path / "password"
+    file.write_bytes(content)
+    with started(guarded, username="board", password_file=file) as broker:
+        for _ in ("at the start", "when it is refused"):
+            said = warnings.get(timeout=PATIENCE_S)
+            assert f"mqtt.password_file: {file} {odd}" in said
+            assert "sesame" not in said
+        assert broker.last_error is not None and odd in broker.last_error
+
+
+def test_a_refused_login_without_a_password_is_told_of_by_that(
+    guarded: Mosquitto, warnings: "queue.Queue[str]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    with started(guarded, username="board"):
+        assert "no password is shown" in warnings.get(timeout=PATIENCE_S)
+
+
 @pytest.mark.parametrize("content", [None, b"\xff\xfe", b"x" * 70_000])
 def test_a_password_that_cannot_be_read_is_refused_at_once(content: bytes | None, tmp_path: Path) -> None:
     file = tmp_path / "password"

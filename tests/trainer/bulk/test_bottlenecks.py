@@ -1,5 +1,6 @@
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from agent.cache import Cache
 from agent.errors import StateError
 from agent.learning.pictures.dataset import open_dataset
 from agent.learning.pictures.labelled import LabelledPicture
+from agent.learning.training.examples import HELD_BACK, VAL
 from agent.reporting.timing import Timings
 from agent.state.state import open_state
 from agent.vision.bundle import DEFAULT, SHIPPED
@@ -210,3 +212,18 @@ def test_empty_class_folders_are_found(corpus: Path) -> None:
     with open_dataset(corpus) as found:
         assert [(one.name, one.label) for one in found.left_out] == [(f"{corpus}/nothing", "nothing")]
         assert found.missing() == {"nothing": f"the folder is empty ({corpus}/nothing)"}
+
+
+def test_what_was_computed_before_goes_to_val_when_a_list_puts_it_there(
+    tmp_path: Path, pictures: list[LabelledPicture], answers: list[Embedded]
+) -> None:
+    run(tmp_path, pictures, answers)
+    before = {row[0]: row[2] for row in contents(tmp_path)}
+    listed = [replace(picture, split="val" if number < 5 else None) for number, picture in enumerate(pictures)]
+    account = run(tmp_path, listed, answers).account
+    assert (account.added, account.contradicting) == (0, 1)
+    after = {row[0]: row[2] for row in contents(tmp_path)}
+    put = {int(answer.frame_ids[0], 16) for answer in answers[:5] if not answer.errors}
+    assert before.keys() == after.keys()
+    assert {after[number] for number in put} == {VAL}
+    assert all(after[number] in (before[number], HELD_BACK) for number in after.keys() - put)

@@ -8,7 +8,9 @@ from agent.measuring.measurement import Measurement, Projection
 
 
 def measured(phase: str, mean_ms: float, images: int = 1, **conditions: Any) -> dict[str, Any]:
-    return Measurement(phase, mean_ms, mean_ms / 10, mean_ms, mean_ms, mean_ms, 50, images, conditions).as_dict()
+    return Measurement(
+        phase, mean_ms, mean_ms / 10, mean_ms, mean_ms, mean_ms, mean_ms, 50, images, conditions
+    ).as_dict()
 
 
 def projected(phase: str, ms_an_image: float, classes: int, **parts_ms: float) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def boards(tmp_path: Path) -> Iterator[list[Daemon]]:
 def teach(board: Daemon, photograph: np.ndarray, label: str, count: int, seed: int) -> None:
     """By frames of no named camera: their looks alone say which belong together, and some come to validate by."""
     for payload in crops(photograph, count, seed):
-        board.ask("POST", f"/v1/frames?label={label}", payload)
+        board.ask("POST", f"/v1/frames?label={label}&new=1", payload)
 
 
 def test_one_head_for_all(boards: list[Daemon], photographs: list[np.ndarray], tmp_path: Path) -> None:

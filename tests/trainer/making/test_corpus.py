@@ -6,13 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from PIL import Image
 
 from agent.errors import DatasetError
 from agent.vision.image import decode
 from tests.trainer.making.shards import encoded, write_shard
-from tests.vision.damaged import damaged
 from trainer.making.corpus import read_corpus, read_shards
 
 
@@ -141,15 +139,3 @@ def test_a_shard_whose_arrays_say_what_they_are_not_is_refused(tmp_path: Path, s
             archive.writestr(name, content)
     with pytest.raises(DatasetError, match=r"a\.npz"):
         read_shards(tmp_path)
-
-
-@settings(max_examples=500)
-@given(damaged())
-def test_a_damaged_picture_is_decoded_or_said_in_words(picture: bytes) -> None:
-    try:
-        pixels = decode(picture, 32)
-    except ValueError as error:
-        assert str(error)
-    else:
-        assert pixels.ndim == 3
-        assert pixels.dtype == np.uint8
