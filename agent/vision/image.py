@@ -39,7 +39,7 @@ _TURNED = (5, 6, 7, 8)  # its columns are the rows of the upright picture
 _FROM_THE_END = (3, 4, 7, 8)  # where the upright picture begins
 _STRIP_PIXELS = 1 << 17
 _MAX_JPEG_ROWS = 65_500  # of libjpeg
-_MAX_SCANS = 100  # of a JPEG that is decoded more than once, to see whether it is whole
+_MAX_SCANS, _MAX_PIXELS_IN_SCANS = 100, 1 << 21  # of a JPEG that is decoded many times, to see whether it is whole
 _GRAY = 128  # of which it makes rows that it has no data for
 
 # What could go on where the data of a JPEG were cut: noise, behind each of three bits.
@@ -110,9 +110,11 @@ class Picture:
         decoded = 4 * image.width * image.height + (0 if self._encoded.is_all() else len(self._payload))
         if self.format == "WEBP":
             return decoded * 17 // 4 + len(self._payload)
-        layers = getattr(image, "layer", ())  # a JPEG's: (name, columns, rows, ...) of a block, for each channel
-        if not layers or (isinstance(self._encoded, Jpeg) and self._encoded.one_scan):
+        if not isinstance(self._encoded, Jpeg) or self._encoded.one_scan:
             return decoded
+        if not self._encoded.ended and self.width * self.height <= _MAX_PIXELS_IN_SCANS:
+            decoded += 4 * self.width * self.height
+        layers = getattr(image, "layer", ())  # (name, columns, rows, ...) of a block, for each channel
         columns, rows = max(layer[1] for layer in layers), max(layer[2] for layer in layers)
         share = sum(layer[1] * layer[2] for layer in layers) / max(1, columns * rows)  # values a pixel: 1 to 4
         return int(decoded + 2 * share * self.width * self.height)
@@ -138,8 +140,10 @@ class Picture:
         in several ways, and only where none makes a difference all of the picture was there.
         """
         jpeg = self._encoded
-        if not isinstance(jpeg, Jpeg) or len(jpeg.scans) > _MAX_SCANS or not (jpeg.ended or jpeg.is_complete()):
-            return not isinstance(jpeg, Jpeg)
+        if not isinstance(jpeg, Jpeg):
+            return True
+        if not jpeg.one_scan and (len(jpeg.scans) > _MAX_SCANS or not (jpeg.ended or self._may_be_whole(jpeg))):
+            return jpeg.ended
         rows = -self.height // jpeg.block_rows * -jpeg.block_rows
         if jpeg.one_scan and rows + jpeg.block_rows <= _MAX_JPEG_ROWS:
             with closing(_opened(jpeg.going_on(b"", rows + jpeg.block_rows))) as image:
@@ -147,10 +151,16 @@ class Picture:
                 added = rows * image.height // (rows + jpeg.block_rows)
                 if image.mode == "L" and image.getpixel((0, added)) != _GRAY:
                     return True
+        # What the last of several scans brings is too fine to be seen at a smaller size.
+        size = self._size if jpeg.ended or jpeg.one_scan else (self.width, self.height)
         endings = (b"", *_NOISE, jpeg.next_restart() + _NOISE[1])
-        sums = (_checksum(jpeg.going_on(ending), self._size) for ending in endings)
+        sums = (_checksum(jpeg.going_on(ending), size) for ending in endings)
         first = next(sums)
         return all(other == first for other in sums)
+
+    def _may_be_whole(self, jpeg: Jpeg) -> bool:
+        """Whether one in several scans that lacks its end is looked at at all: at its full size that takes long."""
+        return self.width * self.height <= _MAX_PIXELS_IN_SCANS and jpeg.is_complete()
 
 
 def decode_upright(payload: bytes, short_side: int | None = None, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:

@@ -311,6 +311,22 @@ def test_however_little_a_jpeg_lacks_it_is_torn_or_the_same(photographs: list[np
         np.testing.assert_array_equal(pixels, whole, err_msg=f"without the last {lost} bytes")
 
 
+def test_what_a_smaller_size_does_not_show_of_a_progressive_jpeg_counts_too() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8).repeat(10, 0).repeat(10, 1)
+    payload = encoded(pixels, "JPEG", progressive=True)
+    np.testing.assert_array_equal(decode(payload[:-2], 48, 48), decode(payload, 48, 48))
+    for lost in (100, 2000):
+        with pytest.raises(ImageError, match="torn"):
+            decode(payload[:-lost], 48, 48)
+
+
+def test_a_large_progressive_jpeg_is_not_whole_without_its_end() -> None:
+    payload = encoded(np.zeros((1500, 1500, 3), np.uint8), "JPEG", progressive=True)
+    assert not decode(payload, 48, 48).any()
+    with pytest.raises(ImageError, match="torn"):
+        decode(payload[:-2], 48, 48)
+
+
 @pytest.mark.parametrize("gray", [127, 128, 129])
 def test_a_jpeg_that_is_gray_where_it_ends_is_whole(gray: int) -> None:
     for options in WAYS.values():
@@ -407,6 +423,8 @@ PICTURES: dict[str, Callable[[], bytes]] = {
     "jpeg, progressive": partial(stored, "RGB", "JPEG", quality=50, progressive=True),
     "jpeg, progressive, all colours": partial(stored, "RGB", "JPEG", quality=50, progressive=True, subsampling=0),
     "jpeg, progressive, four channels": partial(stored, "CMYK", "JPEG", quality=50, progressive=True),
+    "jpeg, without its end": lambda: stored("RGB", "JPEG", quality=50)[:-2],
+    "jpeg, progressive, without its end": lambda: stored("RGB", "JPEG", quality=50, progressive=True)[:-2],
     "jpeg, in scans": lambda: in_scans_apart(stored("RGB", "JPEG", quality=50, subsampling=0)),
 }
 
