@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.errors import LastlayerError
-from agent.records import MAX_LABEL_BYTES, checked_label
+from agent.records import MAX_LABEL_BYTES, checked_name
 from agent.service import Service
 
 log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class Commands:
         return {"head": version}
 
     def _forget(self, asked: dict[str, Any]) -> dict[str, Any]:
-        camera = checked_label(asked["camera"], "camera name")
+        camera = checked_name(asked["camera"], "camera name")
         self._service.announcer.forget(camera)
         return {"camera": camera}
 
