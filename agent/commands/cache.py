@@ -48,7 +48,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     rename = actions.add_parser("rename", parents=[options], help="call a label something else, or merge two")
     rename.add_argument("label")
     rename.add_argument("new")
-    rename.add_argument("--new-label", action="store_true", help="NEW is meant, however like another label it is")
+    rename.add_argument("--new-labels", action="store_true", help="NEW is meant, however like another label it is")
     rename.set_defaults(execute=execute_rename)
     compacting = actions.add_parser("compact", parents=[options], help="do now what else is done in the background")
     compacting.set_defaults(execute=execute_compact)
@@ -127,8 +127,8 @@ def execute_delete(arguments: argparse.Namespace) -> int:
 def execute_rename(arguments: argparse.Namespace) -> int:
     old, new = checked_name(arguments.label, "label"), checked_label(arguments.new)
     with Cache.existing(_folder(arguments)) as cache:
-        if not arguments.new_label:
-            check_spelling(new, cache.label_counts().keys() - {old}, "say --new-label")
+        if not arguments.new_labels:
+            check_spelling(new, cache.label_counts().keys() - {old}, "say --new-labels")
         count = cache.rename_label(old, new)
     show(arguments, {"renamed": count}, f"{count} examples are {new} now")
     return 0

@@ -13,7 +13,7 @@ from agent.board.files import printable, read_bounded
 from agent.board.secret import Secret, warn_of_open
 from agent.commands import SUMMARIES
 from agent.commands.sender import Address, Sender
-from agent.errors import ConfigError, DatasetError, ImageError, LastlayerError
+from agent.errors import ConfigError, DatasetError, ImageError, InputError, LabelError, LastlayerError
 from agent.terminal import as_json, command, progress, say, write
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     parser.add_argument("--token-file", type=Path, metavar="FILE", help="a file with the board's token")
     parser.add_argument("--camera", help="the name of the camera")
     parser.add_argument("--label", help="what the pictures show: the board remembers it")
-    parser.add_argument("--new-label", action="store_true", help="the label is meant, however like another it is")
+    parser.add_argument("--new-labels", action="store_true", help="labels that are like others are meant")
     parser.add_argument(
         "--timeout", type=_seconds, default=30.0, metavar="S", help="how long a picture is tried (default: %(default)g)"
     )
@@ -63,7 +63,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     sender = Sender(Address(arguments.url, arguments.socket), _token(arguments.token_file), arguments.timeout)
     query = {name: value for name in ("camera", "label") if (value := getattr(arguments, name)) is not None}
-    if arguments.new_label:
+    if arguments.new_labels:
         query["new"] = "1"
     batches = [_batch(name, query) for name in arguments.pictures]
     pictures = [picture for batch in batches for picture in batch.pictures]
@@ -73,7 +73,7 @@ def execute(arguments: argparse.Namespace) -> int:
         for picture in progress(pictures, "push") if has_bar else pictures:
             try:
                 result = sender.send(_payload(picture.read), picture.query)
-            except ImageError as error:
+            except InputError as error:
                 say(f"lastlayer push: {printable(picture.name)}: {error}")
                 failed[picture.name] = str(error)
                 continue
@@ -93,7 +93,7 @@ def execute(arguments: argparse.Namespace) -> int:
 @dataclass(frozen=True)
 class _Picture:
     name: str
-    read: Callable[[], bytes]  # raises OSError
+    read: Callable[[], bytes]  # raises OSError and InputError
     query: Mapping[str, str]
 
 
@@ -150,19 +150,36 @@ def _is_folder(name: str) -> bool:
 def _of_classes(name: str, query: Mapping[str, str]) -> _Batch:
     """The pictures of class folders, with their labels and splits. Raises ConfigError."""
     from agent.learning.pictures.dataset import open_dataset
+    from agent.learning.pictures.labelled import check_labels
 
     shown = printable(name)
     try:
         with open_dataset(Path(name)) as dataset:  # files stay readable behind it
             if "label" in query:
                 raise ConfigError(f"{shown}: no picture lies in this folder; its class folders say their labels")
-            return _Batch([_Picture(one.name, one.read, {**query, **_said(one)}) for one in dataset], dataset)
+            if "new" not in query:
+                check_labels(dataset, ())  # the board asks too, when it has taken the first ones
+            first: dict[str, LabelledPicture] = {}  # by their ids: where they came first
+            pictures = [_Picture(one.name, partial(_read_once, one, first), {**query, **_said(one)}) for one in dataset]
+            return _Batch(pictures, dataset)
     except DatasetError as error:
         raise ConfigError(f"{shown}: no picture lies in this folder, nor in class folders: {error}") from error
 
 
 def _said(picture: "LabelledPicture") -> dict[str, str]:
     return {"label": picture.label} | ({"split": picture.split} if picture.split else {})
+
+
+def _read_once(picture: "LabelledPicture", first: "dict[str, LabelledPicture]") -> bytes:
+    """Raises OSError, and LabelError where it came first with another label: the board would take the one that comes
+    last, at every sending."""
+    from agent.records import picture_id
+
+    payload = picture.read()
+    before = first.setdefault(picture_id(payload), picture)
+    if before.label != picture.label:
+        raise LabelError(f"not sent as {picture.label!r}: it is {before.label!r} in {printable(before.name)}")
+    return payload
 
 
 def _told(dataset: "Dataset", failed: Mapping[str, str]) -> bool:

@@ -124,13 +124,34 @@ def test_class_folders_say_labels_and_splits(tmp_path: Path, jpegs: list[bytes])
 def test_a_class_of_which_no_picture_is_left_is_told_and_the_others_are_sent(tmp_path: Path, picture: Path) -> None:
     for name in ("set/glass/a.jpg", "set/paper/a.heic", "set/tin/a.jpg"):
         (tmp_path / name).parent.mkdir(parents=True)
-        (tmp_path / name).write_bytes(picture.read_bytes())
+        (tmp_path / name).write_bytes(picture.read_bytes() + name.encode())  # no two are the same
     refused: tuple[int, dict[str, str], str] = (400, {}, '{"error": "the picture is torn"}')
     with scripted((200, {}, json.dumps(RESULT)), refused) as board:
         ended = lastlayer("push", tmp_path / "set", *board.words, expect=3)
     assert len(board.requests) == 2
     assert "no picture is left of 2 classes: paper: .heic is not read" in ended.stderr
     assert "tin: the picture is torn" in ended.stderr
+
+
+def test_a_picture_in_two_class_folders_is_sent_once_and_labels_that_are_like_others_are_asked_about(
+    daemon: Daemon, tmp_path: Path, jpegs: list[bytes]
+) -> None:
+    for place, payload in {"glass/a": jpegs[0], "paper/b": jpegs[1], "paper/copy": jpegs[0]}.items():
+        path = tmp_path / "pictures" / f"{place}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(payload)
+    for _ in range(2):
+        ended = lastlayer("push", "--url", daemon.url, tmp_path / "pictures", expect=3)
+        assert "paper/copy.jpg: not sent as 'paper': it is 'glass' in" in ended.stderr
+        labels = daemon.ask("GET", "/v1/status")["labels"]
+        assert (labels["glass"], labels["paper"]) == (1, 1)
+    (tmp_path / "pictures" / "paper" / "copy.jpg").unlink()
+    (tmp_path / "pictures" / "paper").rename(tmp_path / "pictures" / "glas")
+    refused = lastlayer("push", "--url", daemon.url, tmp_path / "pictures", expect=3).stderr
+    assert "did you mean" in refused
+    assert "pictures sent" not in refused
+    lastlayer("push", "--url", daemon.url, tmp_path / "pictures", "--new-labels")
+    assert daemon.ask("GET", "/v1/status")["labels"]["glas"] == 1
 
 
 def test_a_folder_with_pictures_in_it_is_no_set_of_classes(tmp_path: Path, picture: Path) -> None:
@@ -153,7 +174,7 @@ def test_class_folders_and_a_label_are_not_said_together(tmp_path: Path, picture
 def test_a_bar_shows_how_far_it_is_on_a_terminal(tmp_path: Path, picture: Path) -> None:
     for name in ("glass", "paper"):
         (tmp_path / "set" / name).mkdir(parents=True)
-        (tmp_path / "set" / name / "a.jpg").write_bytes(picture.read_bytes())
+        (tmp_path / "set" / name / "a.jpg").write_bytes(picture.read_bytes() + name.encode())
     terminal, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("4H", 24, 100, 0, 0))
     with scripted() as board:
