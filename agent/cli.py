@@ -111,10 +111,8 @@ def _add_options(options: argparse.ArgumentParser) -> None:
         nargs=2,
         type=float,
         metavar=("LOW", "HIGH"),
-        help="for a .tflite: the values that black and white become (default: 0 1; quantized: as it says itself)",
+        help="of a .tflite: what black and white become (default 0 1)",
     )
-    options.add_argument(
-        "--size", type=size, metavar="N", help="for a .tflite of any size: N or WIDTHxHEIGHT, the pictures that it gets"
-    )
+    options.add_argument("--size", type=size, metavar="N", help="of a .tflite that takes any: N, or WIDTHxHEIGHT")
     options.add_argument("--json", action="store_true", help="the result as JSON on stdout")
     options.add_argument("--verbose", action="store_true", help="say more on stderr")

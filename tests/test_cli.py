@@ -368,3 +368,30 @@ def test_commands_name_a_file_that_is_none_and_do_not_wait_for_it(tmp_path: Path
     ):
         ended = lastlayer("--state", state, *words, expect=code)
         assert "Traceback" not in ended.stderr
+
+
+def test_a_network_of_any_size_is_told_its_size(tmp_path: Path, jpegs: list[bytes]) -> None:
+    network = Path(__file__).parent / "vision" / "networks" / "any_size.tflite"
+    pictures = tmp_path / "pictures"
+    for label in ("one", "other"):
+        (pictures / label).mkdir(parents=True)
+        (pictures / label / "1.jpg").write_bytes(jpegs[label == "other"])
+    state = tmp_path / "state"
+    refused = lastlayer("--state", state, "--backbone", network, "learn", pictures, expect=4).stderr
+    assert "any_size.tflite: takes pictures of any size" in refused
+    assert "--size 224" in refused
+    lastlayer("--state", state, "--backbone", network, "--size", "40x30", "learn", pictures)
+    assert "40 x 30" in lastlayer("--state", state, "models").stdout
+    lastlayer("--state", state, "learn", pictures)
+    assert (
+        "40 x 30 pixels, not 30 x 30" in lastlayer("--state", state, "--size", 30, "learn", pictures, expect=5).stderr
+    )
+    assert "is no size" in lastlayer("--state", state, "--size", "0", "learn", pictures, expect=2).stderr
+
+    names = set()
+    for words in (("--size", 30), ("--size", 31), ("--size", 31, "--input-range", -1, 1)):  # each a backbone of its own
+        said = lastlayer("--state", state, "models", "import", network, *words, "--json").stdout
+        names.add(json.loads(said)["bundle"])
+    assert len(names) == 3
+    again = lastlayer("--state", state, "models", "import", network, "--size", 31, "--json").stdout
+    assert json.loads(again)["bundle"] in names

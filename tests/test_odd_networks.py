@@ -12,6 +12,7 @@ from agent.cache import cache as cache_module
 from agent.records import Example
 from tests.conftest import encoded
 from tests.daemon import Daemon, lastlayer
+from tests.mosquitto import Listener, Mosquitto
 from tests.vision.test_bundle import NETWORKS
 
 BLACK = encoded(np.zeros((40, 40, 3), np.uint8), "PNG")
@@ -108,6 +109,31 @@ def test_such_a_picture_is_unknown(tmp_path: Path, pictures: Path, name: str) ->
         daemon.ask("POST", "/v1/retrain", expect=202)
         assert daemon.wait_retrained()["state"] == "done"
         assert daemon.log.count("no finite numbers") == 1
+
+
+def test_over_mqtt_and_from_a_watched_folder_it_is_unknown_too(
+    tmp_path: Path, pictures: Path, mosquitto: Mosquitto
+) -> None:
+    learnt(tmp_path / "state", "logarithm", pictures)
+    uploads = tmp_path / "uploads"
+    (uploads / "gate").mkdir(parents=True)
+    settings = {
+        "mqtt": {"host": mosquitto.host, "port": mosquitto.port, "node": "board"},
+        "folder": {"path": str(uploads), "after": "move"},
+    }
+    with Listener(mosquitto) as listener, Daemon(tmp_path / "state", settings) as daemon:
+        listener.wait_for("lastlayer/board/availability", lambda said: said == "online")
+        listener.publish("lastlayer/board/frame/door", BLACK)
+        (uploads / "gate" / "black.png.part").write_bytes(BLACK)
+        (uploads / "gate" / "black.png.part").rename(uploads / "gate" / "black.png")
+        results = listener.wait_for("lastlayer/board/result", count=2)
+        assert sorted(said["camera"] for said in results) == ["door", "gate"]
+        for said in results:
+            assert (said["unknown"], said["predictions"], said["label"], said["probability"]) == (True, [], None, None)
+        status = daemon.ask("GET", "/v1/status")
+        assert (status["not_finite"], status["bad_frames"]) == (2, 0)
+        assert daemon.log.count("no finite numbers") == 1
+        assert " ERROR " not in daemon.log
 
 
 def strict(text: str) -> Any:

@@ -38,10 +38,9 @@ EXAMPLE = """\
 example:  lastlayer --state S retrain
           lastlayer --state S retrain --solver adam --learning-rate 0.01 --epsilon 0.1 --batch 100 --steps 10000
 
-The second is the setting of the 2016 study, and what adam takes where nothing is said. With --json,
-progress goes to stderr as JSON lines. A head that passes the gate is in service at once, in a running
-daemon too; one that is worse than the head in service is kept as refused, and the command ends with 8.
-It can be ended at any time (Ctrl-C, SIGTERM); the head in service stays.
+The second is the setting of the 2016 study, and adam's default. With --json, progress goes to stderr as
+JSON lines. A head that passes the gate is in service at once, in a running daemon too; one that is worse
+than that in service is kept as refused, and the command ends with 8. Ctrl-C ends it; that one stays.
 """
 
 STATISTICS, CHECKPOINT = "statistics", "training"  # files in the state folder, beside the cache

@@ -4,6 +4,7 @@ formats.py     what the file of a picture says: which of its bytes decide its pi
 image.py       from bytes to pixels; the only place that imports Pillow
 bundle.py      a backbone's files: loaded, written
 importing.py   a model from elsewhere, tried in a child process and made a bundle
+pixels.py      what a network's input makes of the pixel bytes
 backbone.py    the frozen network, from pixels to a bottleneck; the only place that imports a TFLite runtime
 classifier.py  all of it in a row, for each frame
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from agent.errors import BundleError, ConfigError
 from agent.reporting.timing import Timings
-from agent.vision.backbone import Backbone
+from agent.vision.backbone import Backbone, describe
 from agent.vision.bundle import FORMAT, MODEL, write_bundle
 from trainer.exporting import report
 from trainer.exporting.conversion import Operators, Quantization, converted, operators
@@ -124,7 +124,12 @@ def _judged(
     with tempfile.TemporaryDirectory() as scratch:
         trial = Path(scratch) / order.out.name
         with quiet():
-            backbone = Backbone(write_bundle(trial, content, manifest))
+            written = write_bundle(trial, content, manifest)
+            described = describe(written.model, written.input_range, requantized=True)
+            if described["requantized"]:  # it was calibrated on pictures that do not span the bytes
+                manifest = manifest | {"input": manifest["input"] | {"requantized": True}}
+                written = write_bundle(trial, content, manifest)
+            backbone = Backbone(written)
         with timings.phase("evaluate", len(sample.held_out)):
             verified = verify(trial, network, sample.held_out)
     here = verified.parities[0]
@@ -146,6 +151,7 @@ def _judged(
         "canaries": verified.canaries(),
     }
     warnings = Operators(manifest["op_versions"]).warnings(order.quantization) + verified.warnings
+    warnings += described["words"]
     warnings += _off(order, opened.is_random, sample, transfers)
     return Exported(manifest, verified, transfers, warnings, len(content), sample)
 

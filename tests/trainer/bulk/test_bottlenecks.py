@@ -6,16 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.cache import Cache
+from agent.cache import Cache, Layout
 from agent.errors import StateError
 from agent.learning.pictures.dataset import open_dataset
 from agent.learning.pictures.labelled import LabelledPicture
 from agent.learning.training.examples import HELD_BACK, VAL
 from agent.reporting.timing import Timings
-from agent.state.state import open_state
+from agent.state.state import State, open_state
 from agent.vision.bundle import DEFAULT, SHIPPED
+from tests.conftest import encoded
 from tests.daemon import lastlayer
 from tests.trainer.bulk.corpora import contents, write_corpus
+from tests.vision.test_bundle import NETWORKS
 from trainer.bulk import bottlenecks
 from trainer.bulk.bottlenecks import Collector, block_for, collect, in_order, named, sent
 from trainer.bulk.embedding import Embedded, Embedder, Picture, joined
@@ -100,6 +102,34 @@ def test_every_picture_is_accounted_for(whole: tuple[Path, Ledger], pictures: li
     assert len(lines) == 1 + 3
     assert any("torn or damaged" in line and f"china/{COUNT // 2:03d}.jpg,china" in line for line in lines)
     assert any("with another label" in line for line in lines)
+
+
+def test_a_picture_for_which_the_network_has_no_numbers_is_named_and_the_others_are_kept(tmp_path: Path) -> None:
+    shades = {"black": 0, "gray": 100, "white": 255}
+    for name, shade in shades.items():
+        (tmp_path / "corpus" / name).mkdir(parents=True)
+        payload = encoded(np.full((16, 16, 3), shade, np.uint8), "PNG")
+        (tmp_path / "corpus" / name / "one.png").write_bytes(payload)
+    state = open_state(tmp_path / "out", str(NETWORKS / "logarithm.tflite"))
+    timings = Timings(node="test", runtime="test", role="trainer")
+    with open_dataset(tmp_path / "corpus") as found:
+        pictures = in_order(found)
+        answer = Embedder(state.bundle)([picture.read for picture in pictures])
+    made_elsewhere = replace(answer, errors={})  # as by Keras: nobody has looked at the bottlenecks
+    place = next(iter(answer.errors))
+    made_elsewhere.bottlenecks[place] = -np.inf
+    made_elsewhere.frame_ids[place] = "00000000000000aa"
+    for out, given in (("out", answer), ("other", made_elsewhere)):
+        with Cache(tmp_path / out / "cache", layout_of(state)) as cache:
+            ledger = Ledger(tmp_path / out, pictures, 0)
+            collect([given], Collector(cache, ledger, pictures, timings), print)
+            assert (len(cache), ledger.account.unreadable) == (2, 1)
+        assert "no finite numbers" in (tmp_path / out / "skipped.csv").read_text()
+
+
+def layout_of(state: State) -> Layout:
+    backbone = state.backbone()
+    return Layout.of(backbone.backbone_id, backbone.size, backbone.dtype.name, backbone.scale, backbone.zero_point)
 
 
 def test_classes_come_mixed_and_named_validation_first(tmp_path: Path) -> None:

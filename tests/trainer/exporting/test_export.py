@@ -66,7 +66,7 @@ def test_an_int8_bundle_is_verified_and_says_where_it_comes_from(network: Path, 
     assert (bundle.name, bundle.height, bundle.size, bundle.input_range) == ("small", 32, 32, (0, 255))
     assert describe(bundle) | {"family": ""} == {
         "height": 32, "width": 32, "size": 32, "input_dtype": "uint8", "output_dtype": "int8", "family": "",
-        "requantized": False, "words": [],
+        "requantized": bundle.requantized, "words": [],
     }  # fmt: skip
     manifest = json.loads((tmp_path / "small" / "manifest.json").read_text())
     assert manifest["format"] == 1
@@ -117,6 +117,19 @@ def test_other_quantizations_take_float_pictures_and_load_in_the_older_runtime(
     assert (described["input_dtype"], described["output_dtype"]) == ("float32", "float32")
     assert made.verified.parities[0].cosines.min() > 0.99
     assert not [warning for warning in made.warnings if "2.14" in warning or "cannot use" in warning]
+
+
+def test_a_network_that_was_calibrated_on_night_pictures_still_gets_the_bytes_for_what_they_are(
+    network: Path, tmp_path: Path, photographs: list[np.ndarray]
+) -> None:
+    from trainer.exporting.export import export
+
+    dark = write_class_folders(tmp_path / "dark", [photograph // 4 for photograph in photographs], 60)
+    made = export(order(network, dark, tmp_path / "night"), timings())
+    assert made.manifest["input"] == {"height": 32, "width": 32, "range": [0, 255], "requantized": True}
+    assert load_bundle(tmp_path / "night").requantized
+    assert made.manifest["figures"]["cosine_mean"] > 0.98
+    assert any("what lies outside of the 0 to 255 asked for is clipped" in warning for warning in made.warnings)
 
 
 def test_the_report_needs_nothing_beside_it_and_shows_what_is_off(
