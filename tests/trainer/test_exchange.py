@@ -18,7 +18,7 @@ from tests.trainer.needing_keras import NEEDING_KERAS
 pytestmark = NEEDING_KERAS
 
 SIZE = 64  # of what pretrain's network takes, which is free: only the file says it
-NETWORKS = ("pretrained", "pretrained again", "fitted", "an application")
+NETWORKS = ("pretrained", "fitted")  # of any size, and tapped; of one size, and cut
 
 
 def run(*words: object, expect: int = 0) -> "subprocess.CompletedProcess[str]":
@@ -59,17 +59,13 @@ def written(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
                 ),
                 "pretrained again": lambda: run("finetune", made("pretrained"), pictures, "--out", out, *first),
                 "fitted": lambda: run("finetune", "MobileNetV2", pictures, "--out", out, *random, *first),
-                "an application": lambda: run(
-                    *("pretrain", pictures, "--out", out, "--network", "MobileNetV2", "--alpha", 0.35),
-                    *("--minutes", 0.001, "--size", 32, "--batch", 8),
-                ),
             }[name]()
         return out
 
     return made
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [*NETWORKS, "pretrained again"])
 def test_bottlenecks_are_computed_with_what_a_training_wrote_and_their_head_is_measured(
     name: str, written: Callable[[str], Path], pictures: Path, tmp_path: Path
 ) -> None:
