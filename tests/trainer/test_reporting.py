@@ -1,4 +1,5 @@
 import argparse
+import json
 import threading
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from agent.config import default_node
 from agent.errors import ConfigError
 from agent.reporting.timing import TimingReport
+from tests.daemon import trainer
 from tests.mosquitto import Listener, Mosquitto
 from trainer.reporting import add_options, mqtt_config, reporting
 
@@ -63,6 +65,26 @@ def test_a_broker_that_never_comes_ends_nothing_and_is_named(
     with reporting(options("--mqtt", "127.0.0.1:1"), "numpy") as timings, timings.phase("step"):
         pass
     assert "not published: the MQTT broker 127.0.0.1:1" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_bench_publishes_each_of_its_measurements(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn", reason="the pictures are those inside scikit-learn")
+    words = ("--quick", "--networks", "small", "--scratch", tmp_path, "--json")
+    with Listener(mosquitto) as listener:
+        address = f"{mosquitto.host}:{mosquitto.port}"
+        document = json.loads(trainer("bench", *words, "--mqtt", address, "--node", "desk").stdout)
+        listener.wait_for("lastlayer/desk/availability", lambda payload: payload == "offline")
+        measured = [*document["networks"][0]["measurements"], *document["measurements"]]
+        for phase in {each["phase"] for each in measured} | {"epoch"}:
+            lots = listener.wait_for(f"lastlayer/desk/timing/{phase}")
+            for report in lots:
+                TimingReport.from_dict(report)
+                assert (report["role"], report["node"]) == ("trainer", "desk")
+        (decode,) = listener.wait_for("lastlayer/desk/timing/decode")
+    (figures,) = (each for each in measured if each["phase"] == "decode")
+    assert decode["network"] == "small" and decode["platform"].endswith(document["networks"][0]["runtime"])
+    assert decode["mean_ms"] == figures["mean_ms"] and decode["images"] == decode["count"] == figures["n"]
 
 
 def test_an_error_of_the_work_gets_out(mosquitto: Mosquitto) -> None:

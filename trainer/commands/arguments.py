@@ -90,6 +90,19 @@ def add_workers(command: argparse.ArgumentParser) -> None:
     add("--scheduler", metavar="tcp://…", help="of a Dask cluster, instead; its workers need lastlayer installed")
 
 
+def check_keras(arguments: argparse.Namespace) -> None:
+    """Of --keras, --size, --backbone and --scheduler. Raises ConfigError for those that do not go together."""
+    if arguments.keras and (arguments.backbone or arguments.scheduler):
+        raise ConfigError("--keras stands alone: it takes no --backbone and no --scheduler")
+    if arguments.size and not arguments.keras:
+        raise ConfigError("--size is for --keras: a bundle knows how large its pictures are")
+    if arguments.backbone and Path(arguments.backbone).suffix in (".keras", ".h5"):
+        raise ConfigError(
+            f"--backbone {arguments.backbone} is a network of Keras: name it by --keras, or make a bundle of it by "
+            "`lastlayer-trainer export`"
+        )
+
+
 def add_network(command: argparse.ArgumentParser) -> None:
     """How a network is opened that somebody else made: see loading.Wanted."""
     add = command.add_argument

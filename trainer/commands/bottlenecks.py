@@ -18,7 +18,7 @@ from agent.reporting.timing import Timings
 from agent.terminal import command, say, show
 from trainer.bulk import scaling
 from trainer.bulk.bottlenecks import in_order
-from trainer.commands.arguments import add_workers, extra, file, positive, runtime
+from trainer.commands.arguments import add_workers, check_keras, extra, file, positive, runtime
 from trainer.reporting import reporting, show_with_phases
 
 if TYPE_CHECKING:
@@ -69,10 +69,9 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    if arguments.size and not arguments.keras:
-        raise ConfigError("--size is for --keras: a bundle knows how large its pictures are")
-    if arguments.keras and (arguments.backbone or arguments.scheduler or arguments.scaling):
-        raise ConfigError("--keras stands alone: it takes no --backbone, --scheduler or --scaling")
+    check_keras(arguments)
+    if arguments.keras and arguments.scaling:
+        raise ConfigError("--keras stands alone: it takes no --scaling")
     with open_dataset(arguments.source) as found:
         if not found:
             raise DatasetError(f"{arguments.source} holds no pictures")

@@ -24,7 +24,7 @@ from agent.state.state import existing_state
 from agent.terminal import command, say
 from agent.vision.bundle import DEFAULT, Bundle
 from agent.vision.importing import import_model
-from trainer.commands.arguments import add_workers, extra, file, head_in, positive, runtime
+from trainer.commands.arguments import add_workers, check_keras, extra, file, head_in, positive, runtime
 from trainer.reporting import reporting, show_with_phases
 
 if TYPE_CHECKING:
@@ -71,10 +71,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     if (arguments.state is None) == (arguments.head is None):
         raise ConfigError("give either --state or --head")
-    if arguments.keras and (arguments.backbone or arguments.scheduler):
-        raise ConfigError("--keras stands alone: it takes no --backbone and no --scheduler")
-    if arguments.size and not arguments.keras:
-        raise ConfigError("--size is for --keras: a bundle knows how large its pictures are")
+    check_keras(arguments)
     with (
         reporting(arguments, runtime(arguments.keras)) as timings,
         _judged(arguments) as (name, bundle, head),

@@ -163,7 +163,7 @@ def why(error: BaseException) -> str:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"shows a certificate that is not trusted ({words(cause.verify_message)}): {_for_trust(cause)}"
     if any(isinstance(cause, ssl.SSLError) for cause in causes):
-        return "does not speak TLS there: is it the right port, or one without encryption (http, mqtt)?"
+        return "does not answer: what is there speaks no TLS: is it the right port, or one of http or mqtt?"
     if isinstance(root, socket.gaierror):
         return f"cannot be found: {reason}: is the name right?"
     if isinstance(root, ConnectionRefusedError):
@@ -244,7 +244,7 @@ def _complaint(status: int, answer: bytes) -> str:
     said = _error(answer) or f"HTTP status {status}"
     if status in (401, 403):
         return f"{said}; name its token by --token-file"
-    return said if _error(answer) or status >= 500 else f"{said}; is this a board?"
+    return f"{said}; is this a board?" if _error(answer) is None and 400 <= status < 500 else said
 
 
 def _error(answer: bytes) -> str | None:

@@ -57,7 +57,7 @@ def finetune(terms: Finetuning, timings: Timings) -> dict[str, Any]:
     """
     source = terms.network.source
     if Path(source).is_dir():
-        raise ConfigError(f"{source} is a SavedModel, which has no layers to train: give a .keras file")
+        raise ConfigError(f"{source} is a bundle or a SavedModel, which has no layers to train: give a .keras file")
     course = Course(terms, timings)
     opened = open_network(terms.network)
     if opened.height != opened.width:

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from agent.errors import BundleError, ConfigError
-from agent.vision.bundle import sha256_of
+from agent.vision.bundle import MANIFEST, sha256_of
 from trainer.networks import efficientnet_lite, preprocessing, tinyresnet
 from trainer.networks.applications import Application, headless, is_application, names
 from trainer.networks.cutting import cut
@@ -157,6 +157,8 @@ def _from_applications(wanted: Wanted) -> Network:
 def _from_file(path: Path, wanted: Wanted) -> Network:
     if wanted.weights is not None or wanted.alpha is not None:
         raise ConfigError(f"{path} has its own weights and width: --weights and --alpha are for keras.applications")
+    if path.suffix == ".tflite" or (path / MANIFEST).is_file():
+        raise ConfigError(f"{path} is exported already and has no layers: give the network that it was made of")
     if path.is_dir():
         if wanted.cut:
             raise ConfigError(f"{path} is a SavedModel, which has no layers to tap: leave --cut away")

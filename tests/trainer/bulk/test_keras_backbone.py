@@ -86,7 +86,7 @@ def test_a_corpus_through_keras_is_a_family_of_its_own_and_can_be_retrained(
     [
         ("unpooled", "pool its last map"),
         ("two", "has 2 inputs and 1 outputs"),
-        ("free", "of a fixed size"),
+        ("free", "of any size: say which by --size"),
     ],
 )
 def test_a_model_that_is_no_backbone_is_refused(

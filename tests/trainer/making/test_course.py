@@ -63,7 +63,7 @@ def pretrained(corpus: Path, out: Path, *more: object, backend: str = "") -> dic
     assert ended.returncode == 0, ended.stderr
     assert "pictures/s" in ended.stderr
     figures: dict[str, Any] = json.loads(ended.stdout)
-    return figures
+    return figures | {"said": ended.stderr}
 
 
 def test_a_run_by_labels_leaves_a_checkpoint_curves_and_figures_and_can_be_resumed(
@@ -78,7 +78,11 @@ def test_a_run_by_labels_leaves_a_checkpoint_curves_and_figures_and_can_be_resum
     assert np.isfinite(figures["loss"])
     assert 0 <= figures["validation_top1"] <= 1
     assert 0 <= figures["waited_share"] <= 1
-    assert {report["phase"] for report in figures["phases"]} == {"input", "step", "evaluate"}
+    phases = {report["phase"]: report for report in figures["phases"]}
+    assert phases.keys() >= {"input", "compile", "evaluate"}
+    assert phases["compile"]["count"] == 3  # a step at each of two sizes, and the judging
+    assert figures["train"] + figures["val"] == 23 and figures["test"] == 0
+    assert f"{figures['train']} pictures of 2 classes to train on" in figures["said"]
     assert list((tmp_path / "curves").iterdir())
     assert [path.name for path in tmp_path.glob("*.keras")] == ["net.keras"]
 
@@ -162,6 +166,8 @@ def test_a_network_is_fitted_to_class_folders_top_first_and_says_so_over_mqtt(
         assert ended.returncode == 0, ended.stderr
         report = listener.wait_for("lastlayer/desk/timing/step")[-1]
     assert (report["role"], report["images"] % 8) == ("trainer", 0)
+    by_phase = {each["phase"]: each for each in json.loads(ended.stdout)["phases"]}
+    assert by_phase["step"]["max_ms"] < by_phase["compile"]["max_ms"]
     first = json.loads(ended.stdout)
     # A file has weights worth freezing: its top is trained alone first, and another network comes out.
     again = tmp_path / "again.keras"
