@@ -67,7 +67,7 @@ def _install(python: Path) -> None:
     words += [str(REQUIREMENTS), "--break-system-packages", "--no-warn-script-location", "--root-user-action=ignore"]
     try:
         ended = subprocess.run(
-            [python, "-m", "pip", *words], capture_output=True, text=True, env=_environment(), timeout=BUILD_S
+            [python, "-m", "pip", *words], capture_output=True, text=True, env=environment(), timeout=BUILD_S
         )
     except subprocess.TimeoutExpired:
         raise UnavailableError(f"pip did not install Home Assistant within {BUILD_S} s") from None
@@ -76,8 +76,10 @@ def _install(python: Path) -> None:
         raise UnavailableError(f"pip cannot install Home Assistant: {said[-1]:.300}")
 
 
-def _environment(**more: str) -> dict[str, str]:
-    return {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")} | more
+def environment(**more: str) -> dict[str, str]:
+    """For its Python; the variable keeps one of its libraries off the network."""
+    ours = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    return {**ours, "LITELLM_LOCAL_MODEL_COST_MAP": "True", **more}
 
 
 class HomeAssistant:
@@ -97,7 +99,7 @@ class HomeAssistant:
         (storage / "core.config_entries").write_text(json.dumps(kept))
 
     def __enter__(self) -> "HomeAssistant":
-        # timeout: a line that never comes is not waited for. The variable keeps one of its libraries off the network.
+        # timeout: a line that never comes is not waited for.
         command = ["timeout", str(RUN_S), str(self._python), str(START), str(self._folder)]
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
@@ -106,7 +108,7 @@ class HomeAssistant:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env=_environment(HOME=str(self._folder), LITELLM_LOCAL_MODEL_COST_MAP="True"),
+                env=environment(HOME=str(self._folder)),
             )
         assert self._read() == "started", self.log
         return self

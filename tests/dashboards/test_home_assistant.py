@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,15 +12,18 @@ import numpy as np
 import pytest
 import yaml
 
+from agent.reporting.discovery import discovery_payload
+from agent.reporting.topics import Topics
 from tests.boards.debian import UnavailableError
 from tests.conftest import crops
 from tests.daemon import PATIENCE_S, ROOT, Daemon
-from tests.dashboards.home_assistant import HomeAssistant, installed
+from tests.dashboards.home_assistant import HomeAssistant, environment, installed
 from tests.mosquitto import Listener, Mosquitto
 from tests.waiting import until
 
 pytestmark = pytest.mark.dashboards
 
+CHECK = Path(__file__).with_name("home_assistant_check.py")
 DASHBOARD = ROOT / "examples" / "dashboards" / "home-assistant.yaml"
 # Those of its frontend that need no add-on. https://www.home-assistant.io/dashboards/cards/
 CARDS = {"entities", "glance", "history-graph", "statistics-graph", "markdown", "button", "tile", "gauge"}
@@ -88,6 +92,25 @@ def test_every_entity_and_attribute_that_it_shows_is_one_that_the_board_announce
             if "attribute" in row:
                 topic = entities(discovery)[row["entity"]]
                 assert row["attribute"] in listener.wait_for(topic)[-1], json.dumps(row)
+
+
+def refused(python: Path, payload: dict[str, Any]) -> list[str]:
+    """The entities that Home Assistant's own schemas do not take, and why."""
+    words, given = [str(python), str(CHECK)], json.dumps(payload)
+    ended = subprocess.run(words, input=given, capture_output=True, text=True, timeout=PATIENCE_S, env=environment())
+    assert ended.returncode == ended.stdout.count("\n"), ended.stderr
+    return ended.stdout.splitlines()
+
+
+def test_home_assistant_takes_every_entity(python: Path) -> None:
+    assert refused(python, discovery_payload(Topics("Küche 1"), ["door", "a/b #1+%"], ["decode", "bottleneck"])) == []
+
+
+def test_the_check_notices_what_is_wrong(python: Path) -> None:
+    payload = discovery_payload(Topics("porch"), [], ["decode"])
+    payload["components"]["phase_decode"]["unit_of_measurement"] = "cm"
+    payload["components"]["head"]["value_template"] = "{{ value_json."
+    assert sorted(line.split(":")[0] for line in refused(python, payload)) == ["head", "phase_decode"]
 
 
 def test_what_was_announced_is_there_after_restarts_of_either_side_until_it_is_forgotten(
