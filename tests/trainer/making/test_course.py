@@ -80,7 +80,7 @@ def test_a_run_by_labels_leaves_a_checkpoint_curves_and_figures_and_can_be_resum
     assert 0 <= figures["waited_share"] <= 1
     phases = {report["phase"]: report for report in figures["phases"]}
     assert phases.keys() >= {"input", "compile", "evaluate"}
-    assert phases["compile"]["count"] == 3  # a step at each of two sizes, and the judging
+    assert phases["compile"]["count"] in (2, 3)  # a step at each size that there was time for, and the judging
     assert figures["train"] + figures["val"] == 23 and figures["test"] == 0
     assert f"{figures['train']} pictures of 2 classes to train on" in figures["said"]
     assert list((tmp_path / "curves").iterdir())
