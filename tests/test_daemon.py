@@ -277,7 +277,8 @@ def test_pictures_in_a_watched_folder_are_seen_and_put_away(state: Path, tmp_pat
 
 def test_a_frame_that_is_gone_can_no_longer_be_labelled(state: Path, jpegs: list[bytes]) -> None:
     with Daemon(state, {"frames": {"remember": 2}}) as daemon:
-        first, *_, last = [daemon.ask("POST", "/v1/frames", jpegs[0])["frame_id"] for _ in range(3)]
+        payloads = [*jpegs, jpegs[0] + b"\0"]  # the same bytes would be the same frame
+        first, *_, last = [daemon.ask("POST", "/v1/frames", payload)["frame_id"] for payload in payloads]
         assert len(daemon.ask("GET", "/v1/frames")["frames"]) == 2
         assert "too many came since" in daemon.ask("POST", f"/v1/frames/{first}/label", {"label": "x"}, 404)["error"]
         daemon.ask("POST", f"/v1/frames/{last}/label", {"label": "x"})
