@@ -4,7 +4,9 @@ import copy
 import hashlib
 import json
 import shutil
+import unicodedata
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,9 @@ from agent.vision.bundle import DEFAULT, load_bundle
 LAYOUT = Layout.of("0" * 32, 5, "int8", 0.0235285, 3)
 HEAD = Head(("glas", "纸"), np.eye(5, 2, dtype=np.float32), np.zeros(2, np.float32), "0" * 32)
 
-TEXTS = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp", "Zs")), min_size=1, max_size=20)
+TEXTS = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp", "Zs")), min_size=1, max_size=20).map(
+    partial(unicodedata.normalize, "NFC")
+)
 
 
 NODES = TEXTS.filter(lambda text: "/" not in text)
