@@ -53,7 +53,9 @@ _SYSTEM = frozenset(
         "#snapshot",
         "@recycle",  # QNAP
         "@recently-snapshot",
+        "@__thumb",
         "$recycle.bin",  # Windows
+        "recycler",
         "system volume information",
         "found.000",
         "thumbs.db",
@@ -64,6 +66,7 @@ _SYSTEM = frozenset(
         "network trash folder",
         "temporary items",
         "lost+found",
+        "lost.dir",  # Android
         "__pycache__",
     }
 )
