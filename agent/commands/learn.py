@@ -15,7 +15,7 @@ from agent.errors import DatasetError, ImageError
 from agent.learning.pictures.bursts import Bursts, split_of_group
 from agent.learning.pictures.dataset import open_dataset
 from agent.learning.pictures.labelled import LabelledPicture, check_labels
-from agent.learning.pictures.leftout import LINES, LeftOut, as_dicts, complaint, lines
+from agent.learning.pictures.leftout import LINES, LeftOut, as_dicts, complaint, lines, refusal
 from agent.records import Example, picture_id
 from agent.reporting.timing import Timings, table
 from agent.state.state import open_state
@@ -94,9 +94,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if learnt.failed and not (learnt.added or learnt.known or learnt.relabelled):
         raise DatasetError(f"not one picture of {arguments.source} could be read")
     if missing and not arguments.allow_missing:
-        raise DatasetError(
-            f"{complaint(missing)}. The other classes were learnt; --allow-missing says that it is meant"
-        )
+        raise refusal(missing)
     if missing:
         say(f"warning: {complaint(missing)}")
     return 0

@@ -13,7 +13,7 @@ from agent.errors import ConfigError, DatasetError
 from agent.learning.pictures.archive import is_archive
 from agent.learning.pictures.dataset import open_dataset
 from agent.learning.pictures.labelled import LabelledPicture, check_labels
-from agent.learning.pictures.leftout import LeftOut, as_dicts, complaint, lines
+from agent.learning.pictures.leftout import LeftOut, as_dicts, complaint, lines, refusal
 from agent.reporting.timing import Timings
 from agent.terminal import command, say, show
 from trainer.bulk import scaling
@@ -36,7 +36,8 @@ computes is a family of its own: no board can add to it, or use a head that is m
 example: lastlayer-trainer bottlenecks corpus/ --out OUT --workers 2      # corpus/CLASS/*.jpg
          lastlayer-trainer bottlenecks shards/ --out OUT --scheduler tcp://10.0.0.5:8786
          lastlayer-trainer bottlenecks corpus/ --out OUT --scaling        # what more workers would gain
-exit codes: 0 done, 2 bad arguments, 3 bad pictures, 4 bad backbone, 5 OUT cannot be written (disk full), 7 no workers
+exit codes: 0 done, 2 bad arguments, 3 bad pictures, or none left of a class (--allow-missing: then 0), 4 bad backbone,
+            5 OUT cannot be written (disk full), 7 no workers
 """
 
 
@@ -63,6 +64,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     add_workers(parser)
     add("--keras", type=file, metavar="NET.keras", help="compute with Keras, batched, on a GPU if there is one")
     add("--batch", type=positive, default=64, help="pictures at once with --keras (64)")
+    add("--allow-missing", action="store_true", help="a class of which no picture is left is no error")
     add("--new-labels", action="store_true", help="labels that are like others are meant")
     add("--size", type=positive, metavar="N", help="side of its pictures, if it takes any and was not trained here")
     add("--scaling", action="store_true", help=f"measure 1, 2, 4… workers on {SCALING_PICTURES} pictures, keep nothing")
@@ -88,6 +90,8 @@ def execute(arguments: argparse.Namespace) -> int:
     show_with_phases(arguments, payload, "\n".join([_text(payload), *lines(found.left_out)]), timings)
     if not payload["examples"]:
         raise DatasetError(f"not one picture of {arguments.source} could be read; {payload['skipped']} says why")
+    if missing and not arguments.allow_missing:
+        raise refusal(missing)
     if missing:
         say(f"warning: {complaint(missing)}")
     return 0

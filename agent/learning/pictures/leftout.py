@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.board.files import printable
+from agent.errors import DatasetError
 
 NAMED = 3  # of what was left out for one reason, for a person
 LINES = 20  # for a person; beyond them it is counted
@@ -79,3 +80,8 @@ def complaint(missing: Mapping[str, str]) -> str:
     some = "; ".join(f"{label}: {why}" for label, why in list(missing.items())[:LINES])
     more = f"; and {len(missing) - LINES} more" if len(missing) > LINES else ""
     return f"no picture is left of {len(missing)} class{'es' * (len(missing) > 1)}: {some}{more}"
+
+
+def refusal(missing: Mapping[str, str]) -> DatasetError:
+    """What to raise where classes are missing and nobody said that they may be; the others are learnt by then."""
+    return DatasetError(f"{complaint(missing)}. The other classes were learnt; --allow-missing says that it is meant")

@@ -50,7 +50,7 @@ def whole(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(corpus: Path, out: Path, *words: str) -> subprocess.Popen[str]:
-    return command("bottlenecks", str(corpus), "--out", str(out), "--json", *words)
+    return command("bottlenecks", str(corpus), "--out", str(out), "--json", "--allow-missing", *words)
 
 
 def command(*words: str) -> subprocess.Popen[str]:
@@ -114,6 +114,14 @@ def test_killed_at_twenty_random_instants_it_comes_to_hold_the_same(corpus: Path
     again = json.loads(finished(start(corpus, out, "--workers", "2"))[0])
     assert again["added"] == counts["added"] and again["scaling"] is None  # there was nothing left to do
     lastlayer("--state", out, "retrain")
+
+
+def test_a_class_of_which_no_picture_is_left_is_an_error_unless_it_may_be(corpus: Path, tmp_path: Path) -> None:
+    process = command("bottlenecks", str(corpus), "--out", str(tmp_path / "out"), "--workers", "1")
+    _, stderr = process.communicate(timeout=300)
+    assert process.returncode == 3
+    assert "no picture is left of 1 class: nothing" in stderr and "Traceback" not in stderr
+    assert len(contents(tmp_path / "out")) > 0, "the others are learnt"
 
 
 def test_a_test_set_is_evaluated_as_by_the_agent(corpus: Path, whole: Path) -> None:
@@ -247,7 +255,19 @@ classifier.Picture = picture
     victim = corpus / "china" / "004.jpg"
     victim.write_bytes(victim.read_bytes() + b"deadly")
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, "bottlenecks", corpus, "--out", tmp_path / "out", "--json", "--workers", "2"],
+        [
+            sys.executable,
+            "-c",
+            PROGRAM,
+            "bottlenecks",
+            corpus,
+            "--out",
+            tmp_path / "out",
+            "--json",
+            "--workers",
+            "2",
+            "--allow-missing",
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
