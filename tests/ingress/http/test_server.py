@@ -241,6 +241,9 @@ def test_who_is_silent_makes_room_and_who_is_being_answered_stays() -> None:
     half.sendall(b"POST / HTTP/1.1\r\nContent-Le")
     answered.sendall(b"GET /slow HTTP/1.1\r\n\r\n")
     assert slow.entered.wait(20)
+    until(
+        lambda: [guest.idle for guest in crowd.guests()].count(True) == 2, 20
+    )  # the half request was begun to be read
     newcomers = [connect(server), connect(server)]  # in the places of those who never finished a request
     assert [b"200" in ask(newcomer) for newcomer in newcomers] == [True, True]
     assert (silent.recv(10), half.recv(10)) == (b"", b"")
