@@ -5,6 +5,7 @@ tqdm is imported where it is needed: the service shows no bar, and would start l
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -59,8 +60,17 @@ def show(arguments: argparse.Namespace, payload: Any, text: str) -> None:
 
 
 def as_json(payload: Any, indent: int | None = None) -> str:
-    """For stdout: in ASCII where that is not in UTF-8, since `write` knows no escapes of JSON."""
-    return json.dumps(payload, ensure_ascii=not speaks_utf_8(), allow_nan=False, indent=indent)
+    """For stdout: in ASCII where that is not in UTF-8, since `write` knows no escapes of JSON. What is no finite number
+    is null: JSON has no other word for it."""
+    return json.dumps(_of_numbers(payload), ensure_ascii=not speaks_utf_8(), allow_nan=False, indent=indent)
+
+
+def _of_numbers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _of_numbers(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_of_numbers(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write(text: str) -> None:
