@@ -235,12 +235,12 @@ class Broker:
         while session.turn():
             if session.is_unanswered and time.monotonic() > deadline:
                 return "does not answer"
-            with self._state:
+            with self._state:  # `stop` sets both at once: without its farewell the last report would be left behind
                 self._sending.advance()
-                farewell = self._farewell
+                stopping, farewell = self._stopping.is_set(), self._farewell
             self._heed(session)
             self._sync()
-            if self._stopping.is_set():
+            if stopping:
                 if farewell is None:
                     break
                 if farewell.is_published():

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +22,10 @@ from agent.config import MqttConfig
 from agent.errors import ConfigError
 from agent.reporting.mqtt.broker import Broker
 from agent.reporting.mqtt.outbox import Outbox, open_outbox
-from agent.reporting.mqtt.session import MAX_QUEUED, Message
+from agent.reporting.mqtt.session import MAX_QUEUED, Message, Session
 from agent.reporting.timing import Timings
 from tests.mosquitto import PATIENCE_S, Listener, Mosquitto, retained
+from tests.waiting import until
 
 AVAILABILITY = "lastlayer/porch/availability"
 
@@ -309,6 +311,29 @@ def test_it_stops_within_the_deadline_when_the_broker_is_frozen(messages: int, m
         mosquitto.thaw()
         with Listener(mosquitto, AVAILABILITY) as listener:  # by the last will, if not by ourselves
             listener.wait_for(AVAILABILITY, lambda said: said == "offline")
+
+
+def test_what_was_said_just_before_the_stop_is_not_left_behind(
+    mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_turn, goes_on, take_refused = threading.Event(), threading.Event(), Session.take_refused
+
+    def held(session: Session) -> Counter[str]:
+        if session.opened and not in_turn.is_set():
+            in_turn.set()
+            goes_on.wait(PATIENCE_S)
+        return take_refused(session)
+
+    monkeypatch.setattr(Session, "take_refused", held)
+    with Listener(mosquitto) as listener, started(mosquitto) as broker:
+        assert in_turn.wait(PATIENCE_S)
+        assert broker.report("timing/step", {"count": 1})
+        stopping = threading.Thread(target=broker.stop, args=(PATIENCE_S,))
+        stopping.start()
+        until(lambda: not broker.send(broker.topics.answer, b"{}"), PATIENCE_S)  # it has taken leave
+        goes_on.set()
+        stopping.join(PATIENCE_S)
+        listener.wait_for(broker.topics.timing("step"))
 
 
 def test_it_stops_at_once_between_two_attempts(mosquitto: Mosquitto, warnings: "queue.Queue[str]") -> None:
