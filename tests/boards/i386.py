@@ -27,6 +27,7 @@ TESTS = (
 
 NEED_TFLITE = (
     "tests/board/test_systemd.py",
+    "tests/ingress/folder/test_uploads.py",
     "tests/ingress/http/test_routes.py",
     "tests/ingress/mqtt/test_source.py",
     "tests/ingress/http/test_openapi.py",
