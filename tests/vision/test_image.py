@@ -120,7 +120,8 @@ def test_what_a_sensor_of_12_bits_left_in_16_is_seen_however_bright_it_is() -> N
     bright = decode(as_png(Image.fromarray(values)), 16, 16)
     np.testing.assert_array_equal(bright[..., 0], np.arange(256).reshape(16, 16))
     dim = decode(as_png(Image.fromarray(values // 4)), 16, 16)
-    np.testing.assert_array_equal(dim[..., 0], np.arange(256).reshape(16, 16) // 4)
+    # Not // 4: on i386 Debian 12's numpy gives 32-bit numbers back as they were.
+    np.testing.assert_array_equal(dim[..., 0], np.arange(256).reshape(16, 16) >> 2)
 
 
 @pytest.mark.parametrize(("colour", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
