@@ -43,7 +43,13 @@ class Learnt:
     contradicting: int = 0  # that stand in the source twice, with two labels: the first one counts
     moved: int = 0  # learnt before, and now in val or test, as the source says
     failed: int = 0
-    left_out: list[LeftOut] = field(default_factory=list)  # those that failed
+    left_out: list[LeftOut] = field(default_factory=list)  # those that failed or contradict
+
+    def leave_out(self, picture: LabelledPicture, words: str, reason: str) -> None:
+        """The first LINES are said as they come."""
+        if len(self.left_out) < LINES:
+            say(f"{picture.name}: {words}")
+        self.left_out.append(LeftOut(picture.name, reason, picture.label))
 
 
 def register(commands: Any, options: argparse.ArgumentParser) -> None:
@@ -126,7 +132,8 @@ def learn(pictures: Iterable[LabelledPicture], classifier: Classifier, cache: Ca
             frame_id = picture_id(payload)
             before = first.setdefault(frame_id, picture)
             if before.label != picture.label:
-                say(f"{picture.name}: not learnt as {picture.label!r}: it is {before.label!r} in {before.name}")
+                wrong = f"not learnt as {picture.label!r}: it is {before.label!r} in {before.name}"
+                learnt.leave_out(picture, wrong, "the same picture came before, with another label")
                 learnt.contradicting += 1
                 continue
             known = group[frame_id].label if frame_id in group else cache.label_of(frame_id)
@@ -136,17 +143,16 @@ def learn(pictures: Iterable[LabelledPicture], classifier: Classifier, cache: Ca
                 cache.layout.encoded(bottleneck)  # before anything else knows of it
                 group[frame_id] = _example(frame_id, picture, bottleneck, fingerprint, bursts)
         except (OSError, ImageError) as error:
-            if learnt.failed < LINES:
-                say(f"{picture.name}: not learnt: {error}")
+            learnt.leave_out(picture, f"not learnt: {error}", str(error))
             learnt.failed += 1
-            learnt.left_out.append(LeftOut(picture.name, str(error), picture.label))
             continue
         if known is None:
             learnt.added += 1
         elif known == picture.label:
             learnt.known += 1
         else:
-            say(f"{picture.name}: {picture.label!r} from now on, {known!r} before")
+            if learnt.relabelled < LINES:
+                say(f"{picture.name}: {picture.label!r} from now on, {known!r} before")
             if not moves:
                 cache.relabel(frame_id, picture.label)
             learnt.relabelled += 1

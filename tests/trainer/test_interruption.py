@@ -52,7 +52,7 @@ class Command:
         except psutil.Error:
             return []
 
-    def ended(self, code: int, line: str) -> None:
+    def assert_ended(self, code: int, line: str) -> None:
         """One line, the code, and nothing left behind."""
         children = self.children()
         stdout, stderr = self.process.communicate(timeout=SOON_S)
@@ -82,7 +82,7 @@ def test_ctrl_c_while_workers_start_is_one_line(bottlenecks: Command, after_s: f
     for _ in range(times):
         os.killpg(bottlenecks.process.pid, signal.SIGINT)
         time.sleep(0.1)
-    bottlenecks.ended(130, INTERRUPTED)
+    bottlenecks.assert_ended(130, INTERRUPTED)
 
 
 @pytest.mark.parametrize("whom", [os.kill, os.killpg])
@@ -93,7 +93,7 @@ def test_one_while_it_computes_is_one_line(
     assert callable(whom)
     until(lambda: any((tmp_path / "out" / "cache").glob("*.seg")) or bottlenecks.process.poll() is not None, SOON_S)
     whom(bottlenecks.process.pid, number)
-    bottlenecks.ended(128 + number, INTERRUPTED)
+    bottlenecks.assert_ended(128 + number, INTERRUPTED)
 
 
 def test_a_sweep_on_processes_ends_likewise(state: Path, tmp_path: Path) -> None:
@@ -102,4 +102,4 @@ def test_a_sweep_on_processes_ends_likewise(state: Path, tmp_path: Path) -> None
     until(lambda: len(command.children()) >= 3, SOON_S)
     time.sleep(1.0)
     os.killpg(command.process.pid, signal.SIGINT)
-    command.ended(130, "lastlayer-trainer sweep: interrupted")
+    command.assert_ended(130, "lastlayer-trainer sweep: interrupted")

@@ -38,7 +38,8 @@ def fit(examples: TrainingSet, val_rows: Rows, settings: Settings, statistics: S
 def _iteratively(examples: TrainingSet, val_rows: Rows, settings: Settings) -> Fitted:
     """With the solver and the settings that were asked for, to the last step."""
     judge = _judge(examples, val_rows, settings) if len(val_rows) else None
-    standardisation = examples.standardisation if settings.standardise else examples.as_they_are
+    must_be = not settings.standardise and examples.is_out_of_reach
+    standardisation = examples.standardisation if settings.standardise or must_be else examples.as_they_are
     solver: Solver
     if settings.solver == "adam":
         solver = Adam(settings.learning_rate, settings.beta1, settings.beta2, settings.epsilon, settings.weight_decay)
@@ -52,7 +53,7 @@ def _iteratively(examples: TrainingSet, val_rows: Rows, settings: Settings) -> F
     if judge is not None:
         weights, bias = scaled(weights, bias, judge.calibrated(weights, bias)[0])
     reason = "this solver was asked for"
-    if not settings.standardise and standardisation is examples.__dict__.get("standardisation"):
+    if must_be:
         reason += "; the bottlenecks were standardised, because their values are far from what it can learn from"
     return Fitted(weights, bias, name, reason, result.curves)
 

@@ -74,18 +74,21 @@ class TrainingSet:
     def standardisation(self) -> Standardisation:
         return self._moments.standardisation()
 
-    @cached_property
+    @property
     def as_they_are(self) -> Standardisation:
-        """What undoes the quantization and no more. But floats that are far larger or smaller than the settings of a
-        descent by steps are made for, or far from 0, are standardised: else it would learn nothing."""
-        source, some = self.source, self.rows[:: -(-len(self.rows) // BLOCK_ROWS)]
-        if source.dtype.kind == "f":
-            values = read(source, some, self.watch.phases).astype(np.float64)
-            size = np.sqrt(np.mean(np.square(values)))
-            if LEAST < size < 1 / USUAL or USUAL < size < LARGEST:
-                return self.standardisation
-        shift, factor = np.full(source.size, source.zero_point), np.full(source.size, source.scale)
+        """What undoes the quantization and no more."""
+        shift, factor = np.full(self.source.size, self.source.zero_point), np.full(self.source.size, self.source.scale)
         return Standardisation(shift.astype(np.float32), factor.astype(np.float32))
+
+    @cached_property
+    def is_out_of_reach(self) -> bool:
+        """Whether floats are far larger or smaller than the settings of a descent by steps are made for, or far from 0:
+        unless they are standardised it learns nothing of them."""
+        if self.source.dtype.kind != "f":
+            return False
+        some = self.rows[:: -(-len(self.rows) // BLOCK_ROWS)]
+        size = np.sqrt(np.mean(np.square(read(self.source, some, self.watch.phases).astype(np.float64))))
+        return bool(LEAST < size < 1 / USUAL or USUAL < size < LARGEST)
 
     @cached_property
     def scatter(self) -> Scatter:
