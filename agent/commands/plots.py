@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.vision.image import Line, Words, drawn
+from agent.vision.drawing import Line, Words, drawn
 
 LEAST_LOSS = 1e-6  # on a logarithmic axis
 

@@ -1,7 +1,8 @@
 """From a frame's bytes to a bottleneck, and by the head in service to what it shows.
 
 formats.py     what the file of a picture says: which of its bytes decide its pixels, and how it is turned
-image.py       from bytes to pixels; the only place that imports Pillow
+image.py       from bytes to pixels, by Pillow
+drawing.py     from lines and words to a picture, by Pillow too
 bundle.py      a backbone's files: loaded, written
 importing.py   a model from elsewhere, tried in a child process and made a bundle
 pixels.py      what a network's input makes of the pixel bytes

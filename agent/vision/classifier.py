@@ -15,7 +15,8 @@ from agent.learning.solving.head import Form, Head, predictions
 from agent.records import Frame, Result, Seen, is_finite
 from agent.reporting.timing import Stopwatch, Timings
 from agent.vision.backbone import Backbone
-from agent.vision.image import MAX_PIXELS, Line, Picture, drawn
+from agent.vision.drawing import Line, drawn
+from agent.vision.image import MAX_PIXELS, Picture
 
 Room = Callable[[int], AbstractContextManager[object]]  # memory for so many bytes, until its block ends
 
