@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from agent.errors import InputError
-from agent.records import plain_json
+from agent.records import SPLITS, Split, plain_json
 
 FIELDS = ("label", "camera", "top", "new", "split")  # that may come beside a picture
 USUAL = ("image", "data")  # names of the picture: one of these is told what is wrong with it
@@ -78,6 +78,25 @@ def fields(said: Mapping[str, Any]) -> dict[str, str]:
         if not isinstance(value, str) and (name, type(value)) not in (("top", int), ("new", int), ("new", bool)):
             raise InputError(f"{name} must be text, not {value!r:.40}")
     return {name: str(int(value) if isinstance(value, bool) else value) for name, value in ours.items()}
+
+
+def flag(said: Mapping[str, str], name: str) -> bool:
+    """Whether it is said; "1" or "0". Raises InputError."""
+    text = said.get(name, "0")
+    if text not in ("0", "1"):
+        raise InputError(f"{name} must be 0 or 1, not {text[:40]!r}")
+    return text == "1"
+
+
+def split_of(said: Mapping[str, str]) -> Split | None:
+    """The split that is named for the label. Raises InputError."""
+    text = said.get("split")
+    if text is None:
+        return None
+    split = next((split for split in SPLITS if split == text), None)
+    if split is None or "label" not in said:
+        raise InputError(f"split must be train, val or test, and come with a label; it is {text[:40]!r}")
+    return split
 
 
 def check_spelling(names: Iterable[str]) -> None:

@@ -20,7 +20,7 @@ from agent.service.seeing import RecentFrames
 
 log = logging.getLogger(__name__)
 
-INSIST = 'say so: ?new=1 over HTTP, "new": true over MQTT, --new-label where you push'
+INSIST = 'say so: ?new=1 over HTTP, "new": true over MQTT, --new-labels where you push'
 OUTCOMES = ("accepted", "refused", "cancelled", "failed")  # of a retraining
 
 

@@ -42,14 +42,6 @@ def number(fields: Mapping[str, str], name: str, default: int, most: int) -> int
     return int(text)
 
 
-def flag(fields: Mapping[str, str], name: str) -> bool:
-    """Whether it is said; "1" or "0". Raises BadRequest."""
-    text = fields.get(name, "0")
-    if text not in ("0", "1"):
-        raise BadRequest(f"{name} must be 0 or 1, not {text[:40]!r}")
-    return text == "1"
-
-
 def only_key(request: Request, key: str) -> Any:
     """The value in a body like {"label": …}. Raises BadRequest for any other."""
     try:

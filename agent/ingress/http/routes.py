@@ -1,14 +1,14 @@
 """The HTTP face: from requests to the service's calls, and from what they return to replies."""
 
-from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 
 from agent.errors import BusyError, InputError, TrainingError
-from agent.ingress.http.forms import BadRequest, flag, number, only_key, picture
+from agent.ingress.encoded import flag, split_of
+from agent.ingress.http.forms import BadRequest, number, only_key, picture
 from agent.ingress.http.message import Reply, Request, Stream, error_reply
 from agent.ingress.http.routing import Router
-from agent.records import SPLITS, Frame, Split
+from agent.records import Frame
 from agent.reporting import feed, prometheus
 from agent.reporting.feed import Feed
 from agent.service import Service
@@ -68,7 +68,7 @@ class Api(Router):
             Frame.pushed(payload, fields.get("camera", "")),
             "http",
             label=fields.get("label"),
-            split=_split(fields),
+            split=split_of(fields),
             new_label=flag(fields, "new"),
             top=number(fields, "top", TOP, MAX_TOP),
             wait_s=WAIT_FOR_ROOM_S,
@@ -167,14 +167,3 @@ class Api(Router):
         if trouble is not None:
             return error_reply(HTTPStatus.SERVICE_UNAVAILABLE, f"frames cannot be classified: {trouble}")
         return Reply(HTTPStatus.OK, {"status": "ok"})
-
-
-def _split(fields: Mapping[str, str]) -> Split | None:
-    """The split that is named for the label. Raises BadRequest."""
-    text = fields.get("split")
-    if text is None:
-        return None
-    split = next((split for split in SPLITS if split == text), None)
-    if split is None or "label" not in fields:
-        raise BadRequest(f"split must be train, val or test, and come with a label; it is {text[:40]!r}")
-    return split

@@ -152,6 +152,21 @@ def test_a_frame_may_come_in_base64_or_in_json(one_board: tuple[Daemon, Mosquitt
     until(lambda: daemon.ask("GET", "/v1/status")["labels"]["flower"] == labelled + 1, PATIENCE_S)
 
 
+def test_what_stands_beside_a_picture_in_json_is_heeded(
+    one_board: tuple[Daemon, Mosquitto], jpegs: list[bytes]
+) -> None:
+    daemon, broker = one_board
+    said = {"image": base64.b64encode(jpegs[0]).decode(), "label": "flowers"}
+    with Listener(broker) as client:
+        client.publish(f"{IN}/frame", json.dumps(said).encode())
+        client.wait_for(f"{IN}/answer", lambda answer: "did you mean 'flower'" in answer["error"])
+        client.publish(f"{IN}/frame", json.dumps({**said, "new": True, "split": "trian"}).encode())
+        client.wait_for(f"{IN}/answer", lambda answer: "split must be" in answer["error"])
+        client.publish(f"{IN}/frame", json.dumps({**said, "new": True, "split": "val"}).encode())
+        until(lambda: daemon.ask("GET", "/v1/status")["labels"].get("flowers"), PATIENCE_S)
+    daemon.ask("DELETE", "/v1/labels/flowers")
+
+
 @pytest.fixture(scope="module")
 def one_board(learnt_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     import shutil
