@@ -16,7 +16,7 @@ from agent.records import Frame, Result, Seen, is_finite
 from agent.reporting.timing import Stopwatch, Timings
 from agent.vision.backbone import Backbone
 from agent.vision.drawing import Line, drawn
-from agent.vision.image import MAX_PIXELS, Picture
+from agent.vision.image import MAX_PIXELS, Crop, Picture
 
 Room = Callable[[int], AbstractContextManager[object]]  # memory for so many bytes, until its block ends
 
@@ -55,7 +55,8 @@ class Classifier:
         if not self._turn.acquire(timeout=timeout):
             return f"the backbone has been busy for {timeout:g} s"
         try:
-            bottleneck = self.backbone.bottleneck(self._opened(self._probe.picture).pixels())
+            (image,) = self._opened(self._probe.picture).pixels()
+            bottleneck = self.backbone.bottleneck(image)
             scores = head.probabilities(bottleneck) if head else bottleneck
         except Exception as error:
             log.debug("a picture of our own could not be classified", exc_info=True)
@@ -71,7 +72,7 @@ class Classifier:
         """
         watch = Stopwatch()
         with watch.phase("decode"):
-            image = self._opened(payload).pixels()
+            (image,) = self._opened(payload).pixels()
         with self._turn, watch.phase("bottleneck"):
             bottleneck = self.backbone.bottleneck(image)
         self._timings.record(watch)
@@ -91,7 +92,7 @@ class Classifier:
         with room(picture.decoding_bytes):
             version, head = self._in_service or (None, None)
             with watch.phase("decode"):
-                image = picture.pixels()
+                (image,) = picture.pixels()
             with self._turn, watch.phase("session_run"):
                 with watch.phase("bottleneck"):
                     bottleneck = self.backbone.bottleneck(image)
@@ -107,7 +108,7 @@ class Classifier:
 
     def _opened(self, payload: bytes) -> Picture:
         bundle = self.backbone.bundle
-        return Picture(payload, bundle.width, bundle.height, max_pixels=self._max_pixels)
+        return Picture(payload, [Crop(bundle.width, bundle.height)], max_pixels=self._max_pixels)
 
 
 class Probe:

@@ -4,7 +4,10 @@ import io
 import logging
 import random
 import zlib
+from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +37,7 @@ _UPRIGHT = {
 }
 _TURNED = (5, 6, 7, 8)  # its columns are the rows of the upright picture
 _FROM_THE_END = (3, 4, 7, 8)  # where the upright picture begins
+_FROM_THE_RIGHT = (2, 3, 6, 7)  # and its rows
 _STRIP_PIXELS = 1 << 17
 _MAX_JPEG_ROWS = 65_500  # of libjpeg
 _MAX_SCANS, _MAX_PIXELS_IN_SCANS = 100, 1 << 21  # of a JPEG that is decoded many times, to see whether it is whole
@@ -44,13 +48,42 @@ _random = random.Random(0)
 _NOISE = [bytes([first << 5, *_random.choices(range(255), k=63)]) for first in range(8)]
 
 
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """What of an upright picture is wanted, and in how many pixels: what is cut out is turned, then scaled."""
+
+    width: int
+    height: int
+    region: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)  # left, top, width, height, as shares of it
+    turned: Literal[0, 90, 180, 270] = 0  # degrees clockwise
+
+    def box(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of the region in an upright picture of so many pixels; one of them at least."""
+        (left, right), (top, bottom) = (
+            (min(int(share * size + 0.5), size - 1), int((share + extent) * size + 0.5))
+            for share, extent, size in zip(self.region[:2], self.region[2:], (width, height), strict=True)
+        )
+        return left, top, max(left + 1, min(right, width)), max(top + 1, min(bottom, height))
+
+    @property
+    def scaled(self) -> tuple[int, int]:
+        """Its width and height before it is turned."""
+        return (self.height, self.width) if self.turned in (90, 270) else (self.width, self.height)
+
+    def fine(self) -> tuple[int, int]:
+        """How large the whole picture would be, of which its region has as many pixels as are wanted."""
+        width, height = (max(1, round(size / share)) for size, share in zip(self.scaled, self.region[2:], strict=True))
+        return width, height
+
+
 def decode(payload: bytes, width: int, height: int, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """As Picture(...).pixels(): RGB [height, width, 3], uint8. Raises ImageError."""
-    return Picture(payload, width, height, max_pixels=max_pixels).pixels()
+    """The whole picture: RGB [height, width, 3], uint8. Raises ImageError."""
+    (pixels,) = Picture(payload, [Crop(width, height)], max_pixels=max_pixels).pixels()
+    return pixels
 
 
 class Picture:
-    """An encoded picture of which only the header was read, on its way to `width` x `height` pixels.
+    """An encoded picture of which only the header was read, on its way to the pixels of `crops`.
 
     `decoding_bytes` is the memory that its pixels take at most while they are decoded, as measured with Pillow 9.4 and
     13: 4 bytes a pixel; 17 for WebP, whose decoder holds the picture three times beside ours, and its file; for a JPEG,
@@ -58,13 +91,13 @@ class Picture:
     The file counts once more where it holds what a decoder is not given.
     """
 
-    def __init__(self, payload: bytes, width: int, height: int, *, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(self, payload: bytes, crops: Sequence[Crop], *, max_pixels: int = MAX_PIXELS) -> None:
         """Raises ImageError for bytes that are no picture, and one of more than `max_pixels` pixels."""
         if not payload:
             raise ImageError("the picture is empty (0 bytes): send the bytes of a JPEG or PNG file")
         self._payload = payload.lstrip(b"\r\n")  # what a stream of pictures has between them
         self._encoded = read(self._payload)
-        self._size = width, height
+        self._crops = crops
         image = _opened(self._encoded.head)
         self.orientation = orientation(self._encoded.exif)
         self.width, self.height, self.format = image.width, image.height, str(image.format)
@@ -74,14 +107,17 @@ class Picture:
                 "scale it down"
             )
         # A JPEG can be decoded at a half, a quarter or an eighth of its size for much less
-        # work; draft() picks the smallest that is not below what is asked.
-        image.draft("RGB", (width, height))
-        self.decoding_bytes = self._decoded_bytes(image) + _resizing_bytes(image, width)
+        # work; draft() picks the smallest that is not below what is asked: by the crop that looks closest.
+        self._size = self._least_size()
+        image.draft("RGB", self._size)
+        wanted = max(max(crop.scaled) for crop in crops)
+        self.decoding_bytes = self._decoded_bytes(image) + _resizing_bytes(image, wanted)
         # A WebP takes its canvas as it is opened: address space of which 32 bits have little. So it does not wait open.
         self._image = image if isinstance(self._encoded, Jpeg) else None
 
-    def pixels(self) -> NDArray[np.uint8]:
-        """RGB [height, width, 3], uint8, upright, scaled bilinearly without keeping its aspect. Once, and no more.
+    def pixels(self) -> list[NDArray[np.uint8]]:
+        """Of each crop RGB [height, width, 3], uint8, upright and then turned as it says, scaled bilinearly without
+        keeping its aspect. Once, and no more.
 
         What is transparent shows BACKGROUND. Raises ImageError for a torn picture; what it took is free by then.
         """
@@ -116,8 +152,14 @@ class Picture:
         share = sum(layer[1] * layer[2] for layer in layers) / max(1, columns * rows)  # values a pixel: 1 to 4
         return int(decoded + 2 * share * self.width * self.height)
 
-    def _fitted(self) -> tuple[NDArray[np.uint8], bool]:
-        """Upright and scaled, and whether rows may lack: where a JPEG's data end, its decoder goes on in gray."""
+    def _least_size(self) -> tuple[int, int]:
+        """Width and height at which it is to be decoded at least, as it lies in the file."""
+        sizes = [crop.fine() for crop in self._crops]
+        width, height = max(width for width, _ in sizes), max(height for _, height in sizes)
+        return (height, width) if self.orientation in _TURNED else (width, height)
+
+    def _fitted(self) -> tuple[list[NDArray[np.uint8]], bool]:
+        """The crops, and whether rows may lack: where a JPEG's data end, its decoder goes on in gray."""
         encoded, content = self._encoded, self._encoded.content()
         if self._image is not None:
             self._image.fp = io.BytesIO(content)
@@ -126,7 +168,7 @@ class Picture:
             if isinstance(encoded, Png):
                 _scale_transparency(image, encoded.depth)
             doubtful = isinstance(encoded, Jpeg) and (not encoded.ended or _ends_in_gray(image))
-            return np.asarray(_fitted(image, self.orientation, *self._size)), doubtful
+            return [_fitted(image, self.orientation, crop) for crop in self._crops], doubtful
 
     def _holds_all_rows(self) -> bool:
         """Whether a JPEG's data go as far as its last row.
@@ -162,9 +204,9 @@ class Picture:
 
 def decode_upright(payload: bytes, short_side: int | None = None, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """RGB [height, width, 3], uint8, at its own size or with its short side at most `short_side`. Raises ImageError."""
-    width, height = Picture(payload, 1, 1, max_pixels=max_pixels).upright_size
+    width, height = Picture(payload, [Crop(1, 1)], max_pixels=max_pixels).upright_size
     share = 1.0 if short_side is None else min(1.0, short_side / min(width, height))
-    return Picture(payload, *(max(1, round(share * side)) for side in (width, height)), max_pixels=max_pixels).pixels()
+    return decode(payload, *(max(1, round(share * side)) for side in (width, height)), max_pixels=max_pixels)
 
 
 def _opened(payload: bytes) -> ImageFile.ImageFile:
@@ -181,24 +223,28 @@ def _resizing_bytes(image: Image.Image, width: int) -> int:
     return 4 * width * max(image.size) + 16 * sum(image.size)
 
 
-def _fitted(image: Image.Image, orientation: int, width: int, height: int) -> Image.Image:
-    """Upright, opaque and scaled: to its width strip by strip, then to its height, as Pillow does it, so that there is
-    never a second picture of the decoded one's size."""
+def _fitted(image: Image.Image, orientation: int, crop: Crop) -> NDArray[np.uint8]:
+    """Upright, opaque, cut, scaled and turned: scaled to its width strip by strip, then to its height, as Pillow does
+    it, so that there is never a second picture of the decoded one's size."""
     bits = _gray_bits(image)
     opaque = image.format == "BMP" and image.mode == "RGBA" and image.getbbox() is None  # a fourth byte left at 0
-    turned, from_the_end = orientation in _TURNED, orientation in _FROM_THE_END
+    turned = orientation in _TURNED
     rows, columns = (image.width, image.height) if turned else (image.height, image.width)
-    narrow = Image.new("RGB", (width, rows))
-    step = max(1, _STRIP_PIXELS // columns)
-    for top in range(0, rows, step):
-        bottom = min(rows, top + step)
-        first, last = (rows - bottom, rows - top) if from_the_end else (top, bottom)
-        strip = image.crop((first, 0, last, columns) if turned else (0, first, columns, last))
+    left, top, right, bottom = crop.box(columns, rows)
+    from_left, to_right = (columns - right, columns - left) if orientation in _FROM_THE_RIGHT else (left, right)
+    width, height = crop.scaled
+    narrow = Image.new("RGB", (width, bottom - top))
+    step = max(1, _STRIP_PIXELS // (right - left))
+    for begin in range(top, bottom, step):
+        end = min(bottom, begin + step)
+        first, last = (rows - end, rows - begin) if orientation in _FROM_THE_END else (begin, end)
+        strip = image.crop((first, from_left, last, to_right) if turned else (from_left, first, to_right, last))
         strip = strip.convert("RGB") if opaque else _on_background(_of_8_bits(strip, bits) if bits else strip)
         if orientation in _UPRIGHT:
             strip = strip.transpose(_UPRIGHT[orientation])
-        narrow.paste(strip.resize((width, bottom - top), Image.Resampling.BILINEAR), (0, top))
-    return narrow.resize((width, height), Image.Resampling.BILINEAR)
+        narrow.paste(strip.resize((width, end - begin), Image.Resampling.BILINEAR), (0, begin - top))
+    scaled = np.asarray(narrow.resize((width, height), Image.Resampling.BILINEAR))
+    return np.ascontiguousarray(np.rot90(scaled, -crop.turned // 90)) if crop.turned else scaled
 
 
 def _on_background(strip: Image.Image) -> Image.Image:

@@ -6,13 +6,14 @@ import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 from agent.errors import ImageError
-from agent.vision.image import Picture, decode, decode_upright
+from agent.vision.image import Crop, Picture, decode, decode_upright
 from tests.conftest import encoded
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -379,14 +380,15 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Literal
 import numpy as np
 from PIL import Image
 from agent.errors import ImageError
-from agent.vision.image import Picture, decode
+from agent.vision.image import Crop, Picture, decode
 def peak(): return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) << 10
 small, large = (Path(path).read_bytes() for path in sys.argv[1:])
 decode(small, 224, 224)
-picture, before = Picture(large, 224, 224), peak()
+picture, before = Picture(large, [Crop(224, 224)]), peak()
 try:
     picture.pixels()
 except ImageError:
@@ -443,7 +445,7 @@ def test_a_picture_takes_as_much_memory_as_it_says(tmp_path: Path, kind: str) ->
 
 
 def test_what_is_scaled_in_one_direction_counts_too() -> None:
-    assert Picture(encoded(np.zeros((100_000, 1, 3), np.uint8), "PNG"), 224, 224).decoding_bytes > 224 * 100_000
+    assert Picture(encoded(np.zeros((100_000, 1, 3), np.uint8), "PNG"), [Crop(224, 224)]).decoding_bytes > 224 * 100_000
 
 
 def test_a_torn_picture_leaves_nothing_of_itself_behind() -> None:
@@ -461,6 +463,44 @@ def address_space() -> int:
 def test_a_picture_that_waits_takes_no_room_for_its_pixels() -> None:
     payload = encoded(np.zeros((2750, 4000, 3), np.uint8), "WEBP", method=0)
     before = address_space()
-    waiting = [Picture(payload, 96, 96) for _ in range(20)]
+    waiting = [Picture(payload, [Crop(96, 96)]) for _ in range(20)]
     assert address_space() - before < 64 << 20
-    assert waiting[0].pixels().shape == (96, 96, 3)
+    assert waiting[0].pixels()[0].shape == (96, 96, 3)
+
+
+def cut_by_pillow(payload: bytes, crop: Crop) -> np.ndarray:
+    """The same from a whole decode, in Pillow's own steps."""
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(payload))).convert("RGB")
+    cut = upright.crop(crop.box(*upright.size)).resize(crop.scaled, Image.Resampling.BILINEAR)
+    return np.asarray(cut.rotate(-crop.turned, expand=True))
+
+
+REGIONS = ((0.0, 0.0, 1.0, 1.0), (0.62, 0.1, 0.2, 0.35), (0.0, 0.5, 1.0, 0.5), (0.999, 0.999, 0.001, 0.001))
+
+
+@pytest.mark.parametrize("turned", [0, 90, 180, 270])
+@pytest.mark.parametrize("region", REGIONS)
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_region_is_cut_out_of_the_upright_picture_then_turned(
+    orientation: int, region: tuple[float, float, float, float], turned: Literal[0, 90, 180, 270]
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (137, 211, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", exif=exif)
+    crop = Crop(48, 32, region, turned)
+    (cut,) = Picture(file.getvalue(), [crop]).pixels()
+    assert cut.shape == (32, 48, 3)
+    # Pillow does the shorter way first, of width and height: rounding comes in another order there.
+    np.testing.assert_allclose(cut, cut_by_pillow(file.getvalue(), crop), atol=1)
+
+
+def test_crops_of_one_picture_share_its_decode_and_keep_their_pixels(photographs: list[np.ndarray]) -> None:
+    file = io.BytesIO()
+    Image.fromarray(photographs[0]).resize((1600, 1200)).save(file, "JPEG", quality=92)
+    whole, region = Crop(96, 96), Crop(96, 96, (0.6, 0.2, 0.1, 0.1))
+    alone, (first, second) = Picture(file.getvalue(), [whole]), Picture(file.getvalue(), [whole, region]).pixels()
+    np.testing.assert_allclose(first, alone.pixels()[0], atol=40)  # decoded at another size
+    np.testing.assert_allclose(second, cut_by_pillow(file.getvalue(), region), atol=2)
+    assert Picture(file.getvalue(), [region]).decoding_bytes > 10 * Picture(file.getvalue(), [whole]).decoding_bytes
