@@ -7,6 +7,7 @@ docs/config.md and systemd/lastlayer.yaml say the same in prose, and a test comp
 import ipaddress
 import re
 import socket
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,6 +17,8 @@ from agent.board.systemd import runtime_directory
 from agent.errors import ConfigError
 from agent.schema import MAX_CHARS, RefusalError, Rule, parse, plain_text
 
+TASK_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,39}")  # it becomes part of topics, routes and folders
+ROUNDING = 1e-6  # of shares that people write with a few digits
 _OWN_DEFAULT = "the solver's own default"
 MAX_SOCKET_PATH_BYTES = 99  # the kernel takes 107; while it is made, a number stands behind it
 
@@ -44,6 +47,10 @@ def _topic_level(node: str) -> str | None:
 
 def _camera(name: str) -> str | None:
     return None if len(name.encode()) <= 200 else "may take 200 bytes"  # as records.checked_name has it
+
+
+def _task(name: str) -> str | None:
+    return None if TASK_NAME.fullmatch(name) else "is a word of at most 40 letters, digits, - and _"
 
 
 def _topic(prefix: str) -> str | None:
@@ -289,6 +296,51 @@ class DebounceConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ViewConfig:
+    camera: Annotated[
+        str | None, Rule("The camera whose frames are looked at.", null="frames without a camera's name", check=_camera)
+    ] = None
+    name: Annotated[str | None, Rule("What the view is called.", null="as its camera", check=_camera)] = None
+    region: Annotated[
+        tuple[float, float, float, float],
+        Rule("Left, top, width and height of what is looked at, as shares of the upright picture.", 0, 1),
+    ] = (0.0, 0.0, 1.0, 1.0)
+    rotate: Annotated[Literal[0, 90, 180, 270], Rule("By how many degrees what was cut out is turned, clockwise.")] = 0
+
+    @property
+    def known_as(self) -> str:
+        return self.name or self.camera or ""
+
+    def __post_init__(self) -> None:
+        left, top, width, height = self.region
+        if width <= 0 or height <= 0:
+            raise RefusalError("region", f"has no area: its width is {width:g} and its height {height:g}")
+        if left + width > 1 + ROUNDING or top + height > 1 + ROUNDING:
+            raise RefusalError(
+                "region",
+                f"leaves the picture: it ends at {left + width:g} of its width and {top + height:g} of its height; it "
+                "is left, top, width and height",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class TaskConfig:
+    views: Annotated[
+        tuple[ViewConfig, ...], Rule("Where it looks; without any at the whole frames of all cameras.")
+    ] = ()
+    backbone: Annotated[str | None, Rule("Its frozen network.", null="that of all tasks")] = None
+    on: Annotated[str | None, Rule("Of two labels the one that means on, to Home Assistant.", null="none")] = None
+    retrain: RetrainConfig = field(default_factory=RetrainConfig)
+    debounce: DebounceConfig = field(default_factory=DebounceConfig)
+
+    def __post_init__(self) -> None:
+        names = Counter(view.known_as for view in self.views)
+        for name, count in names.items():
+            if count > 1:
+                raise RefusalError("views", f"{count} views are called {name!r:.60}: give each a name of its own")
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All sections; Config() is what an empty file gives."""
 
@@ -314,6 +366,10 @@ class Config:
     debounce: DebounceConfig = field(default_factory=DebounceConfig)
     cameras: Annotated[
         dict[str, DebounceConfig], Rule("What holds for single cameras instead of `debounce`.", check=_camera)
+    ] = field(default_factory=dict)
+    tasks: Annotated[
+        dict[str, TaskConfig],
+        Rule("Questions that are asked of frames, each with its own labels and heads.", check=_task),
     ] = field(default_factory=dict)
 
 

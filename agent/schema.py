@@ -165,6 +165,8 @@ def _section(schema: type[_SchemaT], node: yaml.Node | None, path: str, source: 
             values[name] = _section(kind, value, f"{path}{name}.", source)
         elif get_origin(kind) is dict:
             values[name] = _sections(get_args(kind)[1], rule, value, path + name, source)
+        elif _is_list_of_sections(kind):
+            values[name] = _listed(get_args(kind)[0], value, path + name, source)
         elif not (_is_null(value) and rule.null):  # null stands for the default
             try:
                 values[name] = _value(value, path + name, kind, rule)
@@ -195,6 +197,20 @@ def _sections(schema: type[_SchemaT], rule: Rule, node: yaml.Node, path: str, so
     return sections
 
 
+def _is_list_of_sections(kind: Any) -> bool:
+    return get_origin(kind) is tuple and get_args(kind)[-1] is Ellipsis
+
+
+def _listed(schema: type[_SchemaT], node: yaml.Node, path: str, source: str) -> tuple[_SchemaT, ...]:
+    """Sections of one schema, in a list."""
+    if not isinstance(node, yaml.SequenceNode):
+        wrong = f"{path} must hold a list, each with keys and values, such as {path}: [{_example(schema)}]"
+        raise ConfigError(_at(source, node, wrong))
+    return tuple(
+        _section(schema, value, f"{path}[{number}].", source) for number, value in enumerate(node.value, start=1)
+    )
+
+
 def _example(schema: type) -> str:
     return "{" + ", ".join(f"{key.path}: {key.default}" for key in keys(schema)) + "}"
 
@@ -202,6 +218,10 @@ def _example(schema: type) -> str:
 def _value(node: yaml.Node, path: str, kind: Any, rule: Rule) -> Any:
     """The value of a key from its node; raises RefusalError."""
     takes = _takes(kind, rule)
+    if get_origin(kind) is tuple:
+        if not isinstance(node, yaml.SequenceNode) or len(node.value) != len(get_args(kind)):
+            raise RefusalError(path, f"must be {takes}")
+        return tuple(_value(each, path, part, rule) for each, part in zip(node.value, get_args(kind), strict=True))
     if not isinstance(node, yaml.ScalarNode):
         raise RefusalError(path, f"must be {takes}, not a list or keys")
     text: str = node.value
@@ -219,6 +239,10 @@ def _value(node: yaml.Node, path: str, kind: Any, rule: Rule) -> Any:
         return yaml.SafeLoader.bool_values[text.lower()]
     if read_as == "null":
         raise unlike
+    if get_origin(kind) is Literal and all(isinstance(one, int) for one in get_args(kind)):
+        if node.style or text not in map(str, get_args(kind)):
+            raise unlike
+        return int(text)
     if read_as != "str":
         raise RefusalError(path, f"must be {takes}, but YAML reads {text:.60} as {read_as}; put it in quotes")
     if get_origin(kind) is Literal and text not in get_args(kind):
@@ -231,10 +255,14 @@ def _value(node: yaml.Node, path: str, kind: Any, rule: Rule) -> Any:
 
 def _takes(kind: Any, rule: Rule) -> str:
     if get_origin(kind) is Literal:
-        *most, last = get_args(kind)
+        *most, last = map(str, get_args(kind))
         return f"{', '.join(most)} or {last}"
     if get_origin(kind) is dict:
         return f"names, each with keys and values such as {_example(get_args(kind)[1])}"
+    if _is_list_of_sections(kind):
+        return f"a list, each with keys and values such as {_example(get_args(kind)[0])}"
+    if get_origin(kind) is tuple:
+        return f"a list of {len(get_args(kind))} numbers from {rule.low:.15g} to {rule.high:.15g}"
     if kind in (int, float):
         return f"{'a whole number' if kind is int else 'a number'} from {rule.low:.15g} to {rule.high:.15g}"
     return {bool: "true or false", str: "text", Path: "a path"}[kind]

@@ -26,6 +26,13 @@ class Oven:
 
 
 @dataclass(frozen=True)
+class Shelf:
+    bread: Annotated[str | None, Rule("What lies there.", null="anything")] = None
+    place: Annotated[tuple[float, float], Rule("Left and height, as shares of the window.", 0, 1)] = (0.0, 0.5)
+    turned: Annotated[Literal[0, 90], Rule("Degrees.")] = 0
+
+
+@dataclass(frozen=True)
 class Bakery:
     name: Annotated[str, Rule("On the door.", check=lambda name: "must not shout" if name.isupper() else None)] = (
         "Crumb"
@@ -33,6 +40,7 @@ class Bakery:
     recipes: Annotated[Path | None, Rule("A folder.", null="none")] = None
     sign: Annotated[str, Rule("In the window.", null="the usual one")] = field(default_factory=lambda: "open")
     oven: Oven = field(default_factory=Oven)
+    shelves: Annotated[tuple[Shelf, ...], Rule("In the window.")] = ()
 
 
 def bakery(text: str) -> Bakery:
@@ -249,3 +257,27 @@ def test_what_is_dumped_is_read_back(heat: float, loaves: int | None, fan: bool,
         assert ("sign: must not" in str(error)) or ("with a fan" in str(error))
     else:
         assert read == Bakery(sign=sign, oven=Oven("small", heat, loaves, fan))
+
+
+def test_sections_come_in_a_list_and_numbers_too() -> None:
+    text = "shelves:\n  - bread: rye\n    place: [0.25, 1]\n    turned: 90\n  - {}\n"
+    assert bakery(text).shelves == (Shelf("rye", (0.25, 1.0), 90), Shelf())
+    assert bakery("shelves: []\n").shelves == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("shelves: {bread: rye}\n", "bakery.yaml:1: shelves must hold a list, each with keys and values, such as"),
+        ("shelves:\n  - {}\n  - {bred: rye}\n", "bakery.yaml:3: shelves[2].bred is not a key; did you mean"),
+        ("shelves: [rye]\n", "bakery.yaml:1: shelves[1] must hold keys with values"),
+        ("shelves: [{place: [0.5]}]\n", "shelves[1].place: must be a list of 2 numbers from 0 to 1"),
+        ("shelves: [{place: 0.5}]\n", "shelves[1].place: must be a list of 2 numbers from 0 to 1"),
+        ("shelves: [{place: [0.5, 1.5]}]\n", "shelves[1].place: must be a list of 2 numbers from 0 to 1, not 1.5"),
+        ("shelves: [{place: [0.5, [1]]}]\n", "shelves[1].place: must be a list of 2 numbers from 0 to 1, not a list"),
+        ("shelves: [{turned: 45}]\n", "shelves[1].turned: must be 0 or 90, not 45"),
+        ("shelves: [{turned: '90'}]\n", "shelves[1].turned: must be 0 or 90, not '90' in quotes"),
+    ],
+)
+def test_what_is_wrong_in_a_list_is_named_by_its_number(text: str, complaint: str) -> None:
+    assert complaint in refusal(text)
