@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from agent.board.files import open_regular
 from agent.board.systemd import runtime_directory
 from agent.errors import ConfigError
+from agent.region import WHOLE, Region, Turn
 from agent.schema import MAX_CHARS, RefusalError, Rule, parse, plain_text
 
 TASK_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,39}")  # it becomes part of topics, routes and folders
@@ -290,6 +291,10 @@ class DebounceConfig:
     agree: Annotated[int, Rule("How many of a camera's last frames must agree before its state changes.", 1, 1000)] = 3
     of: Annotated[int, Rule("How many of its last frames are looked at for that.", 1, 1000)] = 5
 
+    min_probability: Annotated[
+        float, Rule("The probability below which a frame's answer counts as unknown for that.", 0, 1)
+    ] = 0.0
+
     def __post_init__(self) -> None:
         if self.agree > self.of:
             raise RefusalError("agree", f"{self.agree} frames cannot agree of {self.of}; set both")
@@ -298,17 +303,32 @@ class DebounceConfig:
 @dataclass(frozen=True, slots=True)
 class ViewConfig:
     camera: Annotated[
-        str | None, Rule("The camera whose frames are looked at.", null="frames without a camera's name", check=_camera)
+        str | None,
+        Rule("The camera whose frames are looked at.", null="every camera, and frames of none", check=_camera),
     ] = None
     name: Annotated[str | None, Rule("What the view is called.", null="as its camera", check=_camera)] = None
     region: Annotated[
-        tuple[float, float, float, float],
+        Region,
         Rule("Left, top, width and height of what is looked at, as shares of the upright picture.", 0, 1),
-    ] = (0.0, 0.0, 1.0, 1.0)
-    rotate: Annotated[Literal[0, 90, 180, 270], Rule("By how many degrees what was cut out is turned, clockwise.")] = 0
+    ] = WHOLE
+    rotate: Annotated[Turn, Rule("By how many degrees what was cut out is turned, clockwise.")] = 0
+
+    skip_unchanged: Annotated[
+        float,
+        Rule(
+            "A frame is passed by that differs from the last classified one by no more than this share of full "
+            "brightness in any cell of a tiny grey copy; 0: none is.",
+            0,
+            0.25,
+        ),
+    ] = 0.0
+    skip_at_most_s: Annotated[
+        float, Rule("Seconds after the last classified frame within which others are passed by.", 0.1, 86_400)
+    ] = 60.0
 
     @property
     def known_as(self) -> str:
+        """ "" where it is called by the camera of each frame."""
         return self.name or self.camera or ""
 
     def __post_init__(self) -> None:
@@ -328,10 +348,10 @@ class TaskConfig:
     views: Annotated[
         tuple[ViewConfig, ...], Rule("Where it looks; without any at the whole frames of all cameras.")
     ] = ()
-    backbone: Annotated[str | None, Rule("Its frozen network.", null="that of all tasks")] = None
+    backbone: Annotated[str | None, Rule("Its frozen network.", null="as `backbone` says")] = None
     on: Annotated[str | None, Rule("Of two labels the one that means on, to Home Assistant.", null="none")] = None
-    retrain: RetrainConfig = field(default_factory=RetrainConfig)
-    debounce: DebounceConfig = field(default_factory=DebounceConfig)
+    retrain: Annotated[RetrainConfig | None, Rule("What holds for it instead of `retrain`.", null="the same")] = None
+    debounce: Annotated[DebounceConfig | None, Rule("What holds for it instead of `debounce`.", null="the same")] = None
 
     def __post_init__(self) -> None:
         names = Counter(view.known_as for view in self.views)

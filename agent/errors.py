@@ -66,6 +66,10 @@ class UnknownBackboneError(UnknownError):
     """A backbone that a state never had."""
 
 
+class UnknownTaskError(UnknownError):
+    """A task that is not there, or a task or view that must be named because there are several."""
+
+
 class UnknownLabelError(LabelError, UnknownError):
     """A label that no example has."""
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import LabelError
+from agent.region import WHOLE, Region, Turn
 
 MAX_LABEL_BYTES = 200
 MAX_JSON_VALUES = 250_000  # a head's report of 256 labels has 70,000; so many take 20 MB at most
@@ -24,6 +25,8 @@ Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 Source = Literal["http", "mqtt", "folder"]  # through which door a frame came
+
+DEFAULT_TASK = "default"  # the one that there is where the configuration names none
 
 
 # What is not seen: soft hyphen, zero-width spaces and joints, marks of direction, byte order marks. Not those that join
@@ -127,6 +130,13 @@ def picture_id(payload: bytes) -> str:
     return hashlib.blake2b(payload, digest_size=8).hexdigest()
 
 
+def example_id(frame_id: str, region: Region = WHOLE, turned: Turn = 0) -> str:
+    """16 hex digits for what is cut out of a frame; the frame's own where that is the whole of it."""
+    if region == WHOLE and turned == 0:
+        return frame_id
+    return picture_id(f"{frame_id} {' '.join(map(repr, region))} {turned}".encode())
+
+
 def is_finite(values: NDArray[Any]) -> bool:
     """Whether all of them are numbers that one can go on with; bytes always are."""
     return values.dtype.kind != "f" or bool(np.isfinite(values).all())
@@ -161,7 +171,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What is said of one frame."""
+    """What one view says of one frame."""
 
     frame_id: str
     camera: str
@@ -171,12 +181,18 @@ class Result:
     unknown: bool  # nothing can be said: there is no head yet, or no finite numbers came out
     timings_ms: dict[str, float] = field(default_factory=dict)
     ref: str = ""  # what the sender calls the frame, if it said so
+    task: str = ""  # the question that was asked; "" where the configuration names no tasks
+    view: str = ""  # of that task, by which the frame was looked at; "" as well for one without a name
+    skipped: bool = False  # it shows nothing new: this was said of the frame before it, whose id stands here
 
     def as_dict(self) -> dict[str, Any]:
+        """As it is said over HTTP; without tasks, as if there were no such thing."""
         return {
             "frame_id": self.frame_id,
             "camera": self.camera,
             **({"ref": self.ref} if self.ref else {}),
+            **({"task": self.task, "view": self.view} if self.task else {}),
+            **({"skipped": True} if self.skipped else {}),
             "received_ms": self.received_ms,
             "head": self.head,
             "predictions": [{"label": p.label, "probability": round(p.probability, 6)} for p in self.predictions],

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # From the ground up. A module is in the room of the longest name that it begins with. Rooms on one floor do not know
 # each other; within a room anything may import anything that does not import it.
 FLOORS = [
-    ["agent", "agent.errors"],
+    ["agent", "agent.errors", "agent.region"],
     ["agent.board", "agent.records", "agent.schema", "agent.terminal"],
     ["agent.config"],
     ["agent.reporting"],

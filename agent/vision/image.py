@@ -7,13 +7,13 @@ import zlib
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from agent.errors import ImageError
+from agent.region import WHOLE, Region, Turn
 from agent.vision.formats import Jpeg, Png, orientation, read
 
 log = logging.getLogger(__name__)
@@ -54,8 +54,8 @@ class Crop:
 
     width: int
     height: int
-    region: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)  # left, top, width, height, as shares of it
-    turned: Literal[0, 90, 180, 270] = 0  # degrees clockwise
+    region: Region = WHOLE
+    turned: Turn = 0
 
     def box(self, width: int, height: int) -> tuple[int, int, int, int]:
         """Left, top, right and bottom of the region in an upright picture of so many pixels; one of them at least."""

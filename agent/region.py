@@ -1,0 +1,8 @@
+"""Where a view looks: a part of a frame's upright picture, turned if need be."""
+
+from typing import Literal
+
+Region = tuple[float, float, float, float]  # left, top, width and height, as shares of the upright picture
+Turn = Literal[0, 90, 180, 270]  # degrees clockwise
+
+WHOLE: Region = (0.0, 0.0, 1.0, 1.0)
