@@ -22,7 +22,7 @@ def rename(state: Path, old: str, new: str) -> None:
     """Call a task something else. One of the new name that was begun and has learnt nothing gives way.
 
     Raises ConfigError where the new name can be none or its task has learnt, UnknownTaskError for an old one that is
-    not there, BusyError while somebody writes one of both, StateError where the folder cannot be written.
+    not there, BusyError while somebody writes one of both, StateError where flash refuses.
     """
     if tasks.checked(new) == tasks.checked(old):
         raise ConfigError(f"the task is called {new} already")
@@ -44,7 +44,7 @@ def rename(state: Path, old: str, new: str) -> None:
     except StateError:
         raise
     except OSError as error:
-        raise StateError(f"{state} cannot be written: {error}") from error
+        raise StateError(f"{error.filename or state} cannot be moved: {error.strerror or error}") from error
 
 
 @contextmanager
