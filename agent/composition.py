@@ -1,5 +1,6 @@
 """From the configuration to the parts of the daemon: each room is handed what it needs, and nobody the whole."""
 
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from agent.cache import Cache
 from agent.cache.upkeep import Upkeep
 from agent.config import Config, RetrainConfig, TaskConfig, ViewConfig
+from agent.errors import BundleError
 from agent.ingress.folder.watching import WatchedFolder
 from agent.ingress.http.routes import Api
 from agent.ingress.http.server import Server, http_server
@@ -37,7 +39,12 @@ from agent.state.tasks import root_of
 from agent.vision.backbone import FAMILY, Backbone
 from agent.vision.bundle import Bundle
 from agent.vision.classifier import Classifier, View
+from agent.vision.probe import Probe
 from agent.vision.unchanged import Unchanged
+
+log = logging.getLogger(__name__)
+
+LOADING_S = 1.0  # nobody else has a turn yet
 
 if TYPE_CHECKING:
     from agent.ingress.mqtt.source import MqttSource
@@ -84,8 +91,8 @@ def built(
     recent, backbones, taking = RecentFrames(config.frames.remember), Backbones(config.threads), threading.Lock()
     with ExitStack() as stack:
         for name, asked in questions(config).items():
-            state = _state(config, root, name, asked, input_range, size)
-            classifier = Classifier(backbones.of(state.bundle), told.timings)
+            state, backbone = _loaded(config, root, name, asked, backbones, input_range, size)
+            classifier = Classifier(backbone, told.timings)
             cache = stack.enter_context(state.cache(classifier.backbone, config.cache))
             retraining = Retraining(state.folder, retrain_options(asked.retrain or config.retrain))
             task = _task(config, root, name, asked, state, cache, classifier, retraining, recent, told, taking)
@@ -112,23 +119,46 @@ class Backbones:
         self._loaded: dict[str, Backbone] = {}
 
     def of(self, bundle: Bundle) -> Backbone:
-        """Raises BundleError."""
+        """Raises BundleError, also where it gives nothing for a picture of our own."""
         key = bundle.backbone_id(FAMILY)
         if key not in self._loaded:
-            self._loaded[key] = Backbone(bundle, threads=self._threads)
+            backbone = Backbone(bundle, threads=self._threads)
+            if (trouble := Probe(backbone).trouble(LOADING_S, ())) is not None:
+                raise BundleError(f"no frame can be classified: {trouble}")
+            self._loaded[key] = backbone
         return self._loaded[key]
 
 
-def _state(
+def _loaded(
     config: Config,
     root: Path,
     name: str,
     asked: TaskConfig,
+    backbones: Backbones,
+    input_range: tuple[float, float] | None,
+    size: tuple[int, int] | None,
+) -> tuple[State, Backbone]:
+    """The generation of a task that is in use, and its backbone; where that cannot be used, the one before it."""
+    own = root_of(root, name)
+    while True:
+        try:
+            state = _state(config, own, asked, input_range, size)
+            return state, backbones.of(state.bundle)
+        except BundleError as error:
+            if generations.in_use(own) == generations.FIRST:
+                raise
+            log.error("%s; returning to the backbone before it", error)
+            generations.rollback(own)
+
+
+def _state(
+    config: Config,
+    own: Path,
+    asked: TaskConfig,
     input_range: tuple[float, float] | None,
     size: tuple[int, int] | None,
 ) -> State:
-    """The generation of a task that is in use. What was said of the backbone is said of the first."""
-    own = root_of(root, name)
+    """What was said of the backbone is said of the first generation."""
     folder = generations.current(own)
     if folder != own:
         return open_state(folder)

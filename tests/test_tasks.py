@@ -4,6 +4,7 @@ import io
 import json
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -262,3 +263,27 @@ def test_a_state_of_a_board_without_tasks_is_its_task_default(state: Path, photo
         assert (reply["task"], reply["predictions"][0]["label"]) == ("default", "china")
         default = daemon.ask("GET", "/v1/status")["tasks"]["default"]
         assert (default["examples"], default["head"]) == (before["examples"], before["head"])
+
+
+def test_a_backbone_of_one_task_that_cannot_be_used_any_more_is_left_for_the_one_before(
+    tmp_path: Path, frames: list[tuple[str, str, bytes]]
+) -> None:
+    state, tasks = tmp_path / "state", {"gate": {}, "spaces": {}}
+    with Daemon(state, {"tasks": tasks}) as daemon:
+        daemon.ask("POST", "/v1/frames?task=gate&label=open", frames[0][2])
+        lastlayer("--state", state / "tasks" / "gate", "models", "import", "small", "--use")
+
+        def begun_anew() -> bool:
+            with suppress(ConnectionError):
+                return bool(daemon.ask("GET", "/v1/tasks")["tasks"]["gate"]["backbone"] == "small")
+            return False
+
+        until(begun_anew, PATIENCE_S)
+        assert daemon.ask("GET", "/v1/tasks")["tasks"]["spaces"]["backbone"] == "standard"
+    (model,) = (state / "tasks" / "gate" / "generations").glob("*/backbone/*.tflite")
+    model.chmod(0o644)
+    model.write_bytes(model.read_bytes()[:1000])
+    with Daemon(state, {"tasks": tasks}) as daemon:
+        gate = daemon.ask("GET", "/v1/tasks")["tasks"]["gate"]
+        assert (gate["backbone"], gate["labels"]) == ("standard", {"open": 1})
+        assert "returning to the backbone before it" in daemon.log
