@@ -23,8 +23,18 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def state_folder(arguments: argparse.Namespace) -> Path:
-    """The folder of the generation in use of the state."""
-    return generations.current(state_root(arguments))
+    """The folder of the generation in use of the task. Raises as task_root does."""
+    return generations.current(task_root(arguments))
+
+
+def task_root(arguments: argparse.Namespace) -> Path:
+    """The folder of the task in the state that is meant: --task, or `default`.
+
+    Raises UnknownTaskError where there is none, or where it has to be said which, ConfigError for what is no name.
+    """
+    from agent.state import tasks  # not before: `doctor` speaks where there is no numpy
+
+    return tasks.meant(state_root(arguments), arguments.task)
 
 
 def state_root(arguments: argparse.Namespace) -> Path:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from agent.cache import Cache
 from agent.commands import SUMMARIES
-from agent.commands.arguments import add_source, state_folder
+from agent.commands.arguments import add_source, state_root
 from agent.errors import DatasetError, ImageError
 from agent.learning.pictures.bursts import Bursts, split_of_group
 from agent.learning.pictures.dataset import open_dataset
@@ -18,7 +18,8 @@ from agent.learning.pictures.labelled import LabelledPicture, check_labels
 from agent.learning.pictures.leftout import LINES, LeftOut, as_dicts, complaint, lines, refusal
 from agent.records import Example, picture_id
 from agent.reporting.timing import Timings, table
-from agent.state.state import open_state
+from agent.state import generations, tasks
+from agent.state.state import State, open_state
 from agent.terminal import command, progress, say, show
 from agent.vision.backbone import FAMILY
 from agent.vision.classifier import Classifier
@@ -65,11 +66,12 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     add_source(parser)
     parser.add_argument("--allow-missing", action="store_true", help="a class of which no picture is left is no error")
     parser.add_argument("--new-labels", action="store_true", help="labels that are like others are meant")
+    parser.add_argument("--new-task", action="store_true", help="a task whose name is like another's is meant")
 
 
 def execute(arguments: argparse.Namespace) -> int:
     with open_dataset(arguments.source) as pictures:
-        state = open_state(state_folder(arguments), arguments.backbone, arguments.input_range, arguments.size)
+        state = _opened(arguments)
         timings = Timings(node="cli", runtime=FAMILY)
         classifier = Classifier(state.backbone(), timings)
         with state.cache(classifier.backbone) as cache:
@@ -104,6 +106,17 @@ def execute(arguments: argparse.Namespace) -> int:
     if missing:
         say(f"warning: {complaint(missing)}")
     return 0
+
+
+def _opened(arguments: argparse.Namespace) -> State:
+    """The state of the task that is meant, which may begin with this."""
+    state, task = state_root(arguments), arguments.task
+    root = tasks.meant_to_learn(state, task, new=arguments.new_task)
+    begins = task is not None and task not in tasks.names(state)
+    opened = open_state(generations.current(root), arguments.backbone, arguments.input_range, arguments.size)
+    if begins:
+        say(f"new task {task} in {root}")
+    return opened
 
 
 def _of_seen_before(learnt: Learnt, held_back: int) -> str:
