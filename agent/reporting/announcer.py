@@ -71,13 +71,13 @@ class Announcer:
                 self._leaving.pop(result.camera, None)
                 self._discover_change()
 
-    def head(self, report: Mapping[str, Any]) -> None:
+    def head(self, report: Mapping[str, Any], task: str = "") -> None:
         """The head in service; retained."""
         self._tell("head", report)
         if self._broker is not None:
             self._say_state(self._broker.topics.head, report)
 
-    def retrain(self, report: Mapping[str, Any]) -> None:
+    def retrain(self, report: Mapping[str, Any], task: str = "") -> None:
         self._tell("retrain", report)
         self._report("retrain", report)
 
@@ -136,6 +136,9 @@ class Announcer:
             self._forgotten.pop(camera, None)
             self._forgotten[camera] = None
             self._take_back([camera])
+
+    def forget_view(self, task: str, view: str) -> None:
+        """As `forget`, of a view of a task."""
 
     def meet_home_assistant(self) -> None:
         """Home Assistant has come online: it may not have heard what was forgotten meanwhile, and still have it."""
