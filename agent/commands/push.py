@@ -228,8 +228,8 @@ def _shown(name: str) -> str:
 
 def _text(line: dict[str, Any]) -> str:
     """A line for each view that looked at it."""
-    said = [f"{_of_view(result)}{_said_by(result)}" for result in results(line)]
-    return "\n".join(f"{printable(line['file'])}: {each}" for each in said or ["no task looks at it"])
+    name = printable(line["file"])
+    return "\n".join(f"{name}: {_of_view(result)}{_said_by(result)}" for result in results(line))
 
 
 def _of_view(result: dict[str, Any]) -> str:

@@ -145,11 +145,16 @@ class Sender:
         complaint = f"{self._address}: {_complaint(status, body)}"
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             raise ConfigError(f"{complaint}; name the board's token with --token-file")
+        refusal = _refusal(body)
+        if refusal.get("unnamed") is True:
+            raise ConfigError(f"{complaint}: name it with --task, and its view with --view")
         if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
             raise ImageError(_complaint(status, body))
-        if status == HTTPStatus.CONFLICT and _error(body) is not None:
+        if status == HTTPStatus.CONFLICT and refusal:
             raise LabelError(_complaint(status, body))
-        if status == HTTPStatus.NOT_FOUND and _error(body) is not None:
+        if (
+            status == HTTPStatus.NOT_FOUND and refusal
+        ):  # no such task, or no view of that camera: so it is for the others
             raise ConfigError(complaint)
         if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
             raise ServiceError(f"{complaint}; is this a Lastlayer?")
@@ -208,27 +213,27 @@ def _answer(body: bytes) -> dict[str, Any] | None:
     """What can be shown of a picture; None where it is something else."""
     try:
         answer = json.loads(body)
-        for result in results(answer):
+        for result in (said := results(answer)):
             for best in result["predictions"]:
                 f"{best['label']} {best['probability']:.0%}"
             names = (result["frame_id"], result.get("task", ""), result.get("view", ""))
             if not all(isinstance(name, str) for name in names):
                 return None
         json.dumps(answer, ensure_ascii=False).encode()
-        return answer if isinstance(answer["frame_id"], str) else None
+        return answer if said and isinstance(answer["frame_id"], str) else None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
 def _complaint(status: int, body: bytes) -> str:
-    said = _error(body)
-    if said is None:
-        return f"HTTP status {status}"
+    said = str(_refusal(body).get("error", f"HTTP status {status}"))[:MAX_COMPLAINT]
     return "".join(character if character.isprintable() else "?" for character in said)
 
 
-def _error(body: bytes) -> str | None:
+def _refusal(body: bytes) -> dict[str, Any]:
+    """What a board says of what it does not take; empty where it is something else."""
     try:
-        return str(json.loads(body)["error"])[:MAX_COMPLAINT]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) and "error" in said else {}
