@@ -19,6 +19,7 @@ from agent.reporting.faults import Faults
 from agent.reporting.feed import Feed
 from agent.reporting.host import Host
 from agent.service import Service
+from agent.service.tasks import Task
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Daemon:
         """
         residue = Residue()
         chores: dict[str, Callable[[], object]] = {
-            "following the head stores": self.service.follow_stores,
+            **{f"following the head store{_of(task)}": task.heads.follow_store for task in self.service.tasks},
             "minding the retraining": self.service.pausing.look,
             "telling a changed status": lambda: self.events.tell_changes(self.service.status),
             "feeding the watchdog": self.watchdog.look,
@@ -83,6 +84,10 @@ class Daemon:
             self.faults.attempt(chore, do)
 
 
+def _of(task: Task) -> str:
+    return f" of the task {task.said}" if task.said else ""
+
+
 @contextmanager
 def running(
     config: Config,
@@ -107,7 +112,8 @@ def running(
         watchdog = Watchdog(notifier, service.trouble, lambda: faults.attempt("summing up", service.summary) or "")
         host, window_s = Host(parts.folder), config.report.window_s
         daemon = Daemon(service, parts.told.events, parts.server, watchdog, host, faults, window_s)
-        service.follow_stores()
+        for task in service.tasks:
+            task.heads.follow_store()
         if (trouble := service.trouble()) is not None:
             raise BundleError(f"no frame can be classified: {trouble}")
         _start(parts, daemon, stack)

@@ -5,7 +5,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from functools import partial
 
 from agent.errors import ImageError, UnknownTaskError
@@ -26,13 +26,19 @@ BUSY_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class SourceCounts:
-    """The frames of one source since the start."""
+    """The frames of one source since the start. What only happens with tasks is said once it has."""
 
     frames: int  # classified
     bad_frames: int  # that were no good picture
     dropped: int  # for which there was no room
-    skipped: int  # that showed nothing new to any view that looked at them
-    ignored: int  # that no view looks at
+    skipped: int = 0  # that showed nothing new to any view that looked at them
+    ignored: int = 0  # that no view looks at
+
+    def as_dict(self) -> dict[str, int]:
+        return {name: count for name, count in asdict(self).items() if count or name not in ("skipped", "ignored")}
+
+
+NONE = SourceCounts(0, 0, 0)
 
 
 class Seeing:
@@ -176,11 +182,11 @@ class Seeing:
     def status(self) -> dict[str, object]:
         """The sums over all sources, and each source alone."""
         counts = self.counts()
-        sums = {name: sum(getattr(count, name) for count in counts.values()) for name in SourceCounts.__slots__}
+        sums = SourceCounts(*(sum(of) for of in zip(*map(astuple, counts.values()), strict=True))) if counts else NONE
         return {
-            **sums,
+            **sums.as_dict(),
             "not_finite": self.not_finite,
-            "sources": {source: asdict(count) for source, count in counts.items()},
+            "sources": {source: count.as_dict() for source, count in counts.items()},
         }
 
     def _count_not_finite(self, frame: Frame) -> None:

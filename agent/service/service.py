@@ -94,11 +94,6 @@ class Service:
             raise UnknownFrameError(f"the frame {frame_id[:32]!r} is not known: no example is of it")
         return deleted
 
-    def follow_stores(self) -> None:
-        """Put into service what each task's store has as its active head."""
-        for task in self.tasks:
-            task.heads.follow_store()
-
     @property
     def is_outdated(self) -> bool:
         """Whether a task is to have another backbone than the one that this daemon serves."""
