@@ -35,7 +35,7 @@ from agent.service.tasks import Task, Tasks
 from agent.service.teaching import Teaching
 from agent.state import generations
 from agent.state.state import State, open_state
-from agent.state.tasks import root_of
+from agent.state.tasks import check_whole, left_over, left_over_words, root_of
 from agent.vision.backbone import FAMILY, Backbone
 from agent.vision.bundle import Bundle
 from agent.vision.classifier import Classifier, View
@@ -86,11 +86,15 @@ def built(
 
     Raises what is wrong with the state, a backbone, the configuration or the address.
     """
+    check_whole(root)
+    asked_of_all = questions(config)
+    for name in left_over(root, asked_of_all):
+        log.warning("%s", left_over_words(name))
     told = reporting(config, root)
     answering, retrainings, caches = [], [], []
     recent, backbones, taking = RecentFrames(config.frames.remember), Backbones(config.threads), threading.Lock()
     with ExitStack() as stack:
-        for name, asked in questions(config).items():
+        for name, asked in asked_of_all.items():
             state, backbone = _loaded(config, root, name, asked, backbones, input_range, size)
             classifier = Classifier(backbone, told.timings)
             cache = stack.enter_context(state.cache(classifier.backbone, config.cache))
