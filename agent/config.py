@@ -361,11 +361,10 @@ class ViewConfig:
         left, top, width, height = self.region
         if width == 0 or height == 0:
             raise RefusalError("region", f"has no area: its width is {width:g}, its height {height:g}")
-        for start, extent, what in ((left, width, "left and width"), (top, height, "top and height")):
-            if start + extent > 1 + ROUNDING:
-                raise RefusalError(
-                    "region", f"leaves the picture: {what} are {start:g} and {extent:g}, and together may be 1"
-                )
+        if left + width > 1 + ROUNDING:
+            raise RefusalError("region", f"leaves the picture: left {left:g} and width {width:g} are together above 1")
+        if top + height > 1 + ROUNDING:
+            raise RefusalError("region", f"leaves the picture: top {top:g} and height {height:g} are together above 1")
 
 
 @dataclass(frozen=True, slots=True)
