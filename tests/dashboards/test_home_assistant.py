@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from agent.reporting.discovery import discovery_payload
+from agent.reporting.discovery import UNNAMED, Entity, discovery_payload
 from agent.reporting.topics import Topics
 from tests.boards.debian import UnavailableError
 from tests.conftest import crops
@@ -103,14 +103,24 @@ def refused(python: Path, payload: dict[str, Any]) -> list[str]:
 
 
 def test_home_assistant_takes_every_entity(python: Path) -> None:
-    assert refused(python, discovery_payload(Topics("Küche 1"), ["door", "a/b #1+%"], ["decode", "bottleneck"])) == []
+    phases, labels = ["decode", "bottleneck"], ["cat", 'say "cat" }} \\ 🐈', "unknown"]
+    cameras = [Entity("state", "", camera) for camera in ("door", "a/b #1+%")]
+    views = [Entity(kind, "gate", "a/b #1+%") for kind in ("state", "on")]
+    for topics, entities in (
+        (Topics("Küche 1"), dict.fromkeys([*UNNAMED, *cameras], labels)),
+        (Topics("porch"), dict.fromkeys([*(entity._replace(task="gate") for entity in UNNAMED), *views], labels[:2])),
+        (Topics("porch"), dict.fromkeys([*cameras, *views], ())),
+    ):
+        assert refused(python, discovery_payload(topics, entities, phases)) == []
 
 
 def test_the_check_notices_what_is_wrong(python: Path) -> None:
-    payload = discovery_payload(Topics("porch"), [], ["decode"])
+    entities = {Entity("head"): (), Entity("state", "", "door"): ("cat",)}
+    payload = discovery_payload(Topics("porch"), entities, ["decode"])
+    payload["components"]["camera_door"]["options"] = []
     payload["components"]["phase_decode"]["unit_of_measurement"] = "cm"
     payload["components"]["head"]["value_template"] = "{{ value_json."
-    assert sorted(line.split(":")[0] for line in refused(python, payload)) == ["head", "phase_decode"]
+    assert sorted(line.split(":")[0] for line in refused(python, payload)) == ["camera_door", "head", "phase_decode"]
 
 
 def test_what_was_announced_is_there_after_restarts_of_either_side_until_it_is_forgotten(
