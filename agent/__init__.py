@@ -13,7 +13,8 @@ cache/, vision/        the examples on flash · from a frame to a bottleneck and
 learning/              from examples to a head in service
 reporting/             how long everything took, how the board is, and who is told
 config.py              the configuration
-records.py, schema.py  the words that every room shares · dataclasses from YAML
+records.py, region.py  the words that every room shares, and where a view looks
+schema.py              dataclasses from YAML
 board/, terminal.py    what the operating system gives · what the commands print
 errors.py              every error that is raised on purpose
 """

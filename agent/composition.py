@@ -1,35 +1,43 @@
 """From the configuration to the parts of the daemon: each room is handed what it needs, and nobody the whole."""
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.cache import Cache
 from agent.cache.upkeep import Upkeep
-from agent.config import Config, RetrainConfig
+from agent.config import Config, RetrainConfig, TaskConfig, ViewConfig
 from agent.ingress.folder.watching import WatchedFolder
 from agent.ingress.http.routes import Api
 from agent.ingress.http.server import Server, http_server
 from agent.learning.running.pausing import Conditions, Limits, Pausing
 from agent.learning.running.retraining import Retraining
-from agent.records import Frame
+from agent.records import DEFAULT_TASK, Frame
+from agent.region import Cut
 from agent.reporting.announced import Memory
 from agent.reporting.announcer import Announcer
 from agent.reporting.feed import Feed
 from agent.reporting.mqtt.outbox import open_outbox
-from agent.reporting.questions import questions
+from agent.reporting.questions import questions_of
 from agent.reporting.timing import Timings
 from agent.service import Service
 from agent.service.exchange import Exchange
 from agent.service.heads import Heads
-from agent.service.seeing import Inbox, RecentFrames, Seeing
+from agent.service.inbox import Inbox
+from agent.service.recent import RecentFrames
+from agent.service.seeing import Seeing
+from agent.service.tasks import Task, Tasks
 from agent.service.teaching import Teaching
 from agent.state import generations
 from agent.state.state import State, open_state
-from agent.vision.backbone import FAMILY
-from agent.vision.classifier import Classifier
+from agent.state.tasks import root_of
+from agent.vision.backbone import FAMILY, Backbone
+from agent.vision.bundle import Bundle
+from agent.vision.classifier import Classifier, View
+from agent.vision.unchanged import Unchanged
 
 if TYPE_CHECKING:
     from agent.ingress.mqtt.source import MqttSource
@@ -50,10 +58,10 @@ class Reporting:
 class Parts:
     """All that the daemon is made of, not started yet."""
 
-    folder: Path  # the generation that is in use
+    folder: Path  # of the state
     told: Reporting
     service: Service
-    retraining: Retraining
+    retrainings: Sequence[Retraining]
     upkeep: Upkeep
     server: Server
     commands: "MqttSource | None"  # and frames, where there is a broker
@@ -67,21 +75,66 @@ def built(
     input_range: tuple[float, float] | None = None,
     size: tuple[int, int] | None = None,
 ) -> Iterator[Parts]:
-    """The parts, for the generation of the state `root` that is in use; what they hold is given back at the end.
+    """The parts, for the generations of the state `root` that are in use; what they hold is given back at the end.
 
-    Raises what is wrong with the state, the backbone, the configuration or the address.
+    Raises what is wrong with the state, a backbone, the configuration or the address.
     """
-    folder = generations.current(root)
-    state = open_state(root, config.backbone, input_range, size) if folder == root else open_state(folder)
     told = reporting(config, root)
-    backbone = state.backbone(threads=config.threads)
-    classifier = Classifier(backbone, told.timings, max_pixels=config.frames.max_pixels)
-    retraining = Retraining(folder, retrain_options(config.retrain))
-    with state.cache(backbone, config.cache) as cache:
-        answering = service(config, root, state, cache, classifier, retraining, told)
-        with closing(http_server(config.http, Api(answering, told.events), config.frames.max_bytes)) as server:
-            commands, watched = _commands(config, answering, told), _watched(config, answering, told)
-            yield Parts(folder, told, answering, retraining, Upkeep(cache), server, commands, watched)
+    answering, retrainings, caches = [], [], []
+    recent, backbones, taking = RecentFrames(config.frames.remember), Backbones(config.threads), threading.Lock()
+    with ExitStack() as stack:
+        for name, asked in questions(config).items():
+            state = _state(config, root, name, asked, input_range, size)
+            classifier = Classifier(backbones.of(state.bundle), told.timings)
+            cache = stack.enter_context(state.cache(classifier.backbone, config.cache))
+            retraining = Retraining(state.folder, retrain_options(asked.retrain or config.retrain))
+            task = _task(config, root, name, asked, state, cache, classifier, retraining, recent, told, taking)
+            answering.append(task)
+            retrainings.append(retraining)
+            caches.append(cache)
+        service = _service(config, Tasks(answering, are_named=bool(config.tasks)), recent, retrainings, told)
+        server = http_server(config.http, Api(service, told.events), config.frames.max_bytes)
+        stack.enter_context(closing(server))
+        commands, watched = _commands(config, service, told), _watched(config, service, told)
+        yield Parts(root, told, service, retrainings, Upkeep(caches), server, commands, watched)
+
+
+def questions(config: Config) -> dict[str, TaskConfig]:
+    """The tasks by their names; without any in the configuration there is one, of all cameras and whole frames."""
+    return config.tasks or {DEFAULT_TASK: TaskConfig()}
+
+
+class Backbones:
+    """Those that are loaded: each once, however many tasks use it."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._loaded: dict[str, Backbone] = {}
+
+    def of(self, bundle: Bundle) -> Backbone:
+        """Raises BundleError."""
+        key = bundle.backbone_id(FAMILY)
+        if key not in self._loaded:
+            self._loaded[key] = Backbone(bundle, threads=self._threads)
+        return self._loaded[key]
+
+
+def _state(
+    config: Config,
+    root: Path,
+    name: str,
+    asked: TaskConfig,
+    input_range: tuple[float, float] | None,
+    size: tuple[int, int] | None,
+) -> State:
+    """The generation of a task that is in use. What was said of the backbone is said of the first."""
+    own = root_of(root, name)
+    folder = generations.current(own)
+    if folder != own:
+        return open_state(folder)
+    if asked.backbone is not None:
+        return open_state(own, asked.backbone)
+    return open_state(own, config.backbone, input_range, size)
 
 
 def _commands(config: Config, service: Service, told: Reporting) -> "MqttSource | None":
@@ -109,7 +162,7 @@ def reporting(config: Config, root: Path) -> Reporting:
     announcer = Announcer(
         broker,
         [events.tell],
-        questions=questions(config),
+        questions=questions_of(config),
         discovery_prefix=discovery_prefix(config),
         memory=memory,
     )
@@ -133,18 +186,23 @@ def discovery_prefix(config: Config) -> str | None:
     return config.mqtt.discovery_prefix if config.mqtt.discovery else None
 
 
-def service(
+def _task(
     config: Config,
     root: Path,
+    name: str,
+    asked: TaskConfig,
     state: State,
     cache: Cache,
     classifier: Classifier,
     retraining: Retraining,
+    recent: RecentFrames,
     told: Reporting,
-) -> Service:
-    """What answers all faces. `state` is the generation of `root` that is in use."""
-    recent = RecentFrames(config.frames.remember)
-    heads = Heads(state.heads, classifier, told.announcer)
+    taking: threading.Lock,
+) -> Task:
+    """What answers one question, and learns to. `state` is the generation of it that is in use."""
+    said = name if config.tasks else ""
+    retrain = asked.retrain or config.retrain
+    heads = Heads(state.heads, classifier, told.announcer, said)
     teaching = Teaching(
         cache,
         recent,
@@ -152,18 +210,40 @@ def service(
         told.timings,
         told.announcer,
         on_head=heads.follow_store,
-        retrain_after=config.retrain.auto_after,
+        retrain_after=retrain.auto_after,
+        task=said,
     )
-    pausing = Pausing(retraining, Conditions(pause_limits(config.retrain)))
+    node, margin = config.mqtt.node, retrain.margin
+    exchange = Exchange(root_of(root, name), state.folder, cache, heads, node=node, margin=margin, taking=taking)
+    views = [_view(classifier, said, view) for view in asked.views or (ViewConfig(),)]
+    return Task(name, views, teaching, heads, exchange)
+
+
+def _view(classifier: Classifier, task: str, view: ViewConfig) -> View:
+    unchanged = Unchanged(view.skip_unchanged, view.skip_at_most_s) if view.skip_unchanged else None
+    return View(classifier, Cut(view.region, view.rotate), task, view.known_as, view.camera, unchanged)
+
+
+def _service(
+    config: Config, tasks: Tasks, recent: RecentFrames, retrainings: Sequence[Retraining], told: Reporting
+) -> Service:
+    """What answers all faces."""
+    pausing = Pausing(retrainings, Conditions(pause_limits(config.retrain)))
     listeners = (
         pausing.watch_frame,
         lambda seen: told.announcer.result(seen.result),
         lambda seen: told.events.result(seen.result),
     )
-    inbox = Inbox(config.frames.inbox, config.frames.decoding_bytes)
-    seeing = Seeing(classifier, inbox, recent, listeners, max_bytes=config.frames.max_bytes)
-    exchange = Exchange(root, state.folder, cache, heads, node=config.mqtt.node, margin=config.retrain.margin)
-    return Service(seeing, teaching, heads, exchange, pausing, told.timings, told.announcer)
+    seeing = Seeing(
+        [view for task in tasks for view in task.views],
+        Inbox(config.frames.inbox, config.frames.decoding_bytes),
+        recent,
+        told.timings,
+        listeners,
+        max_bytes=config.frames.max_bytes,
+        max_pixels=config.frames.max_pixels,
+    )
+    return Service(seeing, tasks, recent, pausing, told.timings, told.announcer)
 
 
 def retrain_options(retrain: RetrainConfig) -> list[str]:

@@ -19,6 +19,7 @@ from agent.reporting.faults import Faults
 from agent.reporting.feed import Feed
 from agent.reporting.host import Host
 from agent.service import Service
+from agent.service.tasks import Task
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Daemon:
         """
         residue = Residue()
         chores: dict[str, Callable[[], object]] = {
-            "following the head store": self.service.heads.follow_store,
+            **{f"following the head store{_of(task)}": task.heads.follow_store for task in self.service.tasks},
             "minding the retraining": self.service.pausing.look,
             "telling a changed status": lambda: self.events.tell_changes(self.service.status),
             "feeding the watchdog": self.watchdog.look,
@@ -66,7 +67,7 @@ class Daemon:
             if time.monotonic() >= next_report:
                 self.report()
                 next_report += self.window_s
-            if self.faults.attempt("looking for another backbone", lambda: self.service.exchange.is_outdated):
+            if self.faults.attempt("looking for another backbone", lambda: self.service.is_outdated):
                 log.info("another backbone is to be in use: beginning anew")
                 return
 
@@ -81,6 +82,10 @@ class Daemon:
         }
         for chore, do in chores.items():
             self.faults.attempt(chore, do)
+
+
+def _of(task: Task) -> str:
+    return f" of the task {task.said}" if task.said else ""
 
 
 @contextmanager
@@ -107,7 +112,8 @@ def running(
         watchdog = Watchdog(notifier, service.trouble, lambda: faults.attempt("summing up", service.summary) or "")
         host, window_s = Host(parts.folder), config.report.window_s
         daemon = Daemon(service, parts.told.events, parts.server, watchdog, host, faults, window_s)
-        service.heads.follow_store()
+        for task in service.tasks:
+            task.heads.follow_store()
         if (trouble := service.trouble()) is not None:
             raise BundleError(f"no frame can be classified: {trouble}")
         _start(parts, daemon, stack)
@@ -131,8 +137,10 @@ def _start(parts: Parts, daemon: Daemon, stack: ExitStack) -> None:
         started(parts.told.broker)
         stack.callback(daemon.report)  # what the last window held
         started(parts.commands)
-    stack.callback(parts.retraining.stop, STOP_S)
-    stack.callback(parts.service.exchange.stop)
+    for retraining in parts.retrainings:
+        stack.callback(retraining.stop, STOP_S)
+    for task in parts.service.tasks:
+        stack.callback(task.exchange.stop)
     started(parts.upkeep)
     started(parts.server)
     if parts.watched is not None:

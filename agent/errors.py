@@ -40,6 +40,10 @@ class SimilarLabelError(LabelError):
     """A new label that may be a slip for one that is known: whoever means it says so."""
 
 
+class UnnamedError(InputError):
+    """Several tasks or views could be meant: one of them must be named."""
+
+
 class DatasetError(InputError):
     """A folder, archive or list of labelled pictures that cannot be read."""
 
@@ -67,7 +71,7 @@ class UnknownBackboneError(UnknownError):
 
 
 class UnknownTaskError(UnknownError):
-    """A task that is not there, or a task or view that must be named because there are several."""
+    """A task or a view that is not there, or a camera that none looks at."""
 
 
 class UnknownLabelError(LabelError, UnknownError):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import LabelError
-from agent.region import WHOLE, Region, Turn
+from agent.region import Cut
 
 MAX_LABEL_BYTES = 200
 MAX_JSON_VALUES = 250_000  # a head's report of 256 labels has 70,000; so many take 20 MB at most
@@ -130,11 +130,11 @@ def picture_id(payload: bytes) -> str:
     return hashlib.blake2b(payload, digest_size=8).hexdigest()
 
 
-def example_id(frame_id: str, region: Region = WHOLE, turned: Turn = 0) -> str:
+def example_id(frame_id: str, cut: Cut) -> str:
     """16 hex digits for what is cut out of a frame; the frame's own where that is the whole of it."""
-    if region == WHOLE and turned == 0:
+    if cut.is_whole:
         return frame_id
-    return picture_id(f"{frame_id} {' '.join(map(repr, region))} {turned}".encode())
+    return picture_id(f"{frame_id} {' '.join(map(repr, cut.region))} {cut.turned}".encode())
 
 
 def is_finite(values: NDArray[Any]) -> bool:
@@ -203,12 +203,12 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is known of a frame once it was classified."""
+    """What is known of a frame once it was classified, by one view."""
 
-    frame: Frame
     result: Result
     bottleneck: NDArray[np.generic]  # [D], in the dtype of the backbone's output
     thumbnail: NDArray[np.uint8]  # for the perceptual hash of the picture, if it comes to be labelled
+    cut: Cut = field(default_factory=Cut)
     finite: bool = True  # backbone and head had finite numbers for it
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from agent.errors import InputError
 from agent.records import SPLITS, Split, plain_json
 
-FIELDS = ("label", "camera", "top", "new", "split")  # that may come beside a picture
+FIELDS = ("label", "camera", "top", "new", "split", "task", "view")  # that may come beside a picture
 USUAL = ("image", "data")  # names of the picture: one of these is told what is wrong with it
 
 UNPACKING = threading.Lock()  # a picture that is unpacked takes its memory several times: one at a time

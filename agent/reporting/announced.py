@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from agent.board.files import checked_content, checked_line, read_bounded, write_atomically
 from agent.reporting.debounce import State
 from agent.reporting.discovery import UNNAMED, Entity
-from agent.reporting.topics import View
+from agent.reporting.topics import ViewName
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +26,14 @@ class Announced(NamedTuple):
     entities: tuple[Entity, ...] = ()
     phases: tuple[str, ...] = ()
     forgotten: tuple[Entity, ...] = ()  # those that Home Assistant may still have, if it did not hear otherwise
-    states: tuple[tuple[View, State], ...] = ()  # at the last stop; none while anything else may have been said since
+    states: tuple[
+        tuple[ViewName, State], ...
+    ] = ()  # at the last stop; none while anything else may have been said since
 
     @property
-    def views(self) -> dict[View, State | None]:
+    def views(self) -> dict[ViewName, State | None]:
         """Those with a state, and what it is where that is known."""
-        seen = [View(entity.task, entity.name) for entity in self.entities if entity.kind == "state"]
+        seen = [ViewName(entity.task, entity.name) for entity in self.entities if entity.kind == "state"]
         return {**dict.fromkeys(seen), **{view: state for view, state in self.states if view in seen}}
 
 
@@ -127,8 +129,8 @@ def _entity(kept: object) -> Entity:
     return Entity.checked(kind, task, name)
 
 
-def _state(kept: Any) -> tuple[View, State]:
+def _state(kept: Any) -> tuple[ViewName, State]:
     task, name, said = kept
     if not isinstance(said, Mapping):
         raise TypeError("a state is an object")
-    return View(_name(task), _name(name)), State.from_dict(said)
+    return ViewName(_name(task), _name(name)), State.from_dict(said)

@@ -11,7 +11,7 @@ from agent.reporting.entities import Entities
 from agent.reporting.questions import UNNAMED, Question
 from agent.reporting.retained import Retained
 from agent.reporting.timing import TimingReport
-from agent.reporting.topics import View, now_ms, result_payload
+from agent.reporting.topics import ViewName, now_ms, result_payload
 
 if TYPE_CHECKING:
     from agent.reporting.mqtt.broker import Broker
@@ -56,7 +56,7 @@ class Announcer:
         with self._lock:
             state = self._states.see(result)
             if state is not None:
-                view = View.of(result)
+                view = ViewName.of(result)
                 self._entities.expect(view, state.state)  # before it is said
                 self._say_state(view, state)
 
@@ -124,7 +124,7 @@ class Announcer:
         """As `forget`, a view of a task."""
         if self._broker is not None:
             with self._lock:
-                self._entities.forget(View(task, view))
+                self._entities.forget(ViewName(task, view))
 
     def meet_home_assistant(self) -> None:
         """Home Assistant has come online."""
@@ -164,7 +164,7 @@ class Announcer:
         if self._broker is not None:
             self._broker.report(name, {**payload, "ts": now_ms()})
 
-    def _say_state(self, view: View, state: State) -> None:
+    def _say_state(self, view: ViewName, state: State) -> None:
         assert self._broker is not None
         agreement = self._questions[view.task].agreement_of(view.name)
         named = {"task": view.task, "view": view.name} if view.task else {"camera": view.name}

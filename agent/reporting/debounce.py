@@ -8,7 +8,7 @@ from typing import Any
 
 from agent.records import Result
 from agent.reporting.questions import Question, is_asked
-from agent.reporting.topics import View
+from agent.reporting.topics import ViewName
 
 log = logging.getLogger(__name__)
 
@@ -48,32 +48,32 @@ class States:
     """For one thread at a time. The views that the configuration names have one, and of those called by their cameras
     the first MAX_CAMERAS; further ones and frames without a name have none."""
 
-    def __init__(self, questions: Mapping[str, Question], known: Mapping[View, State | None]) -> None:
+    def __init__(self, questions: Mapping[str, Question], known: Mapping[ViewName, State | None]) -> None:
         """Of the views that are `known`, as far as they are asked still, something was said before: it holds until
         enough of their frames agree on something else. None: it is not known what it was."""
         self._questions = questions
-        self._named = {View(task, name): None for task, question in questions.items() for name in question.views}
-        self._frames: dict[View, deque[tuple[str, float]]] = {}  # what each showed, and how probably
+        self._named = {ViewName(task, name): None for task, question in questions.items() for name in question.views}
+        self._frames: dict[ViewName, deque[tuple[str, float]]] = {}  # what each showed, and how probably
         self._states = {view: state for view, state in known.items() if is_asked(view, questions)}
         self._is_full = False
 
     @property
-    def views(self) -> tuple[View, ...]:
+    def views(self) -> tuple[ViewName, ...]:
         """Those that the configuration names first."""
         return tuple(dict.fromkeys([*self._named, *self._states]))
 
-    def of(self, view: View) -> State | None:
+    def of(self, view: ViewName) -> State | None:
         """None where nothing was said yet, or it is not known what."""
         return self._states.get(view)
 
     @property
-    def known(self) -> dict[View, State]:
+    def known(self) -> dict[ViewName, State]:
         """What is said of each."""
         return {view: state for view, state in self._states.items() if state is not None}
 
     def see(self, result: Result) -> State | None:
         """The view's state if this frame changed it; that of a new view is UNKNOWN at first."""
-        view = View.of(result)
+        view = ViewName.of(result)
         question = self._questions.get(view.task)
         if question is None or not view.name or not self._has_room(view):
             return None
@@ -94,14 +94,14 @@ class States:
         self._states[view] = state = State(label, mean, result.received_ms, last_known, result.frame_id)
         return state
 
-    def forget(self, view: View) -> None:
+    def forget(self, view: ViewName) -> None:
         """It is new when it comes again."""
         self._named.pop(view, None)
         self._states.pop(view, None)
         self._frames.pop(view, None)
         self._is_full = False
 
-    def _has_room(self, view: View) -> bool:
+    def _has_room(self, view: ViewName) -> bool:
         if view in self._states or view in self._named:
             return True
         if len(self._states.keys() - self._named.keys()) < MAX_CAMERAS:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import agent
-from agent.reporting.topics import Topics, View
+from agent.reporting.topics import Topics, ViewName
 
 _Component = dict[str, Any]
 Kind = Literal["state", "on", "head", "retrain", "rollback"]
@@ -50,7 +50,7 @@ class Entity(NamedTuple):
     def retained(self, topics: Topics) -> str | None:
         """The topic that it alone is for, and where something is retained."""
         if self.kind == "state":
-            return topics.state(View(self.task, self.name))
+            return topics.state(ViewName(self.task, self.name))
         return topics.head_of(self.task) if self.kind == "head" else None
 
 
@@ -159,7 +159,7 @@ def _answers(topics: Topics) -> dict[str, _Component]:
 
 def _component(topics: Topics, entity: Entity, labels: Sequence[str]) -> _Component:
     """A task says its name where there is one."""
-    of, on = entity.task, View(entity.task, entity.name)
+    of, on = entity.task, ViewName(entity.task, entity.name)
     if entity.kind == "state":
         topic = topics.state(on)
         return {
@@ -203,7 +203,7 @@ def _on_or_off(name: str, topic: str, on: str, off: str) -> _Component:
     }
 
 
-def _name(view: View) -> str:
+def _name(view: ViewName) -> str:
     return f"{view.task} {view.name}".strip()
 
 

@@ -8,7 +8,7 @@ from agent.reporting.debounce import UNKNOWN, States
 from agent.reporting.discovery import UNNAMED, Entity, discovery_parts, discovery_payload, discovery_topic
 from agent.reporting.questions import Question
 from agent.reporting.retained import Retained
-from agent.reporting.topics import View
+from agent.reporting.topics import ViewName
 
 if TYPE_CHECKING:
     from agent.reporting.mqtt.broker import Broker
@@ -39,7 +39,7 @@ class Entities:
         self._questions = questions
         self._states = states
         self._labels: dict[str, tuple[str, ...]] = {}  # task → those of its head
-        self._strays: dict[View, dict[str, None]] = {}  # what a view's state was, or is, that is none of them
+        self._strays: dict[ViewName, dict[str, None]] = {}  # what a view's state was, or is, that is none of them
         announced = memory.announced
         self._phases = dict.fromkeys(announced.phases)  # in the order in which they came
         self._entities = self._wanted()
@@ -96,13 +96,13 @@ class Entities:
                 self._expect(view, state.state)
         self._change()
 
-    def expect(self, view: View, state: str) -> None:
+    def expect(self, view: ViewName, state: str) -> None:
         """To be called before another state of the view is said, which may be a new one, as may be the view."""
         self._memory.keep(self._memory.announced._replace(states=()))
         self._expect(view, state)
         self._change()
 
-    def forget(self, view: View) -> None:
+    def forget(self, view: ViewName) -> None:
         """It is no more, whether or not it was known."""
         self._states.forget(view)
         self._strays.pop(view, None)
@@ -131,7 +131,7 @@ class Entities:
                 wanted[Entity("on", *view)] = (on, labels[labels[0] == on])
         return wanted
 
-    def _expect(self, view: View, state: str) -> None:
+    def _expect(self, view: ViewName, state: str) -> None:
         if state != UNKNOWN and state not in self._labels.get(view.task, ()):
             self._strays.setdefault(view, {})[state] = None
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agent.config import Config, DebounceConfig, TaskConfig
-from agent.reporting.topics import View
+from agent.reporting.topics import ViewName
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Question:
 UNNAMED: Mapping[str, Question] = {"": Question()}  # where the configuration says nothing
 
 
-def questions(config: Config) -> dict[str, Question]:
+def questions_of(config: Config) -> dict[str, Question]:
     """By the names of the tasks; where there are none, one that has no name."""
     cameras = {name: _agreement(camera) for name, camera in config.cameras.items()}
     everywhere = _agreement(config.debounce)
@@ -42,7 +42,7 @@ def questions(config: Config) -> dict[str, Question]:
     return {name: _question(task, everywhere, cameras) for name, task in config.tasks.items()}
 
 
-def is_asked(view: View, questions: Mapping[str, Question]) -> bool:
+def is_asked(view: ViewName, questions: Mapping[str, Question]) -> bool:
     """Whether a frame may come that this view looks at."""
     question = questions.get(view.task)
     return question is not None and (question.any_camera or view.name in question.views)

@@ -16,14 +16,14 @@ ONLINE = "online"
 OFFLINE = "offline"
 
 
-class View(NamedTuple):
+class ViewName(NamedTuple):
     """By these names a view is known to whoever listens; where the configuration names no tasks, it is a camera."""
 
     task: str  # "" where there are none
     name: str
 
     @classmethod
-    def of(cls, result: Result) -> "View":
+    def of(cls, result: Result) -> "ViewName":
         """The one that was asked; without a name for a frame that no camera names."""
         return cls(result.task, result.view) if result.task else cls("", result.camera)
 
@@ -83,7 +83,7 @@ class Topics:
         """Retained: the head in service, of a task where there are some."""
         return self.below(f"task/{as_level(task)}/head" if task else "head")
 
-    def state(self, view: View) -> str:
+    def state(self, view: ViewName) -> str:
         """Retained: what a view has been showing for some frames."""
         name = as_level(view.name)
         return self.below(f"task/{as_level(view.task)}/{name}/state" if view.task else f"camera/{name}/state")

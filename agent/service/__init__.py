@@ -2,7 +2,10 @@
 
 Read on from where a frame comes in:
 
-seeing.py    a frame is classified, if there is room in the inbox, and remembered for a while
+seeing.py    a frame is looked at by each view that it concerns
+inbox.py     there is room for so many frames at once
+recent.py    those that were seen last are remembered for a while
+tasks.py     the questions that are asked of frames, each with all that follows
 teaching.py  people say what frames show, the cache keeps it, and a head is retrained
 heads.py     which head is in service
 exchange.py  what goes between this board and a desktop

@@ -24,19 +24,29 @@ _KINDS: dict[int, type[LastlayerError]] = {kind.exit_code: kind for kind in (Par
 
 
 class Exchange:
-    """Thread-safe. One thing is taken in at a time; others raise BusyError.
+    """Thread-safe. One thing is taken in at a time, by all who share `taking`; others raise BusyError.
 
     `state` holds the generations, `folder` is the one in use: when another is to be, the daemon begins anew with it.
     """
 
-    def __init__(self, state: Path, folder: Path, cache: Cache, heads: Heads, *, node: str, margin: float) -> None:
+    def __init__(
+        self,
+        state: Path,
+        folder: Path,
+        cache: Cache,
+        heads: Heads,
+        *,
+        node: str,
+        margin: float,
+        taking: threading.Lock,
+    ) -> None:
         self._state = state
         self._folder = folder
         self._cache = cache
         self._heads = heads
         self._node = node
         self._margin = margin
-        self._taking = threading.Lock()
+        self._taking = taking
         self._child: Child | None = None
 
     def page(self, start: str = "0", most: int = PAGE_EXAMPLES) -> bytes:

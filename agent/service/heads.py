@@ -16,12 +16,14 @@ class Heads:
     """Thread-safe. `error` is why the store's active head is not in service, if it is not; `summary` is what is known
     of the one in service, in short."""
 
-    def __init__(self, store: HeadStore, classifier: Classifier, announcer: Announcer) -> None:
+    def __init__(self, store: HeadStore, classifier: Classifier, announcer: Announcer, task: str = "") -> None:
+        """`task` is what the results call it."""
         self.error: str | None = None
         self.summary: dict[str, Any] | None = None
         self._store = store
         self._classifier = classifier
         self._announcer = announcer
+        self._task = task
         self._following = threading.Lock()
 
     @property
@@ -64,9 +66,9 @@ class Heads:
                     return
                 self._classifier.put_into_service(version, self._store.load_for_service(version))
                 self.error = None
-                log.info("head %s is in service", version)
+                log.info("head %s%s is in service", version, f" of the task {self._task}" if self._task else "")
                 self.summary = self._store.summary(version)
-                self._announcer.head(self.summary)
+                self._announcer.head(self.summary, self._task)
             except LastlayerError as error:
                 if str(error) != self.error:  # said once, not at every look
                     log.error("the active head cannot be put into service: %s", error)

@@ -5,7 +5,7 @@ Learning begins here: labelled frame → bottleneck → cache. A frame is labell
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from agent.cache import Cache
@@ -13,10 +13,11 @@ from agent.errors import BusyError, LastlayerError, TrainingError, UnknownFrameE
 from agent.learning.pictures.bursts import dhash, split_of_group
 from agent.learning.pictures.spelling import check_spelling
 from agent.learning.running.retraining import Retraining
-from agent.records import Example, Split, checked_label, checked_name
+from agent.records import Example, Split, checked_label, checked_name, example_id
+from agent.region import UNCUT, Cut
 from agent.reporting.announcer import Announcer
 from agent.reporting.timing import Stopwatch, Timings
-from agent.service.seeing import RecentFrames
+from agent.service.recent import RecentFrames
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,9 @@ class Teaching:
         *,
         on_head: Callable[[], None],
         retrain_after: int,
+        task: str = "",
     ) -> None:
+        """`task` is what the results of its frames call it."""
         self._cache = cache
         self._recent = recent
         self._retraining = retraining
@@ -48,14 +51,17 @@ class Teaching:
         self._announcer = announcer
         self._on_head = on_head
         self._retrain_after = retrain_after
+        self._task = task
         self._bursts = cache.bursts()
         self._lock = threading.Lock()  # guards the bursts and the count
         self._learnt = 0  # labels that were new or changed since the start
         self._learnt_at_retrain = 0
         self._outcomes = dict.fromkeys(OUTCOMES, 0)
 
-    def label(self, frame_id: str, text: object, split: Split | None = None, *, new: bool = False) -> str:
-        """Remember a frame's label; the label as stored. On flash when this returns.
+    def label(
+        self, frame_id: str, text: object, split: Split | None = None, *, cut: Cut = UNCUT, new: bool = False
+    ) -> str:
+        """Remember the label of what was cut out of a frame; the label as stored. On flash when this returns.
 
         A new example falls into `split`, or where its burst falls; one that there is goes into val or test where that
         is said. The label that it has already is neither written again nor counted. Raises what `spelt` raises,
@@ -65,7 +71,7 @@ class Teaching:
         label = self.spelt(text, new=new)
         watch = Stopwatch()
         with watch.phase("cache_append"):
-            is_news = self._keep(frame_id, label, split)
+            is_news = self._keep(frame_id, cut, label, split)
         if is_news:
             self._timings.record(watch)
             with self._lock:
@@ -81,16 +87,16 @@ class Teaching:
             check_spelling(label, self.label_counts(), INSIST)
         return label
 
-    def forget(self, frame_id: str) -> bool:
-        """Remove what is known of a frame, its example too; whether it had one. On flash when this returns.
+    def knows(self, frame_id: str, cut: Cut) -> bool:
+        """Whether that of the frame has been seen not long ago, or is an example."""
+        return self._recent.get(frame_id, self._task, cut) is not None or self._has(frame_id, cut)
 
-        Raises UnknownFrameError where nothing is known, and StateError where flash cannot be written.
+    def forget(self, frame_id: str, cuts: Iterable[Cut]) -> int:
+        """Remove the examples of a frame, by what was cut out of it; how many there were. On flash when this returns.
+
+        Raises StateError where flash cannot be written.
         """
-        remembered = self._recent.forget(frame_id)
-        deleted = _is_frame_id(frame_id) and self._cache.delete([frame_id]) > 0
-        if not (remembered or deleted):
-            raise UnknownFrameError(f"the frame {frame_id[:32]!r} is not known: no example is of it")
-        return deleted
+        return self._cache.delete([example_id(frame_id, cut) for cut in cuts if self._has(frame_id, cut)])
 
     def delete_label(self, label: str) -> int:
         """Remove all examples of a label; how many there were. Raises UnknownLabelError and StateError."""
@@ -145,29 +151,33 @@ class Teaching:
             "cache": self.cache_status(),
         }
 
-    def _keep(self, frame_id: str, label: str, split: Split | None) -> bool:
+    def _has(self, frame_id: str, cut: Cut) -> bool:
+        return _is_frame_id(frame_id) and example_id(frame_id, cut) in self._cache
+
+    def _keep(self, frame_id: str, cut: Cut, label: str, split: Split | None) -> bool:
         """On flash when this returns; whether that is news."""
-        is_known = _is_frame_id(frame_id) and frame_id in self._cache
-        if is_known and not self._cache.goes_aside(frame_id, split):
-            return self._cache.relabel(frame_id, label)
-        self._cache.append([self._example(frame_id, label, split)])
+        key = example_id(frame_id, cut)
+        if self._has(frame_id, cut) and not self._cache.goes_aside(key, split):
+            return self._cache.relabel(key, label)
+        self._cache.append([self._example(frame_id, cut, label, split)])
         return True
 
-    def _example(self, frame_id: str, label: str, said: Split | None) -> Example:
-        remembered = self._recent.get(frame_id)
-        if remembered is None:
+    def _example(self, frame_id: str, cut: Cut, label: str, said: Split | None) -> Example:
+        seen = self._recent.get(frame_id, self._task, cut)
+        if seen is None:
             raise UnknownFrameError(
                 f"the frame {frame_id[:32]!r} is not remembered: it was never here, or too many came since; "
                 "send the picture again with its label"
             )
-        result, bottleneck, small = remembered
-        self._cache.layout.encoded(bottleneck)  # before anything else knows of it
+        result = seen.result
+        self._cache.layout.encoded(seen.bottleneck)  # before anything else knows of it
         with self._lock:
-            group = self._bursts.join(result.camera, label, result.received_ms, dhash(small), said)
+            group = self._bursts.join(result.camera, label, result.received_ms, dhash(seen.thumbnail), said)
             if said in (None, "train") and self._bursts.is_set_aside(group):
                 log.info("the frame %s looks like one of val or test: it is held back from training", frame_id)
         split, is_said = said or split_of_group(group), said is not None
-        return Example(frame_id, label, bottleneck, result.received_ms, result.camera, split, is_said, group)
+        key = example_id(frame_id, cut)
+        return Example(key, label, seen.bottleneck, result.received_ms, result.camera, split, is_said, group)
 
     def _retrain_if_due(self) -> None:
         if not self._retrain_after or self._learnt - self._learnt_at_retrain < self._retrain_after:
@@ -189,7 +199,7 @@ class Teaching:
             self._outcomes["accepted" if status["accepted"] else "refused"] += 1
         elif state in self._outcomes:
             self._outcomes[state] += 1
-        self._announcer.retrain(status)
+        self._announcer.retrain(status, self._task)
 
 
 def _is_frame_id(text: str) -> bool:

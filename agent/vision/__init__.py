@@ -7,8 +7,11 @@ bundle.py      a backbone's files: loaded, written
 importing.py   a model from elsewhere, tried in a child process and made a bundle
 pixels.py      what a network's input makes of the pixel bytes
 backbone.py    the frozen network, from pixels to a bottleneck; the only place that imports a TFLite runtime
-classifier.py  all of it in a row, for each frame
+unchanged.py   whether a frame shows anything new
+classifier.py  all of it in a row, for each view of a frame
+probe.py       whether frames could be classified just now
 
-Read classifier first: it is the whole way. Imports agent.board, agent.reporting, agent.records and agent.errors, and of
+Read classifier first: it is the whole way. Imports agent.board, agent.reporting, agent.records, agent.region and
+agent.errors, and of
 learning the head that it applies (solving) and the hash of a picture (pictures).
 """

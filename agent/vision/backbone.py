@@ -6,6 +6,7 @@ own, because a damaged model can end the process that loads it.
 
 import json
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ _OUTPUT_TYPES = (np.uint8, np.int8, np.float32)
 
 
 class Backbone:
-    """A loaded network: image in, bottleneck out. Used by one thread at a time.
+    """A loaded network: image in, bottleneck out. Used by one thread at a time: who shares it waits for its `turn`.
 
     Attributes: `backbone_id` as in Bundle.backbone_id; `size` D; `dtype` of the
     bottleneck; `scale` and `zero_point`: a real value is `scale * (stored - zero_point)`,
@@ -45,6 +46,7 @@ class Backbone:
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
         self.bundle = bundle
+        self.turn = threading.Lock()
         self.backbone_id = bundle.backbone_id(FAMILY)
         self._interpreter = _load(bundle.model, threads, (bundle.height, bundle.width))
         forget_pages(bundle.model)

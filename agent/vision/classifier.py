@@ -1,9 +1,8 @@
-"""Seeing: frame → decode → backbone → bottleneck → head → top-k → result."""
+"""Seeing: frame → decode → backbone → bottleneck → head → top-k → result, for each view of the frame."""
 
-import logging
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,29 +12,25 @@ from agent.errors import BottleneckError
 from agent.learning.pictures.bursts import dhash, thumbnail
 from agent.learning.solving.head import Form, Head, predictions
 from agent.records import Frame, Result, Seen, is_finite
+from agent.region import UNCUT, Cut
 from agent.reporting.timing import Stopwatch, Timings
 from agent.vision.backbone import Backbone
-from agent.vision.drawing import Line, drawn
 from agent.vision.image import MAX_PIXELS, Crop, Picture
+from agent.vision.unchanged import Unchanged, grey_copy
 
 Room = Callable[[int], AbstractContextManager[object]]  # memory for so many bytes, until its block ends
-
-log = logging.getLogger(__name__)
+Shared = dict[tuple[str, Crop], NDArray[Any]]  # the bottlenecks of one frame, by backbone id and crop
 
 TOP = 5
-TOLERANCE = 1e-3  # of the largest value: threads that sum in another order stay far below
 
 
 class Classifier:
-    """A backbone and the head in service. Thread-safe: pictures are decoded side by side, and go through the
-    backbone one after another."""
+    """A backbone, which others may use too, and the head in service. Thread-safe: pictures are decoded side by side,
+    and go through the backbone one after another."""
 
-    def __init__(self, backbone: Backbone, timings: Timings, *, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(self, backbone: Backbone, timings: Timings) -> None:
         self.backbone = backbone
         self._timings = timings
-        self._max_pixels = max_pixels
-        self._turn = threading.Lock()
-        self._probe = Probe()
         # Replaced as a whole, so that a frame sees one head or the other and never waits.
         self._in_service: tuple[str, Head] | None = None
 
@@ -43,97 +38,135 @@ class Classifier:
     def head_version(self) -> str | None:
         return self._in_service[0] if self._in_service else None
 
+    @property
+    def head(self) -> Head | None:
+        """The one in service."""
+        return self._in_service[1] if self._in_service else None
+
     def put_into_service(self, version: str, head: Head) -> None:
         """Let this head answer from the next frame on. Raises MismatchError and DamagedError for one that cannot."""
         head.check(Form(self.backbone.backbone_id, self.backbone.size))
         self._in_service = version, head
 
-    def trouble(self, timeout: float) -> str | None:
-        """Why no frame can be classified; None where a picture of our own can, and gives the bottleneck that it gave at
-        the first time. Waits `timeout` seconds for its turn."""
-        _, head = self._in_service or (None, None)
-        if not self._turn.acquire(timeout=timeout):
-            return f"the backbone has been busy for {timeout:g} s"
-        try:
-            (image,) = self._opened(self._probe.picture).pixels()
-            bottleneck = self.backbone.bottleneck(image)
-            scores = head.probabilities(bottleneck) if head else bottleneck
-        except Exception as error:
-            log.debug("a picture of our own could not be classified", exc_info=True)
-            return f"the backbone failed on a picture of our own: {error}"
-        finally:
-            self._turn.release()
-        return self._probe.fault(bottleneck, scores)
-
-    def embed(self, payload: bytes) -> tuple[NDArray[Any], int]:
-        """The bottleneck [D] and the perceptual hash of a picture's bytes.
+    def embed(self, payload: bytes, cut: Cut = UNCUT) -> tuple[NDArray[Any], int]:
+        """The bottleneck [D] and the perceptual hash of what is cut out of a picture, from its bytes.
 
         Raises ImageError, and BottleneckError where the backbone has no finite numbers for it.
         """
         watch = Stopwatch()
         with watch.phase("decode"):
-            (image,) = self._opened(payload).pixels()
-        with self._turn, watch.phase("bottleneck"):
+            (image,) = Picture(payload, [self.crop(cut)]).pixels()
+        with self.backbone.turn, watch.phase("bottleneck"):
             bottleneck = self.backbone.bottleneck(image)
         self._timings.record(watch)
         if not is_finite(bottleneck):
             raise BottleneckError("the backbone gives no finite numbers for this picture: nothing can be said of it")
         return bottleneck, dhash(thumbnail(image))
 
-    def classify(self, frame: Frame, top: int = TOP, room: Room = nullcontext) -> Seen:
-        """It goes on from the header when it has `room` for the memory that the pixels take. A frame for which backbone
-        or head have no finite numbers is unknown.
+    def classify(self, frame: Frame, top: int = TOP, cut: Cut = UNCUT) -> Seen:
+        """By one view alone; as `look`."""
+        (seen,) = look(frame, [View(self, cut)], self._timings, top=top)
+        return seen
 
-        Raises ImageError where the frame's bytes are no good picture, and what `room` raises.
-        """
-        watch = Stopwatch()
-        with watch.phase("decode"):
-            picture = self._opened(frame.payload)
-        with room(picture.decoding_bytes):
-            version, head = self._in_service or (None, None)
-            with watch.phase("decode"):
-                (image,) = picture.pixels()
-            with self._turn, watch.phase("session_run"):
+    def crop(self, cut: Cut) -> Crop:
+        """What is cut out, in as many pixels as the backbone takes."""
+        return Crop(self.backbone.bundle.width, self.backbone.bundle.height, cut)
+
+    def answer(
+        self, frame: Frame, image: NDArray[np.uint8], crop: Crop, shared: Shared, top: int, watch: Stopwatch
+    ) -> Seen:
+        """What backbone and head say of a crop's pixels. The bottleneck is taken from `shared`, or put there."""
+        key = self.backbone.backbone_id, crop
+        version, head = self._in_service or (None, None)
+        with self.backbone.turn, watch.phase("session_run"):
+            bottleneck = shared.get(key)
+            if bottleneck is None:
                 with watch.phase("bottleneck"):
-                    bottleneck = self.backbone.bottleneck(image)
-                probabilities = head.probabilities(bottleneck) if head and is_finite(bottleneck) else None
+                    shared[key] = bottleneck = self.backbone.bottleneck(image)
+            probabilities = head.probabilities(bottleneck) if head and is_finite(bottleneck) else None
         finite = is_finite(bottleneck) and (probabilities is None or is_finite(probabilities))
         with watch.phase("result_processing"):
             best = predictions(probabilities, head.labels, top) if head and probabilities is not None and finite else ()
-        self._timings.record(watch)
         result = Result(
             frame.frame_id, frame.camera, frame.received_ms, version, best, not (head and finite), watch.ms, frame.ref
         )
-        return Seen(frame, result, bottleneck, thumbnail(image), finite)
-
-    def _opened(self, payload: bytes) -> Picture:
-        bundle = self.backbone.bundle
-        return Picture(payload, [Crop(bundle.width, bundle.height)], max_pixels=self._max_pixels)
+        return Seen(result, bottleneck, thumbnail(image), crop.cut, finite)
 
 
-class Probe:
-    """A picture of our own, by which one sees whether a frame would still get its bottleneck.
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """Where a task looks, and what answers there."""
 
-    `picture` holds the bytes of a PNG. It must give the same bottleneck each time: so a model is noticed whose file
-    was overwritten while it was loaded, and memory that forgets.
-    """
+    classifier: Classifier
+    cut: Cut = field(default_factory=Cut)
+    task: str = ""  # as in Result
+    name: str = ""  # "": it is called by the camera of each frame
+    camera: str | None = None  # None: it looks at every frame
+    unchanged: Unchanged | None = None  # None: every frame is classified
 
-    def __init__(self) -> None:
-        stripes = [Line([(8 * at, 0), (64 - 8 * at, 64)], color, 4) for at, color in enumerate(("red", "lime", "blue"))]
-        self.picture = drawn(64, 64, stripes)
-        self._first: NDArray[np.float64] | None = None
+    def called(self, camera: str) -> str:
+        """Its name, for a frame of that camera."""
+        return self.name or camera
 
-    def fault(self, bottleneck: NDArray[Any], scores: NDArray[Any]) -> str | None:
-        """What is wrong with a bottleneck [D] that the picture gave, or with what the head made of it."""
-        values = bottleneck.astype(np.float64)
-        if not (np.isfinite(values).all() and np.isfinite(scores).all()):
-            return "what comes out for a picture of our own is not finite"
-        if self._first is None:
-            self._first = values
-        allowed = TOLERANCE * float(np.abs(self._first).max(initial=0.0))
-        if np.allclose(values, self._first, rtol=0.0, atol=allowed):
-            return None
-        return (
-            "one and the same picture has another bottleneck than at the start: the model's file was overwritten, or "
-            "memory or flash are failing"
+    def see(
+        self,
+        frame: Frame,
+        image: NDArray[np.uint8],
+        crop: Crop,
+        shared: Shared,
+        top: int,
+        fresh: bool,
+        began: Stopwatch,
+    ) -> tuple[Seen, Stopwatch]:
+        """And how long that took, without what had been done before: that is in `began`."""
+        watch, copy = Stopwatch(), None
+        if self.unchanged is not None:
+            with watch.phase("compare"):
+                copy = grey_copy(image)
+                like = None if fresh else self.unchanged.like(frame.camera, copy, top, self.classifier.head_version)
+            if like is not None:
+                said = replace(like.result, skipped=True, ref=frame.ref, timings_ms={**began.ms, **watch.ms})
+                return replace(like, result=said), watch
+        seen = self.classifier.answer(frame, image, crop, shared, top, watch)
+        named = replace(
+            seen.result, task=self.task, view=self.called(frame.camera), timings_ms={**began.ms, **watch.ms}
         )
+        seen = replace(seen, result=named)
+        if self.unchanged is not None and copy is not None and seen.finite:
+            self.unchanged.keep(frame.camera, copy, top, seen)
+        return seen, watch
+
+
+def look(
+    frame: Frame,
+    views: Sequence[View],
+    timings: Timings,
+    *,
+    top: int = TOP,
+    room: Room = nullcontext,
+    max_pixels: int = MAX_PIXELS,
+    fresh: bool = False,
+) -> list[Seen]:
+    """What each of the views sees. They share one decode, and those that want the same of one backbone its bottleneck.
+
+    It goes on from the header when it has `room` for the memory that the pixels take. A frame for which backbone or
+    head have no finite numbers is unknown. Where it is to be `fresh`, nothing is passed by for showing nothing new.
+
+    Raises ImageError where the frame's bytes are no good picture, and what `room` raises.
+    """
+    watch, shared = Stopwatch(), Shared()
+    crops = [view.classifier.crop(view.cut) for view in views]
+    wanted = list(dict.fromkeys(crops))
+    with watch.phase("decode"):
+        picture = Picture(frame.payload, wanted, max_pixels=max_pixels)
+    with room(picture.decoding_bytes):
+        with watch.phase("decode"):
+            images = dict(zip(wanted, picture.pixels(), strict=True))
+        seen = [
+            view.see(frame, images[crop], crop, shared, top, fresh, watch)
+            for view, crop in zip(views, crops, strict=True)
+        ]
+    timings.record(watch)
+    for _, own in seen:
+        timings.record(own)
+    return [each for each, _ in seen]

@@ -6,14 +6,14 @@ import random
 import zlib
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from agent.errors import ImageError
-from agent.region import WHOLE, Region, Turn
+from agent.region import Cut
 from agent.vision.formats import Jpeg, Png, orientation, read
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ _TURNED = (5, 6, 7, 8)  # its columns are the rows of the upright picture
 _FROM_THE_END = (3, 4, 7, 8)  # where the upright picture begins
 _FROM_THE_RIGHT = (2, 3, 6, 7)  # and its rows
 _STRIP_PIXELS = 1 << 17
+_MAX_SIDE = 65_535  # of a JPEG: no picture needs to be decoded larger
 _MAX_JPEG_ROWS = 65_500  # of libjpeg
 _MAX_SCANS, _MAX_PIXELS_IN_SCANS = 100, 1 << 21  # of a JPEG that is decoded many times, to see whether it is whole
 _GRAY = 128  # of which it makes rows that it has no data for
@@ -54,25 +55,25 @@ class Crop:
 
     width: int
     height: int
-    region: Region = WHOLE
-    turned: Turn = 0
+    cut: Cut = field(default_factory=Cut)
 
     def box(self, width: int, height: int) -> tuple[int, int, int, int]:
         """Left, top, right and bottom of the region in an upright picture of so many pixels; one of them at least."""
         (left, right), (top, bottom) = (
             (min(int(share * size + 0.5), size - 1), int((share + extent) * size + 0.5))
-            for share, extent, size in zip(self.region[:2], self.region[2:], (width, height), strict=True)
+            for share, extent, size in zip(self.cut.region[:2], self.cut.region[2:], (width, height), strict=True)
         )
         return left, top, max(left + 1, min(right, width)), max(top + 1, min(bottom, height))
 
     @property
     def scaled(self) -> tuple[int, int]:
         """Its width and height before it is turned."""
-        return (self.height, self.width) if self.turned in (90, 270) else (self.width, self.height)
+        return (self.height, self.width) if self.cut.turned in (90, 270) else (self.width, self.height)
 
     def fine(self) -> tuple[int, int]:
         """How large the whole picture would be, of which its region has as many pixels as are wanted."""
-        width, height = (max(1, round(size / share)) for size, share in zip(self.scaled, self.region[2:], strict=True))
+        shares = (max(share, 1 / _MAX_SIDE) for share in self.cut.region[2:])
+        width, height = (min(_MAX_SIDE, round(size / share)) for size, share in zip(self.scaled, shares, strict=True))
         return width, height
 
 
@@ -244,7 +245,7 @@ def _fitted(image: Image.Image, orientation: int, crop: Crop) -> NDArray[np.uint
             strip = strip.transpose(_UPRIGHT[orientation])
         narrow.paste(strip.resize((width, end - begin), Image.Resampling.BILINEAR), (0, begin - top))
     scaled = np.asarray(narrow.resize((width, height), Image.Resampling.BILINEAR))
-    return np.ascontiguousarray(np.rot90(scaled, -crop.turned // 90)) if crop.turned else scaled
+    return np.ascontiguousarray(np.rot90(scaled, -crop.cut.turned // 90)) if crop.cut.turned else scaled
 
 
 def _on_background(strip: Image.Image) -> Image.Image:

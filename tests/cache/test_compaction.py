@@ -285,7 +285,7 @@ def test_a_full_disk_stops_a_compaction_and_nothing_else(tmp_path: Path, monkeyp
 def test_the_upkeep_compacts_in_the_background_and_stops(tmp_path: Path) -> None:
     with Cache(tmp_path, LAYOUT) as cache:
         fill(cache, 8 * 16)
-        upkeep = Upkeep(cache, every_s=0.01)
+        upkeep = Upkeep([cache], every_s=0.01)
         upkeep.start()
         until(lambda: cache.status()["compactions"] == 1, 30)
         upkeep.stop(10)

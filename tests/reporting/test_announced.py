@@ -8,7 +8,7 @@ from agent.board.files import checked_line
 from agent.reporting.announced import MAX_ENTITIES, MAX_PHASES, Announced, Memory
 from agent.reporting.debounce import State
 from agent.reporting.discovery import UNNAMED, Entity
-from agent.reporting.topics import View
+from agent.reporting.topics import ViewName
 
 OPEN = State("open", 0.75, 17, "open", "f" * 16)
 
@@ -22,11 +22,11 @@ TASKS = Announced(
     (Entity("head", "gate"), Entity("state", "gate", "yard"), Entity("on", "gate", "yard")),
     ("decode",),
     (*cameras("garage"), Entity("rollback", "feeder"), *UNNAMED),
-    ((View("gate", "yard"), OPEN),),
+    ((ViewName("gate", "yard"), OPEN),),
 )
 
 
-@pytest.mark.parametrize("announced", [SEEN, TASKS, SEEN._replace(states=((View("", "gate"), OPEN),))])
+@pytest.mark.parametrize("announced", [SEEN, TASKS, SEEN._replace(states=((ViewName("", "gate"), OPEN),))])
 def test_what_was_announced_is_known_after_a_restart(announced: Announced, tmp_path: Path) -> None:
     Memory(tmp_path / "announced").keep(announced)
     assert Memory(tmp_path / "announced").announced == announced
@@ -43,9 +43,9 @@ def test_of_a_board_without_tasks_the_file_is_as_it_was_before_there_were_tasks(
 
 
 def test_a_view_has_the_state_that_was_said_of_it_last_where_that_is_known() -> None:
-    seen = SEEN._replace(states=((View("", "gate"), OPEN), (View("", "gone"), OPEN)))
-    assert seen.views == {View("", "front door"): None, View("", "gate"): OPEN}
-    assert TASKS.views == {View("gate", "yard"): OPEN}
+    seen = SEEN._replace(states=((ViewName("", "gate"), OPEN), (ViewName("", "gone"), OPEN)))
+    assert seen.views == {ViewName("", "front door"): None, ViewName("", "gate"): OPEN}
+    assert TASKS.views == {ViewName("gate", "yard"): OPEN}
 
 
 def test_nothing_is_known_before_and_without_a_file_nothing_stays(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_it_is_written_only_when_something_changes(tmp_path: Path) -> None:
 def test_it_is_bounded(tmp_path: Path) -> None:
     names = tuple(f"{n:04d}{'é' * 98}" for n in range(2000))
     longest = State("é" * 100, 1 / 3, 2**62, "é" * 100, "f" * 16)
-    states = tuple((View("", name), longest) for name in names)
+    states = tuple((ViewName("", name), longest) for name in names)
     Memory(tmp_path / "announced").keep(Announced((*UNNAMED, *cameras(*names)), names, cameras(*names), states))
     known = Memory(tmp_path / "announced").announced
     assert known.entities == (*UNNAMED, *cameras(*names))[:MAX_ENTITIES]

@@ -8,16 +8,16 @@ from hypothesis import strategies as st
 from agent.records import Prediction, Result
 from agent.reporting.debounce import MAX_CAMERAS, State, States
 from agent.reporting.questions import Agreement, Question
-from agent.reporting.topics import View
+from agent.reporting.topics import ViewName
 
-DOOR = View("", "door")
+DOOR = ViewName("", "door")
 
 
 def states_of(
     everywhere: Agreement, particular: dict[str, Agreement] | None = None, known: Iterable[str] = ()
 ) -> States:
     """Those of a board without tasks."""
-    return States({"": Question(everywhere, particular or {})}, {View("", camera): None for camera in known})
+    return States({"": Question(everywhere, particular or {})}, {ViewName("", camera): None for camera in known})
 
 
 def seen(label: str | None, camera: str = "door", probability: float = 0.9, at: int = 1, task: str = "") -> Result:
@@ -59,7 +59,7 @@ def test_cameras_do_not_mix_and_may_have_rules_of_their_own() -> None:
     assert states.see(seen("a", "gate")) == State("a", 0.9, 1, "a", f"{1:016x}")
     said = [states.see(seen("a", "door")) for _ in range(3)]
     assert [each and each.state for each in said] == ["unknown", None, "a"]
-    assert states.views == (View("", "gate"), DOOR)
+    assert states.views == (ViewName("", "gate"), DOOR)
 
 
 def test_a_state_says_how_probable_it_was_and_since_when() -> None:
@@ -102,7 +102,7 @@ def test_views_of_tasks_do_not_mix_and_each_task_may_have_a_rule() -> None:
     gate = Question(Agreement(1, 1), views=("yard",), any_camera=False)
     spaces = Question(Agreement(2, 2), {"left": Agreement(1, 1)}, ("left", "right"), any_camera=False)
     states = States({"gate": gate, "spaces": spaces}, {})
-    assert states.views == (View("gate", "yard"), View("spaces", "left"), View("spaces", "right"))
+    assert states.views == (ViewName("gate", "yard"), ViewName("spaces", "left"), ViewName("spaces", "right"))
     open_, full, free = (
         seen("open", "yard", task="gate"),
         *(seen("full", name, task="spaces") for name in ("left", "right")),
@@ -149,17 +149,17 @@ def test_where_it_is_known_what_was_said_before_a_restart_that_stays_as_it_was()
 
 
 def test_what_is_asked_no_more_has_no_state_any_longer() -> None:
-    known = dict.fromkeys([View("gate", "yard"), View("gate", "door"), View("feeder", "yard"), DOOR])
+    known = dict.fromkeys([ViewName("gate", "yard"), ViewName("gate", "door"), ViewName("feeder", "yard"), DOOR])
     states = States({"gate": Question(views=("yard",), any_camera=False)}, known)
-    assert states.views == (View("gate", "yard"),)
+    assert states.views == (ViewName("gate", "yard"),)
 
 
 def test_a_camera_that_was_forgotten_is_new_when_it_comes_again() -> None:
     states = states_of(Agreement(1, 1), known=("door", "gate"))
     assert changes(states, "a") == ["a"]
     states.forget(DOOR)
-    states.forget(View("", "never seen"))
-    assert states.views == (View("", "gate"),)
+    states.forget(ViewName("", "never seen"))
+    assert states.views == (ViewName("", "gate"),)
     assert changes(states, "a") == ["a"]
 
 
@@ -171,7 +171,7 @@ def test_cameras_beyond_the_bound_are_told_of_once_and_find_room_when_one_is_for
         assert states.see(seen("a", f"camera {n}")) is None
     (line,) = caplog.messages
     assert "'camera 200'" in line and "forget" in line
-    states.forget(View("", "camera 7"))
+    states.forget(ViewName("", "camera 7"))
     assert states.see(seen("a", "camera 200")) is not None
 
 

@@ -1,6 +1,7 @@
 """What people say of frames: kept once, counted once."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 from agent.cache import Cache, Layout
 from agent.errors import SimilarLabelError, UnknownFrameError
 from agent.learning.running.retraining import Retraining
-from agent.records import Example, Frame, Result, Seen
+from agent.records import Example, Result, Seen
+from agent.region import Cut
 from agent.reporting.announcer import Announcer
 from agent.reporting.timing import Timings
-from agent.service.seeing import RecentFrames
+from agent.service.recent import RecentFrames
 from agent.service.teaching import Teaching
 
 LAYOUT = Layout.of("0" * 32, 4, "uint8", 0.5, 3)
@@ -52,7 +54,7 @@ class Board:
         result = Result(frame_id, "door", 1_700_000_000_000 + 100_000 * number, None, (), True)
         bottleneck = np.full(4, number, np.uint8)
         thumbnail = np.random.default_rng(number).integers(0, 256, (8, 9), np.uint8)
-        self.recent.remember(Seen(Frame(frame_id, result.received_ms, b""), result, bottleneck, thumbnail))
+        self.recent.remember([Seen(result, bottleneck, thumbnail)])
         return frame_id
 
 
@@ -123,12 +125,13 @@ def test_what_looks_like_a_picture_of_val_is_kept_and_held_back(tmp_path: Path) 
         cache.append([Example("f" * 16, "glass", np.zeros(4, np.uint8), 1, split="val", split_said=True, group=look)])
     board = Board(tmp_path, retrain_after=3)
     frame_id = board.see(1)
-    result, bottleneck, _ = board.recent.get(frame_id)  # type: ignore[misc]
+    seen = board.recent.get(frame_id, "", Cut())
+    assert seen is not None
     bits = np.array([look >> at & 1 for at in range(64)]).reshape(8, 8)
     like = np.zeros((8, 9), np.uint8)
     like[:, 1:] = 128 + np.cumsum(np.where(bits, 5, -5), axis=1)
     like[:, 0] = 128
-    board.recent.remember(Seen(Frame(frame_id, result.received_ms, b""), result, bottleneck, like))
+    board.recent.remember([replace(seen, thumbnail=like)])
     assert board.teaching.label(frame_id, "glass") == "glass"
     assert board.teaching.status()["held_back"] == 1
     assert board.teaching.label_counts() == {"glass": 2}

@@ -1,18 +1,24 @@
-"""Whether frames can be classified: it is tried with a picture of our own."""
+"""A frame is looked at by several views: decoded once, by each backbone once where they want the same."""
 
-import threading
+import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from agent.learning.solving.head import Head
+from agent.records import Frame
+from agent.region import Cut
 from agent.reporting.timing import Timings
 from agent.vision.backbone import Backbone
-from agent.vision.classifier import Classifier, Probe
-from agent.vision.image import decode
+from agent.vision.classifier import Classifier, View, look
 from agent.vision.importing import import_model
+from agent.vision.unchanged import Unchanged
 
 NETWORKS = Path(__file__).parent / "networks"
+LEFT, RIGHT = Cut((0.0, 0.0, 0.5, 1.0)), Cut((0.5, 0.0, 0.5, 1.0))
 
 
 @pytest.fixture
@@ -21,67 +27,97 @@ def timings() -> Timings:
 
 
 @pytest.fixture
-def classifier(tmp_path: Path, timings: Timings) -> Classifier:
+def backbone(tmp_path: Path) -> Backbone:
     backbone = Backbone(import_model(NETWORKS / "mean_float32.tflite", tmp_path / "bundle"))
-    return Classifier(backbone, timings)
+    counted = backbone.bottleneck
+    calls: list[int] = []
+
+    def count(image: np.ndarray) -> Any:
+        calls.append(1)
+        return counted(image)
+
+    backbone.bottleneck = count  # type: ignore[method-assign]
+    backbone.calls = calls  # type: ignore[attr-defined]
+    return backbone
 
 
-def test_a_backbone_that_works_is_no_trouble_and_leaves_no_timing(classifier: Classifier, timings: Timings) -> None:
-    assert [classifier.trouble(20) for _ in range(3)] == [None] * 3
-    assert timings.reports() == []
+def halves(left: int, right: int, camera: str = "yard") -> Frame:
+    pixels = np.full((60, 80, 3), left, np.uint8)
+    pixels[:, 40:] = right
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return Frame.pushed(file.getvalue(), camera)
 
 
-def test_a_backbone_that_never_comes_back_is(classifier: Classifier) -> None:
-    entered, release = threading.Event(), threading.Event()
-
-    def hang(image: object) -> np.ndarray:
-        entered.set()
-        release.wait(20)
-        return np.zeros(3, np.float32)
-
-    classifier.backbone.bottleneck = hang  # type: ignore[method-assign]
-    stuck = threading.Thread(target=classifier.trouble, args=(20,))
-    stuck.start()
-    assert entered.wait(20)
-    assert classifier.trouble(0.01) == "the backbone has been busy for 0.01 s"
-    release.set()
-    stuck.join()
-    assert classifier.trouble(20) is None
+def brightness(classifier: Classifier) -> Head:
+    """Says whether it is light or dark."""
+    size = classifier.backbone.size
+    weights = np.stack([np.full(size, 9.0), np.full(size, -9.0)]).T.astype(np.float32)
+    return Head(
+        ("light", "dark"),
+        weights,
+        np.array([-4.5 * size, 4.5 * size], np.float32),
+        classifier.backbone.backbone_id,
+    )
 
 
-def test_so_is_one_that_fails_or_says_what_is_no_number(classifier: Classifier) -> None:
-    def fail(image: object) -> np.ndarray:
-        raise RuntimeError("no delegate")
-
-    classifier.backbone.bottleneck = fail  # type: ignore[method-assign]
-    assert classifier.trouble(20) == "the backbone failed on a picture of our own: no delegate"
-    classifier.backbone.bottleneck = lambda image: np.array([np.nan])  # type: ignore[method-assign]
-    assert "not finite" in str(classifier.trouble(20))
+def answering(backbone: Backbone, timings: Timings) -> Classifier:
+    classifier = Classifier(backbone, timings)
+    classifier.put_into_service("1", brightness(classifier))
+    return classifier
 
 
-# The picture of our own
+def test_each_view_answers_for_its_part_of_the_frame(backbone: Backbone, timings: Timings) -> None:
+    spaces = answering(backbone, timings)
+    views = [View(spaces, LEFT, "spaces", "left", "yard"), View(spaces, RIGHT, "spaces", "right", "yard")]
+    seen = look(halves(255, 0), views, timings)
+    said = [(each.result.task, each.result.view, each.result.predictions[0].label, each.cut) for each in seen]
+    assert said == [("spaces", "left", "light", LEFT), ("spaces", "right", "dark", RIGHT)]
+    counts = {report.phase: report.count for report in timings.since_start()}
+    assert counts == {"decode": 1, "bottleneck": 2, "session_run": 2, "result_processing": 2}
+    assert all(each.result.timings_ms.keys() == counts.keys() for each in seen)
+    assert seen[0].result.timings_ms["decode"] == seen[1].result.timings_ms["decode"]
 
 
-def test_the_picture_is_one_in_colours() -> None:
-    pixels = decode(Probe().picture, 32, 32)
-    assert all(pixels[..., colour].std() > 10 for colour in range(3))
+def test_tasks_that_want_the_same_of_one_backbone_share_its_bottleneck(backbone: Backbone, timings: Timings) -> None:
+    views = [View(answering(backbone, timings), task=name, name="whole") for name in ("gate", "dog", "rain")]
+    seen = look(halves(255, 255), views, timings)
+    assert [each.result.predictions[0].label for each in seen] == ["light"] * 3
+    assert len(backbone.calls) == 1  # type: ignore[attr-defined]
+    assert all(each.bottleneck is seen[0].bottleneck for each in seen)
 
 
-def test_another_bottleneck_than_at_the_start_is_said() -> None:
-    probe = Probe()
-    first = np.array([1.0, -2.0, 3.0], np.float32)
-    assert probe.fault(first, first) is None
-    assert probe.fault(first + np.float32(0.002), first) is None, "sums in another order"
-    assert "another bottleneck than at the start" in str(probe.fault(first + np.float32(0.01), first))
+def test_a_view_without_a_name_is_called_by_the_frame_s_camera(backbone: Backbone, timings: Timings) -> None:
+    view = View(Classifier(backbone, timings), task="gate")
+    assert look(halves(0, 0), [view], timings)[0].result.view == "yard"
+    assert look(halves(0, 0, ""), [view], timings)[0].result.view == ""
 
 
-def test_bytes_are_compared_as_numbers() -> None:
-    probe = Probe()
-    assert probe.fault(np.array([-128, 127], np.int8), np.ones(2)) is None
-    assert probe.fault(np.array([127, -128], np.int8), np.ones(2)) is not None
+def test_what_shows_nothing_new_is_answered_as_before_and_costs_no_run(backbone: Backbone, timings: Timings) -> None:
+    watching = answering(backbone, timings)
+    views = [
+        View(watching, LEFT, "gate", "gate", "yard", Unchanged(0.04, 60.0)),
+        View(watching, RIGHT, "road", "road", "yard"),
+    ]
+    first, second, third = (look(halves(*levels), views, timings) for levels in ((255, 0), (250, 255), (0, 0)))
+    assert [each.result.skipped for each in (*first, *second, *third)] == [False, False, True, False, False, False]
+    assert second[0].result.frame_id == first[0].result.frame_id, "of which can be said what it shows"
+    assert second[0].result.predictions == first[0].result.predictions
+    assert "bottleneck" not in second[0].result.timings_ms
+    assert "compare" in second[0].result.timings_ms
+    assert third[0].result.predictions[0].label == "dark"
+    assert len(backbone.calls) == 5  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_is_not_finite_is_said(value: float) -> None:
-    assert "not finite" in str(Probe().fault(np.array([1.0, value]), np.ones(3)))
-    assert "not finite" in str(Probe().fault(np.ones(3), np.array([1.0, value])))
+def test_a_frame_that_is_to_be_fresh_is_not_passed_by(backbone: Backbone, timings: Timings) -> None:
+    view = View(answering(backbone, timings), unchanged=Unchanged(0.04, 60.0))
+    for fresh in (False, True):
+        (seen,) = look(halves(255, 255), [view], timings, fresh=fresh)
+        assert not seen.result.skipped
+
+
+def test_a_picture_that_is_embedded_is_cut_as_a_view_cuts_it(backbone: Backbone, timings: Timings) -> None:
+    classifier, frame = Classifier(backbone, timings), halves(255, 0)
+    bottleneck, _ = classifier.embed(frame.payload, RIGHT)
+    np.testing.assert_array_equal(bottleneck, classifier.classify(frame, cut=RIGHT).bottleneck)
+    assert not np.array_equal(bottleneck, classifier.embed(frame.payload, LEFT)[0])

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from agent.errors import ImageError
+from agent.region import Cut
 from agent.vision.image import Crop, Picture, decode, decode_upright
 from tests.conftest import encoded
 
@@ -472,7 +473,7 @@ def cut_by_pillow(payload: bytes, crop: Crop) -> np.ndarray:
     """The same from a whole decode, in Pillow's own steps."""
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(payload))).convert("RGB")
     cut = upright.crop(crop.box(*upright.size)).resize(crop.scaled, Image.Resampling.BILINEAR)
-    return np.asarray(cut.rotate(-crop.turned, expand=True))
+    return np.asarray(cut.rotate(-crop.cut.turned, expand=True))
 
 
 REGIONS = ((0.0, 0.0, 1.0, 1.0), (0.62, 0.1, 0.2, 0.35), (0.0, 0.5, 1.0, 0.5), (0.999, 0.999, 0.001, 0.001))
@@ -489,7 +490,7 @@ def test_a_region_is_cut_out_of_the_upright_picture_then_turned(
     exif[0x0112] = orientation
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG", exif=exif)
-    crop = Crop(48, 32, region, turned)
+    crop = Crop(48, 32, Cut(region, turned))
     (cut,) = Picture(file.getvalue(), [crop]).pixels()
     assert cut.shape == (32, 48, 3)
     # Pillow does the shorter way first, of width and height: rounding comes in another order there.
@@ -499,7 +500,7 @@ def test_a_region_is_cut_out_of_the_upright_picture_then_turned(
 def test_crops_of_one_picture_share_its_decode_and_keep_their_pixels(photographs: list[np.ndarray]) -> None:
     file = io.BytesIO()
     Image.fromarray(photographs[0]).resize((1600, 1200)).save(file, "JPEG", quality=92)
-    whole, region = Crop(96, 96), Crop(96, 96, (0.6, 0.2, 0.1, 0.1))
+    whole, region = Crop(96, 96), Crop(96, 96, Cut((0.6, 0.2, 0.1, 0.1)))
     alone, (first, second) = Picture(file.getvalue(), [whole]), Picture(file.getvalue(), [whole, region]).pixels()
     np.testing.assert_allclose(first, alone.pixels()[0], atol=40)  # decoded at another size
     np.testing.assert_allclose(second, cut_by_pillow(file.getvalue(), region), atol=2)

@@ -18,7 +18,7 @@ from contextlib import closing, suppress
 from typing import Protocol
 
 from agent.config import FolderConfig
-from agent.errors import ImageError
+from agent.errors import ImageError, UnknownTaskError
 from agent.ingress.folder import inotify
 from agent.ingress.folder.files import (
     BAD,
@@ -228,6 +228,9 @@ class WatchedFolder:
             return True
         except ImageError as error:
             log.debug("%s: %s", place, error)
+            return False
+        except UnknownTaskError as error:  # no view looks at this camera, and none will however often it is tried
+            self._say(f"a picture in {self._root} is not classified: {error}")
             return False
 
     def _put_away(self, file: PictureFile, good: bool) -> bool:

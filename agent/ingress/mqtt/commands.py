@@ -10,6 +10,7 @@ from typing import Any
 from agent.errors import LastlayerError
 from agent.records import MAX_LABEL_BYTES, checked_name
 from agent.service import Service
+from agent.service.tasks import Task
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +37,16 @@ class Commands:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._answers: OrderedDict[tuple[str, str | int], Answer] = OrderedDict()
+        task = frozenset({"task"})
         self._commands = {
-            "label": _Command(self._label, frozenset({"frame_id", "label"}), frozenset({"new"})),
-            "retrain": _Command(lambda asked: {"retrain": service.teaching.retrain()["state"]}),
-            "cancel": _Command(lambda asked: {"retrain": service.teaching.cancel()["state"]}),
-            "rollback": _Command(lambda asked: {"head": service.heads.rollback()}),
-            "activate": _Command(self._activate, frozenset({"version"}), frozenset({"force"})),
-            "forget": _Command(self._forget, frozenset({"camera"})),
+            "label": _Command(self._label, frozenset({"frame_id", "label"}), task | {"view", "new"}),
+            "retrain": _Command(
+                lambda asked: {"retrain": self._task(asked).teaching.retrain()["state"]}, optional=task
+            ),
+            "cancel": _Command(lambda asked: {"retrain": self._task(asked).teaching.cancel()["state"]}, optional=task),
+            "rollback": _Command(lambda asked: {"head": self._task(asked).heads.rollback()}, optional=task),
+            "activate": _Command(self._activate, frozenset({"version"}), task | {"force"}),
+            "forget": _Command(self._forget, optional=task | {"camera", "view"}),
         }
 
     def __call__(self, name: str, payload: bytes) -> Answer:
@@ -79,13 +83,18 @@ class Commands:
             raise _RefusedError(f"{name} {wrong}; it takes {takes}")
         return command.run(asked)
 
+    def _task(self, asked: dict[str, Any]) -> Task:
+        """The one that is named, or the only one there is."""
+        return self._service.tasks.one(_text(asked, "task"))
+
     def _label(self, asked: dict[str, Any]) -> dict[str, Any]:
         frame_id, new = asked["frame_id"], asked.get("new", False)
         if not isinstance(frame_id, str):
             raise _RefusedError("frame_id must be text: the one that came with the result")
         if not isinstance(new, bool):
             raise _RefusedError("new must be true or false")
-        label = self._service.teaching.label(frame_id, asked["label"], new=new)
+        task, view = _text(asked, "task"), _text(asked, "view")
+        label = self._service.label(frame_id, asked["label"], task=task, view=view, new=new)
         return {"frame_id": frame_id[:MAX_LABEL_BYTES], "label": label}
 
     def _activate(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -96,10 +105,16 @@ class Commands:
             raise _RefusedError('version must be that of a head, such as "3"')
         if not isinstance(force, bool):
             raise _RefusedError("force must be true or false")
-        self._service.heads.activate(version, force=force)
+        self._task(asked).heads.activate(version, force=force)
         return {"head": version}
 
     def _forget(self, asked: dict[str, Any]) -> dict[str, Any]:
+        if asked.keys() == {"task", "view"}:
+            task, view = (checked_name(asked[name], name) for name in ("task", "view"))
+            self._service.announcer.forget_view(task, view)
+            return {"task": task, "view": view}
+        if asked.keys() != {"camera"}:
+            raise _RefusedError("forget takes camera, or task and view")
         camera = checked_name(asked["camera"], "camera name")
         self._service.announcer.forget(camera)
         return {"camera": camera}
@@ -108,6 +123,13 @@ class Commands:
         self._answers[name, key] = answer
         if len(self._answers) > REMEMBERED:
             self._answers.popitem(last=False)
+
+
+def _text(asked: dict[str, Any], name: str) -> str | None:
+    value = asked.get(name)
+    if value is not None and not isinstance(value, str):
+        raise _RefusedError(f"{name} must be text, not {value!r:.40}")
+    return value
 
 
 def _parsed(payload: bytes) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What a desktop and this board exchange over MQTT: its examples there, heads and backbones here.
 
-A desktop publishes on exchange/<what>/<key>, with a key of its own, and hears on exchanged/<key>:
+A desktop publishes on exchange/<what>/<key>, with a key of its own, and hears on exchanged/<key>. Of a board with
+several tasks one is meant by exchange/<what>/<key>/<task>.
 
     examples   {"start": "…", "limit": 256} → a parcel with a page of examples
     head       a parcel with a head         → {"ok": true, "version", "accepted", "reason"}
@@ -17,6 +18,7 @@ from typing import Any
 
 from agent.errors import LastlayerError, ParcelError
 from agent.service.exchange import Exchange
+from agent.service.tasks import Tasks
 from agent.state.parcels import PAGE_EXAMPLES
 
 log = logging.getLogger(__name__)
@@ -31,10 +33,10 @@ def is_key(text: str) -> bool:
     return _KEY.fullmatch(text) is not None
 
 
-def answer(exchange: Exchange, what: str, payload: bytes, room: int) -> bytes:
+def answer(tasks: Tasks, task: str | None, what: str, payload: bytes, room: int) -> bytes:
     """The parcel or the JSON that is answered; a parcel takes `room` bytes at most. Never raises."""
     try:
-        return _answer(exchange, what, payload, room)
+        return _answer(tasks.one(task).exchange, what, payload, room)
     except LastlayerError as error:
         return refusal(str(error))
     except Exception:

@@ -61,7 +61,7 @@ class MqttSource:
         ]
         self._home_assistant = None if discovery_prefix is None else status_topic(discovery_prefix)
         filters = [self._topics.frame("#"), self._topics.label, self._topics.command("+"), self._home_assistant]
-        filters.append(self._topics.exchange("+", "+"))
+        filters += [self._topics.exchange("+", "+"), self._topics.exchange("+", "+/+")]
         broker.hear(filter(None, filters), self._on_message)
 
     def start(self) -> None:
@@ -131,7 +131,7 @@ class MqttSource:
         while (arrival := self._frames.take()) is not None:
             message, camera, ref = arrival.message, arrival.camera, arrival.ref
             try:
-                result = self._classify(arrival)
+                results = self._classify(arrival)
             except LastlayerError as error:
                 self._answer_frame(message, camera, ref, str(error))
             except Exception:
@@ -139,10 +139,12 @@ class MqttSource:
                 self._answer_frame(message, camera, ref, "an error of the service; its log says which")
             else:
                 topic = self._response_topic(message)
-                if topic is not None:
+                for result in results:
+                    if topic is None:
+                        break
                     self._broker.publish(topic, result_payload(result), correlation=message.correlation)
 
-    def _classify(self, arrival: _Arrival) -> Result:
+    def _classify(self, arrival: _Arrival) -> list[Result]:
         """Raises LastlayerError."""
         try:
             payload, fields = unpacked(arrival.message.payload)
@@ -152,22 +154,29 @@ class MqttSource:
         camera = arrival.camera or fields.get("camera", "")
         frame = Frame.pushed(payload, camera, arrival.ref, arrival.received_ms)
         return self._service.classify(
-            frame, "mqtt", label=fields.get("label"), split=split_of(fields), new_label=flag(fields, "new")
+            frame,
+            "mqtt",
+            label=fields.get("label"),
+            split=split_of(fields),
+            new_label=flag(fields, "new"),
+            task=fields.get("task"),
+            view=fields.get("view"),
         )
 
-    def _exchange(self, what: str, key: str, *, message: Message) -> None:
+    def _exchange(self, what: str, key: str, task: str | None = None, *, message: Message) -> None:
         if not exchanging.is_key(key):
             self._service.announcer.count_refused()
         elif not self._exchanging.acquire(blocking=False):
             busy = exchanging.refusal("another exchange is under way: try again in a moment")
             self._enqueue(partial(self._broker.send, self._topics.exchanged(key), busy))
         else:
-            self._enqueue(partial(self._answer_exchange, what, key, message.payload), self._exchanging.release)
+            self._enqueue(partial(self._answer_exchange, what, key, task, message.payload), self._exchanging.release)
 
-    def _answer_exchange(self, what: str, key: str, payload: bytes) -> None:
+    def _answer_exchange(self, what: str, key: str, task: str | None, payload: bytes) -> None:
         try:
             room = self._broker.room(self._topics.exchanged(key))
-            answer = exchanging.answer(self._service.exchange, what, payload, room)
+            named = from_level(task) if task is not None else None
+            answer = exchanging.answer(self._service.tasks, named, what, payload, room)
         finally:
             self._exchanging.release()
         self._broker.send(self._topics.exchanged(key), answer)

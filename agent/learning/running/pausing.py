@@ -6,7 +6,7 @@ Each condition holds until it has passed by a distance, so that a pause does not
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from agent.learning.running.retraining import Retraining
@@ -111,27 +111,31 @@ class Conditions:
 
 
 class Pausing:
-    """Lets a retraining pause where the board has something better to do, and go on afterwards."""
+    """Lets the retraining that is under way pause where the board has something better to do, and go on afterwards."""
 
-    def __init__(self, retraining: Retraining, conditions: Conditions) -> None:
-        self._retraining = retraining
+    def __init__(self, retrainings: Sequence[Retraining], conditions: Conditions) -> None:
+        self._retrainings = retrainings
         self._conditions = conditions
 
     def watch_frame(self, seen: Seen) -> None:
-        """Note how long the work on a frame took, and whether the retraining ran beside it. Thread-safe."""
+        """Note how long the work on a frame took, and whether a retraining ran beside it. Thread-safe."""
+        if seen.result.skipped:
+            return
         work_ms = sum(seen.result.timings_ms.get(phase, 0.0) for phase in WORK)
-        self._conditions.latency.add(work_ms, disturbed=self._retraining.is_running)
+        self._conditions.latency.add(work_ms, disturbed=any(each.is_running for each in self._retrainings))
 
     def look(self) -> None:
         """To be called every second, by one thread."""
-        if not self._retraining.is_under_way:
+        under_way = [each for each in self._retrainings if each.is_under_way]
+        if not under_way:
             self._conditions.latency.forget_disturbed()
             return
         reason = self._conditions.reason_to_pause()
-        if reason is None:
-            self._retraining.resume()
-        else:
-            self._retraining.pause(reason)
+        for retraining in under_way:
+            if reason is None:
+                retraining.resume()
+            else:
+                retraining.pause(reason)
 
 
 def _p95(ascending: list[float]) -> float:

@@ -2,12 +2,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
-import numpy as np
 import pytest
 
 from agent.errors import BusyError, ImageError
-from agent.records import Frame, Result, Seen
-from agent.service.seeing import Inbox, RecentFrames
+from agent.service.inbox import Inbox
 
 PATIENCE_S = 20.0
 ROOMY = 1 << 30
@@ -89,19 +87,3 @@ def test_a_picture_that_never_finds_room_is_refused_for_good() -> None:
     with pytest.raises(ImageError, match="1201 bytes of memory .* the limit is 1200"), inbox.room("http", None, 1201):
         pass
     assert inbox.dropped == {}
-
-
-def test_the_same_bytes_are_the_same_frame_and_it_is_remembered_as_it_came_last() -> None:
-    recent = RecentFrames(2)
-
-    def see(payload: bytes, camera: str) -> str:
-        frame = Frame.pushed(payload, camera)
-        result = Result(frame.frame_id, camera, frame.received_ms, None, (), True)
-        recent.remember(Seen(frame, result, np.zeros(4, np.uint8), np.zeros((8, 9), np.uint8)))
-        return frame.frame_id
-
-    first, other = see(b"one", "door"), see(b"two", "door")
-    assert see(b"one", "yard") == first != other
-    assert [(result.frame_id, result.camera) for result in recent.results()] == [(first, "yard"), (other, "door")]
-    see(b"three", "door")
-    assert recent.get(other) is None, "the one that is older goes"
