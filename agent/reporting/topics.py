@@ -88,9 +88,9 @@ class Topics:
         name = as_level(view.name)
         return self.below(f"task/{as_level(view.task)}/{name}/state" if view.task else f"camera/{name}/state")
 
-    def exchange(self, what: str, key: str) -> str:
+    def exchange(self, what: str, key: str, task: str | None = None) -> str:
         """In: a desktop asks for examples, or sends a head or a backbone; see ingress/mqtt/exchanging.py."""
-        return self.below(f"exchange/{what}/{key}")
+        return self.below("/".join(["exchange", what, key, *([] if task is None else [task])]))
 
     def exchanged(self, key: str) -> str:
         """The answer to that."""
