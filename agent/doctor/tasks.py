@@ -45,7 +45,7 @@ def tasks(config: "Config", root: Path, backbone: str | None) -> list[Check]:
         found = list(_of_one(name if named else "", task, root, backbone, describe, known))
         checks += [replace(check, found=f"{name}: {check.found}") for check in found] if named else found
     if named:
-        checks += [*different(known), cameras(config)]
+        checks += [*different(known), cameras(config, root)]
     return [*checks, *kept(root, asked, said=named)]
 
 
@@ -116,10 +116,15 @@ def _looked_at(task: "TaskConfig") -> frozenset[tuple[str | None, object, int]]:
     return frozenset((view.camera, view.region, view.rotate) for view in task.views or (ViewConfig(),))
 
 
-def cameras(config: "Config") -> Check:
-    """Whether a task looks at each camera that the configuration or the watched folder names."""
+def cameras(config: "Config", root: Path) -> Check:
+    """Whether a task looks at each camera that the configuration or the watched folder names, or that was announced
+    while there were no tasks yet."""
+    from agent.reporting.announced import Memory
+
     looked_at = {camera for task in config.tasks.values() for camera, *_ in _looked_at(task)}
-    known = sorted({*config.cameras, *([config.folder.camera] if config.folder.camera else []), *_folders(config)})
+    announced = {view.name for view in Memory(root / "announced").announced.views if not view.task}
+    of_folder = {*_folders(config), *([config.folder.camera] if config.folder.camera else [])}
+    known = sorted({*config.cameras, *of_folder, *announced})
     unseen = [] if None in looked_at else [camera for camera in known if camera not in looked_at]
     if unseen:
         advice = "name it as the camera of a view, or let a task look at all cameras by a view without one"

@@ -11,6 +11,8 @@ from agent.doctor.checks import Check
 from agent.learning.heads.store import HeadStore
 from agent.learning.solving.head import Head
 from agent.records import Example
+from agent.reporting.announced import Announced, Memory
+from agent.reporting.discovery import Entity
 from agent.state import generations
 from agent.state.arrivals import take_backbone
 from agent.state.state import State, open_state
@@ -164,12 +166,19 @@ def test_a_camera_at_which_no_task_looks_is_warned_of(tmp_path: Path) -> None:
     for folder in ("porch", "yard", "done", "bad", ".hidden", "Ku\u0308che"):
         (watched / folder).mkdir(parents=True)
     others = f"folder: {{path: '{watched}', camera: street}}\ncameras: {{attic: {{}}, yard: {{}}}}"
-    found = doctor.cameras(asked(f"gate: {{{YARD}}}", others=others))
+    found = doctor.cameras(asked(f"gate: {{{YARD}}}", others=others), tmp_path)
     assert (found.outcome, found.found) == ("warn", "no task looks at K\u00fcche, attic, porch, street")
-    every = doctor.cameras(asked(f"gate: {{{YARD}}}", "door: {views: [{name: all}]}", others=others))
+    every = doctor.cameras(asked(f"gate: {{{YARD}}}", "door: {views: [{name: all}]}", others=others), tmp_path)
     assert every.outcome == "ok"
-    assert doctor.cameras(asked("door: {}", others=others)).outcome == "ok"
-    assert doctor.cameras(asked(f"gate: {{{YARD}}}", others="folder: {path: /none}")).outcome == "ok"
+    assert doctor.cameras(asked("door: {}", others=others), tmp_path).outcome == "ok"
+    assert doctor.cameras(asked(f"gate: {{{YARD}}}", others="folder: {path: /none}"), tmp_path).outcome == "ok"
+
+
+def test_a_camera_that_was_announced_before_there_were_tasks_is_known(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "announced")
+    memory.keep(Announced((Entity("state", "", "porch"), Entity("state", "gate", "attic"))))
+    found = doctor.cameras(asked(f"gate: {{{YARD}}}"), tmp_path)
+    assert (found.outcome, found.found) == ("warn", "no task looks at porch")
 
 
 def test_what_is_kept_of_a_task_that_has_another_name_now_is_warned_of(tmp_path: Path) -> None:
