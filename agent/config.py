@@ -60,8 +60,8 @@ def _camera(name: str) -> str:
 def _task(name: str) -> str:
     if not TASK_NAME.fullmatch(name):
         raise ValueError(
-            f"{name!r:.60} is no name of a task: it becomes part of topics and folders, and may have 40 letters from a "
-            "to z, digits, - and _, not - first"
+            f"{name!r:.60} is no name of a task: it becomes part of topics and folders, and is a word of at most 40 "
+            "letters (a to z), digits, _ and -, which does not begin with -"
         )
     return name
 
