@@ -21,9 +21,9 @@ from agent.records import DEFAULT_TASK, Frame
 from agent.region import Cut
 from agent.reporting.announced import Memory
 from agent.reporting.announcer import Announcer
-from agent.reporting.debounce import Agreement, CameraStates
 from agent.reporting.feed import Feed
 from agent.reporting.mqtt.outbox import open_outbox
+from agent.reporting.questions import questions_of
 from agent.reporting.timing import Timings
 from agent.service import Service
 from agent.service.exchange import Exchange
@@ -193,11 +193,12 @@ def _watched(config: Config, service: Service, told: Reporting) -> WatchedFolder
 def reporting(config: Config, root: Path) -> Reporting:
     """Raises ConfigError for a login or a certificate that cannot be used. Reports wait in a folder of `root`."""
     broker, events, memory = _broker(config, root), Feed(), Memory(root / "announced")
-    particular = {name: Agreement(camera.agree, camera.of) for name, camera in config.cameras.items()}
-    everywhere = Agreement(config.debounce.agree, config.debounce.of)
-    cameras = CameraStates(everywhere, particular, memory.announced.cameras)
     announcer = Announcer(
-        broker, [events.tell], cameras=cameras, discovery_prefix=discovery_prefix(config), memory=memory
+        broker,
+        [events.tell],
+        questions=questions_of(config),
+        discovery_prefix=discovery_prefix(config),
+        memory=memory,
     )
     return Reporting(Timings(node=config.mqtt.node, runtime=FAMILY), broker, events, announcer)
 
