@@ -133,6 +133,7 @@ def _start(parts: Parts, daemon: Daemon, stack: ExitStack) -> None:
 
     if parts.told.broker is not None and parts.commands is not None:
         parts.service.announcer.discover()
+        stack.callback(parts.service.announcer.close)
         started(parts.told.broker)
         stack.callback(daemon.report)  # what the last window held
         started(parts.commands)

@@ -65,7 +65,7 @@ class Daemon:
         settings = {"http": {"port": 0}, "report": {"window_s": 0.5}, **(config or {})}
         settings["http"] = {"port": 0, **settings["http"]}
         file = state.parent / f"{state.name}.yaml"
-        file.write_text(yaml.safe_dump(settings))
+        file.write_text(yaml.safe_dump(json.loads(json.dumps(settings)), sort_keys=False))
         self._command = [*agent, "--state", str(state), *words]
         self._command += ["run", "--config", str(file), "--json"]
         self._cwd = cwd

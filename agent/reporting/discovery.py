@@ -5,15 +5,56 @@ Where a broker does not take that as one, each entity has a message of its own, 
 https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload
 """
 
+import json
 import re
 import zlib
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, get_args
 
 import agent
-from agent.reporting.topics import Topics
+from agent.reporting.topics import Topics, ViewName
 
 _Component = dict[str, Any]
+Kind = Literal["state", "on", "head", "retrain", "rollback"]
+
+
+class Entity(NamedTuple):
+    """One that comes and goes with the configuration and the cameras: of a view its state, and whether that is the one
+    that means on; of a task its head, and the buttons for retraining and rollback."""
+
+    kind: Kind
+    task: str = ""  # "" where the configuration names none
+    name: str = ""  # of the view, or camera
+
+    @classmethod
+    def checked(cls, kind: str, task: str, name: str) -> "Entity":
+        """Raises ValueError for a kind that there is not."""
+        for known in get_args(Kind):
+            if kind == known:
+                return cls(known, task, name)
+        raise ValueError(f"there is no entity {kind[:20]!r}")
+
+    @property
+    def platform(self) -> str:
+        return {"on": "binary_sensor", "retrain": "button", "rollback": "button"}.get(self.kind, "sensor")
+
+    @property
+    def key(self) -> str:
+        if self.kind == "state" and not self.task:
+            return f"camera_{_identifier(self.name)}"
+        if self.kind in ("state", "on"):
+            return f"{'view' if self.kind == 'state' else 'on'}_{_identifier(f'{self.task}/{self.name}')}"
+        kind = f"button_{self.kind}" if self.platform == "button" else self.kind
+        return f"{kind}_{_identifier(self.task)}" if self.task else kind
+
+    def retained(self, topics: Topics) -> str | None:
+        """The topic that it alone is for, and where something is retained."""
+        if self.kind == "state":
+            return topics.state(ViewName(self.task, self.name))
+        return topics.head_of(self.task) if self.kind == "head" else None
+
+
+UNNAMED = tuple(Entity(kind) for kind in ("head", "retrain", "rollback"))  # those of a board without tasks
 
 # Of what the topic `host` says: key, what a person calls it, unit, device class, state class.
 _HOST: tuple[tuple[str, str, str, str | None, str], ...] = (
@@ -53,15 +94,21 @@ def status_topic(prefix: str) -> str:
 
 
 def discovery_payload(
-    topics: Topics, cameras: Iterable[str], phases: Iterable[str], leaving: Iterable[str] = ()
+    topics: Topics,
+    entities: Mapping[Entity, Sequence[str]],
+    phases: Iterable[str],
+    leaving: Iterable[Entity] = (),
 ) -> dict[str, Any]:
-    """The board and its entities: what each camera sees, how long each phase takes, how it is, what can be done.
+    """The board and its entities: what each view shows, how long each phase takes, how it is, what can be done.
 
-    Cameras that are `leaving` are named by their platform alone, by which Home Assistant removes them.
+    With each of the `entities` come the labels that it tells apart: with a state all that it can be, none where that
+    is not known; with one that is on or off these two, in this order. Those that are `leaving` are named by their
+    platform alone, by which Home Assistant removes them.
     """
     device = device_id(topics.node)
-    components = {**_answers(topics, cameras), **_phases(topics, phases), **_diagnostics(topics), **_buttons(topics)}
-    removed = {_camera_key(camera): {"platform": "sensor"} for camera in leaving}
+    ours = {entity.key: _component(topics, entity, labels) for entity, labels in entities.items()}
+    components = {**_answers(topics), **ours, **_phases(topics, phases), **_diagnostics(topics)}
+    removed = {entity.key: {"platform": entity.platform} for entity in leaving}
     return {
         "device": {
             "identifiers": [device],
@@ -94,18 +141,13 @@ def discovery_parts(prefix: str, node: str, payload: dict[str, Any]) -> dict[str
     }
 
 
-def _answers(topics: Topics, cameras: Iterable[str]) -> dict[str, _Component]:
-    components: dict[str, _Component] = {
+def _answers(topics: Topics) -> dict[str, _Component]:
+    return {
         "result": {
             **_sensor("Last result", topics.result, "{{ value_json.label | default('unknown', true) }}"),
             "icon": "mdi:image-search",
             "json_attributes_topic": topics.result,
             "force_update": True,
-        },
-        "head": {
-            **_sensor("Head", topics.head, "{{ value_json.version }}"),
-            "icon": "mdi:brain",
-            "json_attributes_topic": topics.head,
         },
         "retrain": {
             **_sensor("Retraining", topics.retrain, "{{ value_json.state }}"),
@@ -113,18 +155,56 @@ def _answers(topics: Topics, cameras: Iterable[str]) -> dict[str, _Component]:
             "json_attributes_topic": topics.retrain,
         },
     }
-    for camera in cameras:
-        topic = topics.camera_state(camera)
-        components[_camera_key(camera)] = {
-            **_sensor(camera, topic, "{{ value_json.state }}"),
+
+
+def _component(topics: Topics, entity: Entity, labels: Sequence[str]) -> _Component:
+    """A task says its name where there is one."""
+    of, on = entity.task, ViewName(entity.task, entity.name)
+    if entity.kind == "state":
+        topic = topics.state(on)
+        return {
+            **_sensor(_name(on), topic, "{{ value_json.state }}"),
+            "device_class": "enum",
+            **({"options": list(labels)} if labels else {}),
             "icon": "mdi:cctv",
             "json_attributes_topic": topic,
         }
-    return components
+    if entity.kind == "on":
+        return _on_or_off(_name(on), topics.state(on), *(labels or ("", "")))
+    if entity.kind == "head":
+        topic = topics.head_of(of)
+        return {
+            **_sensor(f"Head {of}".strip(), topic, "{{ value_json.version }}"),
+            "icon": "mdi:brain",
+            "json_attributes_topic": topic,
+        }
+    name, title, icon = {
+        "retrain": ("retrain", f"Retrain {of}".strip(), "mdi:school"),
+        "rollback": ("rollback", f"Return {of} to the head before" if of else "Return to the head before", "mdi:undo"),
+    }[entity.kind]
+    return {
+        "platform": "button",
+        "name": title,
+        "command_topic": topics.command(name),
+        "payload_press": json.dumps({"task": of} if of else {}),
+        "icon": icon,
+    }
 
 
-def _camera_key(camera: str) -> str:
-    return f"camera_{_identifier(camera)}"
+def _on_or_off(name: str, topic: str, on: str, off: str) -> _Component:
+    """None is what Home Assistant takes for unknown."""
+    is_on, is_off = (f"value_json.state == {json.dumps(label, ensure_ascii=False)}" for label in (on, off))
+    return {
+        "platform": "binary_sensor",
+        "name": name,
+        "state_topic": topic,
+        "value_template": f"{{{{ 'ON' if {is_on} else 'OFF' if {is_off} else 'None' }}}}",
+        "json_attributes_topic": topic,
+    }
+
+
+def _name(view: ViewName) -> str:
+    return f"{view.task} {view.name}".strip()
 
 
 def _phases(topics: Topics, phases: Iterable[str]) -> dict[str, _Component]:
@@ -167,22 +247,6 @@ def _diagnostics(topics: Topics) -> dict[str, _Component]:
             "state_class": state_class,
         }
     return components
-
-
-def _buttons(topics: Topics) -> dict[str, _Component]:
-    return {
-        f"button_{name}": {
-            "platform": "button",
-            "name": title,
-            "command_topic": topics.command(name),
-            "payload_press": "{}",
-            "icon": icon,
-        }
-        for name, title, icon in (
-            ("retrain", "Retrain", "mdi:school"),
-            ("rollback", "Return to the head before", "mdi:undo"),
-        )
-    }
 
 
 def _sensor(name: str, topic: str, template: str) -> _Component:

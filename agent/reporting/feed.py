@@ -14,7 +14,7 @@ MAX_LISTENERS = 16
 MAX_QUEUED = 100  # events of one listener; then its oldest go
 HEARTBEAT_S = 15.0  # so often something is said, so that who went away is noticed
 
-# What makes a status another one. Counts of frames do not: each has its event.
+# What makes a status another one, as a whole and of each task. Counts of frames do not: each has its event.
 _ESSENCE = ("head", "head_error", "examples", "labels", "retrain", "mqtt")
 
 
@@ -50,8 +50,8 @@ class Feed:
                 listener.put(said)
 
     def result(self, result: Result) -> None:
-        """Say what a frame shows."""
-        if self._listeners:
+        """Say what a frame shows, unless it was skipped."""
+        if self._listeners and not result.skipped:
             self.tell("result", result.as_dict())
 
     def tell_changes(self, status: Callable[[], Mapping[str, Any]]) -> None:
@@ -61,7 +61,8 @@ class Feed:
         self._tell_if_changed(status())
 
     def _tell_if_changed(self, status: Mapping[str, Any]) -> None:
-        essence = [status.get(key) for key in _ESSENCE]
+        tasks: Mapping[str, Mapping[str, Any]] = status.get("tasks") or {}
+        essence = [_essence(status), {name: _essence(task) for name, task in tasks.items()}]
         with self._lock:
             changed, self._essence = essence != self._essence, essence
         if changed:
@@ -119,6 +120,10 @@ class Listener:
 
     def close(self) -> None:
         self._feed.leave(self)
+
+
+def _essence(status: Mapping[str, Any]) -> list[Any]:
+    return [status.get(key) for key in _ESSENCE]
 
 
 def _encoded(event: str, payload: Mapping[str, Any], number: int | None) -> bytes:

@@ -5,14 +5,28 @@ time of the message is in ts (unix ms), its number in seq.
 """
 
 import re
+import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from agent.records import Result
 
 ONLINE = "online"
 OFFLINE = "offline"
+
+
+class ViewName(NamedTuple):
+    """By these names a view is known to whoever listens; where the configuration names no tasks, it is a camera."""
+
+    task: str  # "" where there are none
+    name: str
+
+    @classmethod
+    def of(cls, result: Result) -> "ViewName":
+        """The one that was asked; without a name for a frame that no camera names."""
+        return cls(result.task, result.view) if result.task else cls("", result.camera)
+
 
 _NO_LEVEL = re.compile(r"[%/+#\0]")  # what may not stand in one level of a topic, and what escapes it
 
@@ -34,8 +48,8 @@ class Topics:
 
     @property
     def head(self) -> str:
-        """Retained: the head in service."""
-        return self.below("head")
+        """Retained: the head in service, where the configuration names no tasks."""
+        return self.head_of("")
 
     @property
     def retrain(self) -> str:
@@ -65,9 +79,14 @@ class Topics:
     def timing(self, phase: str) -> str:
         return self.below(f"timing/{phase}")
 
-    def camera_state(self, camera: str) -> str:
-        """Retained: what a camera has been seeing for some frames."""
-        return self.below(f"camera/{as_level(camera)}/state")
+    def head_of(self, task: str) -> str:
+        """Retained: the head in service, of a task where there are some."""
+        return self.below(f"task/{as_level(task)}/head" if task else "head")
+
+    def state(self, view: ViewName) -> str:
+        """Retained: what a view has been showing for some frames."""
+        name = as_level(view.name)
+        return self.below(f"task/{as_level(view.task)}/{name}/state" if view.task else f"camera/{name}/state")
 
     def exchange(self, what: str, key: str, task: str | None = None) -> str:
         """In: a desktop asks for examples, or sends a head or a backbone; see ingress/mqtt/exchanging.py."""
@@ -116,3 +135,8 @@ def result_payload(result: Result) -> dict[str, Any]:
         "probability": best.probability if best else None,
         "ts": result.received_ms,
     }
+
+
+def now_ms() -> int:
+    """The wall clock, unix ms."""
+    return int(time.time() * 1000)

@@ -135,6 +135,13 @@ class HomeAssistant:
 
     def states(self) -> dict[str, str]:
         """Of all its entities."""
+        return {entity: state for entity, (state, _) in self._known().items()}
+
+    def attributes(self, entity: str) -> dict[str, Any]:
+        """What it knows of one beside its state."""
+        return self._known()[entity][1]
+
+    def _known(self) -> dict[str, tuple[str, dict[str, Any]]]:
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()

@@ -26,7 +26,7 @@ def wrong_with(entity: dict[str, Any]) -> str | None:
     except (vol.Invalid, ValueError) as error:
         return f"{type(error).__name__}: {error}"
     device_class = entity.get("device_class")
-    if platform == "sensor" and device_class:
+    if platform == "sensor" and device_class and device_class != "enum":
         if entity["unit_of_measurement"] not in DEVICE_CLASS_UNITS[device_class]:
             return f"{entity['unit_of_measurement']} is no unit of {device_class}"
         if entity["state_class"] not in DEVICE_CLASS_STATE_CLASSES[device_class]:

@@ -1,6 +1,7 @@
 """A Home Assistant with its MQTT integration alone, for the Python that has it: home_assistant_start.py FOLDER.
 
-Says "started" on stdout, and for each line on stdin how every entity is, as one JSON object; ends when stdin ends.
+Says "started" on stdout, and for each line on stdin how every entity is, with its attributes, as one JSON object; ends
+when stdin ends.
 """
 
 import asyncio
@@ -19,7 +20,8 @@ async def main(folder: str) -> None:
     sys.stdout.flush()
     loop = asyncio.get_running_loop()
     while await loop.run_in_executor(None, sys.stdin.readline):
-        sys.stdout.write(json.dumps({state.entity_id: state.state for state in home.states.async_all()}) + "\n")
+        known = {each.entity_id: [each.state, dict(each.attributes)] for each in home.states.async_all()}
+        sys.stdout.write(json.dumps(known, default=str) + "\n")
         sys.stdout.flush()
     await home.async_stop()
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -12,10 +13,10 @@ import numpy as np
 import pytest
 import yaml
 
-from agent.reporting.discovery import discovery_payload
+from agent.reporting.discovery import UNNAMED, Entity, discovery_payload
 from agent.reporting.topics import Topics
 from tests.boards.debian import UnavailableError
-from tests.conftest import crops
+from tests.conftest import crops, encoded
 from tests.daemon import PATIENCE_S, ROOT, Daemon
 from tests.dashboards.home_assistant import HomeAssistant, environment, installed
 from tests.mosquitto import Listener, Mosquitto
@@ -103,14 +104,24 @@ def refused(python: Path, payload: dict[str, Any]) -> list[str]:
 
 
 def test_home_assistant_takes_every_entity(python: Path) -> None:
-    assert refused(python, discovery_payload(Topics("Küche 1"), ["door", "a/b #1+%"], ["decode", "bottleneck"])) == []
+    phases, labels = ["decode", "bottleneck"], ["cat", 'say "cat" }} \\ 🐈', "unknown"]
+    cameras = [Entity("state", "", camera) for camera in ("door", "a/b #1+%")]
+    views = [Entity(kind, "gate", "a/b #1+%") for kind in ("state", "on")]
+    for topics, entities in (
+        (Topics("Küche 1"), dict.fromkeys([*UNNAMED, *cameras], labels)),
+        (Topics("porch"), dict.fromkeys([*(entity._replace(task="gate") for entity in UNNAMED), *views], labels[:2])),
+        (Topics("porch"), dict.fromkeys([*cameras, *views], ())),
+    ):
+        assert refused(python, discovery_payload(topics, entities, phases)) == []
 
 
 def test_the_check_notices_what_is_wrong(python: Path) -> None:
-    payload = discovery_payload(Topics("porch"), [], ["decode"])
+    entities = {Entity("head"): (), Entity("state", "", "door"): ("cat",)}
+    payload = discovery_payload(Topics("porch"), entities, ["decode"])
+    payload["components"]["camera_door"]["options"] = []
     payload["components"]["phase_decode"]["unit_of_measurement"] = "cm"
     payload["components"]["head"]["value_template"] = "{{ value_json."
-    assert sorted(line.split(":")[0] for line in refused(python, payload)) == ["head", "phase_decode"]
+    assert sorted(line.split(":")[0] for line in refused(python, payload)) == ["camera_door", "head", "phase_decode"]
 
 
 def test_what_was_announced_is_there_after_restarts_of_either_side_until_it_is_forgotten(
@@ -159,3 +170,95 @@ def test_what_was_announced_is_there_after_restarts_of_either_side_until_it_is_f
                 becomes(GATE, None)
                 assert FRONT_DOOR not in home.states()
                 assert not home.complaints
+
+
+GATE_YARD, IS_FLOWER = "sensor.lastlayer_porch_gate_yard", "binary_sensor.lastlayer_porch_gate_yard"
+LEFT, RIGHT = (f"sensor.lastlayer_porch_spaces_{name}" for name in ("left", "right"))
+
+
+def test_views_of_tasks_are_there_with_all_that_they_can_be_until_the_configuration_names_them_no_more(
+    python: Path, state: Path, mosquitto: Mosquitto, photographs: list[np.ndarray], tmp_path: Path
+) -> None:
+    for task in ("gate", "spaces"):
+        shutil.copytree(state, state / "tasks" / task, ignore=shutil.ignore_patterns("tasks"))
+    china, flower = (crops(photograph, 5, seed=3) for photograph in photographs)
+    both = [
+        encoded(np.hstack([photograph[top : top + 160, top : top + 160] for photograph in photographs]), "JPEG")
+        for top in range(0, 100, 20)
+    ]
+    left, right = ({"camera": "street", "name": n, "region": [x, 0, 0.5, 1]} for n, x in (("left", 0), ("right", 0.5)))
+    gate, spaces = {"views": [{"camera": "yard"}], "on": "flower"}, {"views": [left, right]}
+    home = HomeAssistant(python, tmp_path / "home", mosquitto)
+
+    def board(**settings: Any) -> Daemon:
+        return Daemon(state, {"mqtt": {"host": mosquitto.host, "port": mosquitto.port, "node": "porch"}, **settings})
+
+    def become(**expected: str | None) -> None:
+        names = {"gate": GATE_YARD, "on": IS_FLOWER, "left": LEFT, "right": RIGHT, "door": FRONT_DOOR}
+
+        def are_so() -> bool:
+            states = home.states()
+            return {name: states.get(names[name]) for name in expected} == expected
+
+        try:
+            until(are_so, PATIENCE_S)
+        except AssertionError:
+            raise AssertionError(f"{expected} never was: {home.states()}\n{home.log}") from None
+
+    def push(daemon: Daemon, camera: str, payloads: list[bytes]) -> None:
+        for payload in payloads:
+            daemon.ask("POST", f"/v1/frames?camera={camera}", payload)
+
+    with home:
+        with board() as daemon:  # as it was before there were tasks
+            push(daemon, "front%20door", china)
+            become(door="china")
+            assert home.attributes(FRONT_DOOR)["options"] == ["china", "flower", "unknown"]
+        with board(tasks={"gate": gate, "spaces": spaces}) as daemon:
+            become(door=None, gate="unknown", on="unknown", left="unknown", right="unknown")
+            assert not {"sensor.lastlayer_porch_head", "button.lastlayer_porch_retrain"} & home.states().keys()
+            assert home.states()["sensor.lastlayer_porch_head_gate"] == "1"
+            push(daemon, "yard", china)
+            push(daemon, "street", both)
+            become(gate="china", on="off", left="china", right="flower")
+            push(daemon, "yard", flower)
+            become(gate="flower", on="on")
+            said = home.attributes(GATE_YARD)
+            assert (said["device_class"], said["options"]) == ("enum", ["china", "flower", "unknown"])
+            assert said["probability"] == home.attributes(IS_FLOWER)["probability"] > 0.5
+            assert said["last_known"] == "flower"
+            since = said["since_ms"]
+        become(gate="unavailable", on="unavailable", left="unavailable")
+        sure = {"tasks": {"gate": {**gate, "debounce": {"agree": 1, "of": 1, "min_probability": 1}}}}
+        sure["tasks"]["spaces"] = {"views": [left]}
+        with board(**sure) as daemon:
+            become(gate="flower", on="on", left="china", right=None)
+            assert home.attributes(GATE_YARD)["since_ms"] == since, "a restart changes nothing"
+            push(daemon, "yard", both)
+            become(gate="unknown", on="unknown")
+            said = home.attributes(GATE_YARD)
+            assert (said["last_known"], said["probability"]) == ("flower", None)
+            assert said["since_ms"] > since
+        assert not home.complaints
+    quick = {**gate, "debounce": {"agree": 1, "of": 1}}
+    with board(tasks={"gate": quick, "spaces": spaces}) as daemon, home:
+        become(gate="unknown", on="unknown", left="china", right="unknown")
+        push(daemon, "yard", china)
+        become(gate="china", on="off")
+        lamp = [encoded(np.full((160, 160, 3), grey, np.uint8), "JPEG") for grey in range(100, 200, 10)]
+        for payload in lamp:
+            daemon.ask("POST", "/v1/frames?camera=yard&task=gate&label=lamp&new=1", payload)
+        daemon.ask("POST", "/v1/retrain?task=gate", expect=202)
+        until(lambda: daemon.ask("GET", "/v1/retrain?task=gate")["state"] == "done", PATIENCE_S)
+        daemon.ask("POST", "/v1/heads/2/activate?task=gate&force=1")
+        push(daemon, "yard", lamp[:1])
+        become(gate="lamp", on=None)
+        assert home.attributes(GATE_YARD)["options"] == ["china", "flower", "lamp", "unknown"]
+        daemon.ask("POST", "/v1/heads/1/activate?task=gate")
+        push(daemon, "yard", flower)
+        become(gate="flower", on="on")
+        assert not home.complaints
+    with board(tasks={"gate": {"views": [{"camera": "drive"}]}}), home:  # which was not there to hear it
+        become(gate=None, on=None, left=None, right=None)
+        assert "sensor.lastlayer_porch_gate_drive" in home.states()
+        assert not home.complaints

@@ -42,6 +42,28 @@ def test_a_status_is_told_when_more_has_changed_than_counts_of_frames() -> None:
     assert heard(first) == heard(second) == ("retrain", {})
 
 
+def test_a_status_is_told_when_a_task_has_changed() -> None:
+    def status(examples: int, frames: int) -> dict[str, Any]:
+        tasks = {"gate": {"head": "1", "examples": examples, "skipped": frames}, "feeder": {"head": None}}
+        return {"frames": frames, "tasks": tasks}
+
+    feed = Feed()
+    listener = feed.listen(status(3, 7))
+    assert heard(listener) == ("status", status(3, 7))
+    feed.tell_changes(lambda: status(3, 8))
+    feed.tell_changes(lambda: status(4, 9))
+    assert heard(listener) == ("status", status(4, 9))
+
+
+def test_a_frame_that_was_skipped_is_no_event() -> None:
+    feed = Feed()
+    listener = feed.listen(STATUS)
+    assert heard(listener)[0] == "status"
+    feed.result(Result("0" * 16, "door", 1, "2", (), True, skipped=True))
+    feed.result(Result("0" * 16, "door", 2, "2", (), True))
+    assert heard(listener)[1]["received_ms"] == 2
+
+
 def test_nobody_is_asked_for_a_status_where_nobody_listens() -> None:
     feed, asked = Feed(), []
 

@@ -1,10 +1,11 @@
 import json
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.records import Prediction, Result
-from agent.reporting.topics import Topics, as_level, from_level, is_topic, result_payload
+from agent.reporting.topics import Topics, ViewName, as_level, from_level, is_topic, result_payload
 
 TOPICS = Topics("porch")
 SEEN = Result(
@@ -51,9 +52,29 @@ def test_any_camera_is_one_level_of_a_topic_and_comes_back_from_it(camera: str) 
     level = as_level(camera)
     assert not set(level) & set("/+#\0")
     assert from_level(level) == camera
-    assert is_topic(TOPICS.camera_state(camera))
+    for task in ("", "gate", camera):
+        topic = TOPICS.state(ViewName(task, camera))
+        assert is_topic(topic)
+        assert topic.count("/") == 4 + bool(task)
 
 
 def test_names_are_escaped_no_more_than_needed() -> None:
     assert as_level("Küche 1") == "Küche 1"
-    assert TOPICS.camera_state("a/b") == "lastlayer/porch/camera/a%2Fb/state"
+    assert TOPICS.state(ViewName("", "a/b")) == "lastlayer/porch/camera/a%2Fb/state"
+
+
+def test_with_tasks_a_state_and_a_head_are_below_their_task() -> None:
+    assert TOPICS.state(ViewName("gate", "a/b")) == "lastlayer/porch/task/gate/a%2Fb/state"
+    assert TOPICS.head_of("gate") == "lastlayer/porch/task/gate/head"
+    assert TOPICS.head_of("") == TOPICS.head
+
+
+def test_a_view_is_that_of_a_task_or_where_there_is_none_a_camera() -> None:
+    assert ViewName.of(SEEN) == ViewName("", "door")
+    assert ViewName.of(replace(SEEN, task="gate", view="left")) == ViewName("gate", "left")
+
+
+def test_a_result_of_a_task_says_its_task_and_view() -> None:
+    said = result_payload(replace(SEEN, task="gate", view="left"))
+    assert (said["task"], said["view"], said["camera"], said["label"]) == ("gate", "left", "door", "cat")
+    assert not {"task", "view", "skipped"} & result_payload(SEEN).keys()

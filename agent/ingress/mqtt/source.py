@@ -19,11 +19,10 @@ from agent.ingress.mqtt import exchanging
 from agent.ingress.mqtt.commands import Commands
 from agent.ingress.mqtt.newest import Newest
 from agent.records import MAX_LABEL_BYTES, Frame, Result
-from agent.reporting.announcer import now_ms
 from agent.reporting.discovery import status_topic
 from agent.reporting.mqtt.broker import Broker
 from agent.reporting.mqtt.session import Message
-from agent.reporting.topics import from_level, is_topic, result_payload
+from agent.reporting.topics import from_level, is_topic, now_ms, result_payload
 from agent.service import Service
 
 log = logging.getLogger(__name__)
