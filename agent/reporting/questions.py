@@ -22,8 +22,8 @@ class Question:
 
     agreement: Agreement = Agreement()
     particular: Mapping[str, Agreement] = field(default_factory=dict)  # view → what holds for it instead
-    views: tuple[str, ...] = ()  # those that the configuration names
-    any_camera: bool = True  # whether there are others, called by the cameras of their frames
+    views: tuple[str, ...] = ()  # as the configuration calls them
+    any_camera: bool = True  # whether they are called by the cameras of their frames instead
     on: str | None = None  # of two labels the one that means on
 
     def agreement_of(self, view: str) -> Agreement:
@@ -51,12 +51,15 @@ def is_asked(view: ViewName, questions: Mapping[str, Question]) -> bool:
 def _question(task: TaskConfig, everywhere: Agreement, cameras: Mapping[str, Agreement]) -> Question:
     """What a task says itself comes before what its cameras have, and that before what holds everywhere."""
     views = {view.known_as: view.camera for view in task.views if view.known_as}
-    any_camera = not task.views or any(not view.known_as for view in task.views)
     if task.debounce is not None:
-        return Question(_agreement(task.debounce), {}, tuple(views), any_camera, task.on)
-    named = {name: cameras[camera] for name, camera in views.items() if camera is not None and camera in cameras}
-    particular = {**(cameras if any_camera else {}), **named}
-    return Question(everywhere, particular, tuple(views), any_camera, task.on)
+        everywhere, particular = _agreement(task.debounce), {}
+    elif views:
+        particular = {
+            name: cameras[camera] for name, camera in views.items() if camera is not None and camera in cameras
+        }
+    else:
+        particular = dict(cameras)
+    return Question(everywhere, particular, tuple(views), any_camera=not views, on=task.on)
 
 
 def _agreement(debounce: DebounceConfig) -> Agreement:
