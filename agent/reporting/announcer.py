@@ -118,7 +118,9 @@ class Announcer:
 
     def forget(self, camera: str) -> None:
         """A camera is no more: nobody is told of it any longer, and Home Assistant is told to remove it."""
-        self.forget_view("", camera)
+        for task, question in self._questions.items():
+            if question.any_camera:
+                self.forget_view(task, camera)
 
     def forget_view(self, task: str, view: str) -> None:
         """As `forget`, a view of a task."""

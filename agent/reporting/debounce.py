@@ -13,7 +13,7 @@ from agent.reporting.topics import ViewName
 log = logging.getLogger(__name__)
 
 UNKNOWN = "unknown"  # the state of a view of whose frames nothing can be said
-MAX_CAMERAS = 64  # with a state; the names come from outside, and one for every frame must not fill the memory
+MAX_CAMERAS = 64  # of a task with a state; their names come from outside, and must not fill the memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ class State:
 
 
 class States:
-    """For one thread at a time. The views that the configuration names have one, and of those called by their cameras
-    the first MAX_CAMERAS; further ones and frames without a name have none."""
+    """For one thread at a time. The views that the configuration names have one, and in a task whose views are called
+    by their cameras the first MAX_CAMERAS; further ones and frames without a name have none."""
 
     def __init__(self, questions: Mapping[str, Question], known: Mapping[ViewName, State | None]) -> None:
         """Of the views that are `known`, as far as they are asked still, something was said before: it holds until
@@ -104,7 +104,7 @@ class States:
     def _has_room(self, view: ViewName) -> bool:
         if view in self._states or view in self._named:
             return True
-        if len(self._states.keys() - self._named.keys()) < MAX_CAMERAS:
+        if sum(known.task == view.task for known in self._states) < MAX_CAMERAS:
             return True
         if not self._is_full:
             self._is_full = True

@@ -119,16 +119,19 @@ def test_a_frame_without_a_camera_has_no_state() -> None:
     assert states.views == ()
 
 
-def test_the_number_of_cameras_is_bounded_and_what_is_configured_has_room_beside() -> None:
+def test_the_number_of_cameras_is_bounded_for_each_task_and_what_is_configured_has_room() -> None:
     named = tuple(f"view {n}" for n in range(100))
-    states = States({"gate": Question(Agreement(1, 1), views=named)}, {})
+    one = Agreement(1, 1)
+    asked = {"gate": Question(one, views=named, any_camera=False), "door": Question(one), "feeder": Question(one)}
+    states = States(asked, {})
     for n in range(1000):
-        states.see(seen("a", f"camera {n}", task="gate"))
+        states.see(seen("a", f"camera {n}", task="door"))
     assert len(states.known) == len(states._frames) == MAX_CAMERAS
     for name in named:
         assert states.see(seen("b", name, task="gate")) is not None
-    assert states.see(seen("b", "camera 0", task="gate")) is not None
-    assert states.see(seen("b", "camera 999", task="gate")) is None
+    assert states.see(seen("b", "camera 0", task="door")) is not None
+    assert states.see(seen("b", "camera 999", task="door")) is None
+    assert states.see(seen("b", "camera 999", task="feeder")) is not None
 
 
 def test_what_was_said_of_a_camera_before_a_restart_holds_until_its_frames_agree() -> None:

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,42 @@ def test_a_cameras_state_follows_when_enough_frames_agree(
             assert states == ["unknown", "china", "flower"]
         said = retained(mosquitto, f"{IN}/camera/a%2Fb/state")
         assert (said["camera"], said["state"], said["agree"], said["of"]) == ("a/b", "flower", 2, 3)
+
+
+def test_a_views_state_is_below_its_task_and_lasts_until_the_configuration_names_it_no_more(
+    state: Path, jpegs: list[bytes], mosquitto: Mosquitto
+) -> None:
+    shutil.copytree(state, state / "tasks" / "gate")
+    yard, street = {"camera": "yard"}, {"camera": "yard", "name": "the street"}
+
+    def tasks(*views: dict[str, str]) -> dict[str, Any]:
+        return config(mosquitto, debounce={"agree": 1, "of": 1}, tasks={"gate": {"views": list(views)}})
+
+    with Daemon(state, tasks(yard, street)) as daemon, Listener(mosquitto) as client:
+        assert client.wait_for(f"{IN}/task/gate/head")[0]["task"] == "gate"
+        daemon.ask("POST", "/v1/frames?camera=yard", jpegs[0])
+        results = client.wait_for(f"{IN}/result", count=2)
+        assert {(said["task"], said["view"], said["seq"]) for said in results} == {
+            ("gate", "yard", 1),
+            ("gate", "the street", 2),
+        }
+        said = client.wait_for(f"{IN}/task/gate/the street/state")[0]
+        assert (said["task"], said["view"], said["state"], said["last_known"]) == (
+            "gate",
+            "the street",
+            "china",
+            "china",
+        )
+        assert said["since_ms"] == results[1]["received_ms"] and said["probability"] == results[1]["probability"]
+    with Daemon(state, tasks(yard)) as daemon, Listener(mosquitto) as client:
+        kept = client.wait_for(f"{IN}/task/gate/yard/state")[-1]
+        assert kept["since_ms"] == said["since_ms"], "a restart changes nothing"
+        until(lambda: daemon.ask("GET", "/v1/status")["mqtt"]["connected"], PATIENCE_S)
+    with Listener(mosquitto) as late:
+        late.publish(f"{IN}/the end")
+        late.wait_for(f"{IN}/the end")
+        states = {topic for topic, _ in late.heard if topic.endswith("/state")}
+        assert states == {f"{IN}/task/gate/yard/state"}
 
 
 def test_health_and_counters_are_reported_every_window(state: Path, jpegs: list[bytes], mosquitto: Mosquitto) -> None:
