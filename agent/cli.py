@@ -15,7 +15,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from agent import commands
 from agent.board import systemd
 from agent.board.interruption import ENDING, Interruption
-from agent.errors import LastlayerError
+from agent.errors import ConfigError, LastlayerError
 from agent.terminal import program
 
 EPILOG = """\
@@ -52,6 +52,8 @@ def main(words: list[str] | None = None) -> int:
 
 def _execute(words: list[str]) -> int:
     arguments = parser(words).parse_args(words)
+    if arguments.task is not None and arguments.command in commands.OF_ALL_TASKS:
+        raise ConfigError(f"`{arguments.command}` is not of one task: leave --task out")
     _log_on_stderr(
         logging.DEBUG if arguments.verbose else logging.INFO if arguments.command == "run" else logging.WARNING
     )
@@ -73,18 +75,18 @@ def _log_on_stderr(level: int) -> None:
 
 def parser(words: list[str]) -> argparse.ArgumentParser:
     """Of all commands those that stand among `words` are registered in full, the rest with what they are for."""
-    everywhere = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    _add_options(everywhere)
     top = program(
         "lastlayer",
         description="Classifies pictures, remembers what people say of them, and retrains the last layer on the spot.",
         epilog=EPILOG,
     )
-    _add_options(top)
-    top.set_defaults(state=None, backbone=None, input_range=None, size=None, json=False, verbose=False)
+    _add_options(top, of_one_task=True)
+    top.set_defaults(state=None, task=None, backbone=None, input_range=None, size=None, json=False, verbose=False)
     actions = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in commands.SUMMARIES.items():
         if name in words:
+            everywhere = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+            _add_options(everywhere, of_one_task=name not in commands.OF_ALL_TASKS)
             importlib.import_module(commands.module(name)).register(actions, everywhere)
         else:
             actions.add_parser(name, help=summary)
@@ -100,9 +102,11 @@ def size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _add_options(options: argparse.ArgumentParser) -> None:
+def _add_options(options: argparse.ArgumentParser, *, of_one_task: bool) -> None:
     """What may stand before the command or behind it."""
     options.add_argument("--state", metavar="DIR", help="the state folder (default: below $XDG_STATE_HOME)")
+    meaning = "the task that is meant, where there are several" if of_one_task else argparse.SUPPRESS
+    options.add_argument("--task", metavar="NAME", help=meaning)
     options.add_argument(
         "--backbone", metavar="NAME", help="for a new state: a bundle in models/, a folder, or a .tflite file"
     )

@@ -1,5 +1,6 @@
 """From the configuration to the parts of the daemon: each room is handed what it needs, and nobody the whole."""
 
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from agent.cache import Cache
 from agent.cache.upkeep import Upkeep
 from agent.config import Config, RetrainConfig, TaskConfig, ViewConfig
+from agent.errors import BundleError
 from agent.ingress.folder.watching import WatchedFolder
 from agent.ingress.http.routes import Api
 from agent.ingress.http.server import Server, http_server
@@ -34,11 +36,16 @@ from agent.service.tasks import Task, Tasks
 from agent.service.teaching import Teaching
 from agent.state import generations
 from agent.state.state import State, open_state
-from agent.state.tasks import root_of
+from agent.state.tasks import check_whole, left_over, left_over_words, root_of
 from agent.vision.backbone import FAMILY, Backbone
 from agent.vision.bundle import Bundle
 from agent.vision.classifier import Classifier, View
+from agent.vision.probe import Probe
 from agent.vision.unchanged import Unchanged
+
+log = logging.getLogger(__name__)
+
+LOADING_S = 1.0  # nobody else has a turn yet
 
 if TYPE_CHECKING:
     from agent.ingress.mqtt.source import MqttSource
@@ -80,14 +87,18 @@ def built(
 
     Raises what is wrong with the state, a backbone, the configuration or the address.
     """
+    check_whole(root)
+    asked_of_all = questions(config)
+    for name in left_over(root, asked_of_all):
+        log.warning("%s", left_over_words(name))
     told = reporting(config, root)
     answering, retrainings, caches = [], [], []
     recent, backbones, taking = RecentFrames(config.frames.remember), Backbones(config.threads), threading.Lock()
     turns = Turns()
     with ExitStack() as stack:
-        for name, asked in questions(config).items():
-            state = _state(config, root, name, asked, input_range, size)
-            classifier = Classifier(backbones.of(state.bundle), told.timings)
+        for name, asked in asked_of_all.items():
+            state, backbone = _loaded(config, root, name, asked, backbones, input_range, size)
+            classifier = Classifier(backbone, told.timings)
             cache = stack.enter_context(state.cache(classifier.backbone, config.cache))
             retraining = Retraining(state.folder, retrain_options(asked.retrain or config.retrain), turns)
             task = _task(config, root, name, asked, state, cache, classifier, retraining, recent, told, taking)
@@ -114,23 +125,46 @@ class Backbones:
         self._loaded: dict[str, Backbone] = {}
 
     def of(self, bundle: Bundle) -> Backbone:
-        """Raises BundleError."""
+        """Raises BundleError, also where it gives nothing for a picture of our own."""
         key = bundle.backbone_id(FAMILY)
         if key not in self._loaded:
-            self._loaded[key] = Backbone(bundle, threads=self._threads)
+            backbone = Backbone(bundle, threads=self._threads)
+            if (trouble := Probe(backbone).trouble(LOADING_S, ())) is not None:
+                raise BundleError(f"no frame can be classified: {trouble}")
+            self._loaded[key] = backbone
         return self._loaded[key]
 
 
-def _state(
+def _loaded(
     config: Config,
     root: Path,
     name: str,
     asked: TaskConfig,
+    backbones: Backbones,
+    input_range: tuple[float, float] | None,
+    size: tuple[int, int] | None,
+) -> tuple[State, Backbone]:
+    """The generation of a task that is in use, and its backbone; where that cannot be used, the one before it."""
+    own = root_of(root, name)
+    while True:
+        try:
+            state = _state(config, own, asked, input_range, size)
+            return state, backbones.of(state.bundle)
+        except BundleError as error:
+            if generations.in_use(own) == generations.FIRST:
+                raise
+            log.error("%s; returning to the backbone before it", error)
+            generations.rollback(own)
+
+
+def _state(
+    config: Config,
+    own: Path,
+    asked: TaskConfig,
     input_range: tuple[float, float] | None,
     size: tuple[int, int] | None,
 ) -> State:
-    """The generation of a task that is in use. What was said of the backbone is said of the first."""
-    own = root_of(root, name)
+    """What was said of the backbone is said of the first generation."""
     folder = generations.current(own)
     if folder != own:
         return open_state(folder)

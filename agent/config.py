@@ -7,7 +7,7 @@ docs/config.md and systemd/lastlayer.yaml say the same in prose, and a test comp
 import ipaddress
 import re
 import socket
-from collections import Counter
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,6 +19,8 @@ from agent.region import WHOLE, Region, Turn
 from agent.schema import MAX_CHARS, RefusalError, Rule, parse, plain_text
 
 TASK_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,39}")  # it becomes part of topics, routes and folders
+MAX_TASKS = 64
+MAX_VIEWS = 64  # of a task
 ROUNDING = 1e-6  # of shares that people write with a few digits
 _OWN_DEFAULT = "the solver's own default"
 MAX_SOCKET_PATH_BYTES = 99  # the kernel takes 107; while it is made, a number stands behind it
@@ -35,32 +37,48 @@ def is_loopback(host: str) -> bool:
 def default_node() -> str:
     """The host name, with what no topic may hold turned into dashes."""
     name = re.sub(r"[/+#]", "-", socket.gethostname()).strip()
-    return "board" if plain_text(name) or _topic_level(name) else name
+    try:
+        return "board" if plain_text(name) else _topic_level(name)
+    except ValueError:
+        return "board"
 
 
-def _topic_level(node: str) -> str | None:
+def _topic_level(node: str) -> str:
     if re.search(r"[/+#]", node):
-        return f"becomes part of topics and must not hold / + or #, as {node!r:.60} does"
+        raise ValueError(f"becomes part of topics and must not hold / + or #, as {node!r:.60} does")
     if len(node.encode()) > 128:
-        return "becomes part of topics and may take 128 bytes"
-    return None
+        raise ValueError("becomes part of topics and may take 128 bytes")
+    return node
 
 
-def _camera(name: str) -> str | None:
-    return None if len(name.encode()) <= 200 else "may take 200 bytes"  # as records.checked_name has it
+def _camera(name: str) -> str:
+    if len(name.encode()) > 200:
+        raise ValueError("may take 200 bytes")
+    return unicodedata.normalize("NFC", name.strip())  # as records.checked_name has that of a frame
 
 
-def _task(name: str) -> str | None:
-    return None if TASK_NAME.fullmatch(name) else "is a word of at most 40 letters, digits, - and _"
+def _task(name: str) -> str:
+    if not TASK_NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r:.60} is no name of a task: it becomes part of topics and folders, and may have 40 letters from a "
+            "to z, digits, - and _, not - first"
+        )
+    return name
 
 
-def _topic(prefix: str) -> str | None:
+def _label(text: str) -> str:
+    from agent.records import checked_label  # not before: it takes numpy, without which `doctor` has to go on
+
+    return checked_label(text)
+
+
+def _topic(prefix: str) -> str:
     if re.search(r"[+#]|^\$|^/|/$", prefix):
-        return f"is a topic without + and #, and without / at its ends, unlike {prefix!r:.60}"
-    return None
+        raise ValueError(f"is a topic without + and #, and without / at its ends, unlike {prefix!r:.60}")
+    return prefix
 
 
-def _host_name(host: str) -> str | None:
+def _host_name(host: str) -> str:
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -70,8 +88,9 @@ def _host_name(host: str) -> str | None:
         except UnicodeError:
             spelt = False
         if not spelt:
-            return f"must be a host name or an address, without scheme and port, not {host!r:.60}"
-    return None
+            wrong = f"must be a host name or an address, without scheme and port, not {host!r:.60}"
+            raise ValueError(wrong) from None
+    return host
 
 
 def service_socket() -> Path | None:
@@ -80,9 +99,11 @@ def service_socket() -> Path | None:
     return folder / "http.sock" if folder is not None else None
 
 
-def _socket_path(path: str) -> str | None:
+def _socket_path(path: str) -> str:
     size = len(path.encode())
-    return f"may take {MAX_SOCKET_PATH_BYTES} bytes, not {size}" if size > MAX_SOCKET_PATH_BYTES else None
+    if size > MAX_SOCKET_PATH_BYTES:
+        raise ValueError(f"may take {MAX_SOCKET_PATH_BYTES} bytes, not {size}")
+    return path
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +128,14 @@ class FramesConfig:
 
 @dataclass(frozen=True, slots=True)
 class HttpConfig:
-    host: Annotated[str, Rule("The address to listen on.", check=_host_name)] = "127.0.0.1"
+    host: Annotated[str, Rule("The address to listen on.", read=_host_name)] = "127.0.0.1"
     port: Annotated[int, Rule("The port to listen on; 0 takes any free one.", 0, 65_535)] = 8080
     socket: Annotated[
         Path | None,
         Rule(
             "A unix socket to listen on as well; who may open the file is let in.",
             null="/run/lastlayer/http.sock in the service, else none",
-            check=_socket_path,
+            read=_socket_path,
         ),
     ] = field(default_factory=service_socket)
     open: Annotated[
@@ -155,12 +176,12 @@ class HttpConfig:
 
 @dataclass(frozen=True, slots=True)
 class MqttConfig:
-    host: Annotated[str | None, Rule("The broker to report to.", null="no MQTT", check=_host_name)] = None
+    host: Annotated[str | None, Rule("The broker to report to.", null="no MQTT", read=_host_name)] = None
     port: Annotated[int, Rule("The port of the broker.", 1, 65_535)] = 1883
     node: Annotated[
         str,
         Rule(
-            "The name of this board; its topics begin with lastlayer/<node>/.", null="the host name", check=_topic_level
+            "The name of this board; its topics begin with lastlayer/<node>/.", null="the host name", read=_topic_level
         ),
     ] = field(default_factory=default_node)
     username: Annotated[str | None, Rule("The user to log in as.", null="no login")] = None
@@ -182,7 +203,7 @@ class MqttConfig:
         int, Rule("Seconds of silence after which board and broker check on each other.", 1, 65_535)
     ] = 30
     discovery: Annotated[bool, Rule("Whether Home Assistant is told which entities there are.")] = True
-    discovery_prefix: Annotated[str, Rule("Below which topic Home Assistant listens for that.", check=_topic)] = (
+    discovery_prefix: Annotated[str, Rule("Below which topic Home Assistant listens for that.", read=_topic)] = (
         "homeassistant"
     )
 
@@ -207,7 +228,7 @@ class FolderConfig:
         Rule("What becomes of a classified picture: it goes into the subfolder done, or is deleted, or stays."),
     ] = "move"
     camera: Annotated[
-        str | None, Rule("The camera of what lies in the folder itself.", null="no name", check=_camera)
+        str | None, Rule("The camera of what lies in the folder itself.", null="no name", read=_camera)
     ] = None
     scan_s: Annotated[
         float, Rule("Seconds after which the folder is looked through for what inotify did not tell.", 0.1, 86_400)
@@ -288,11 +309,12 @@ class ReportConfig:
 
 @dataclass(frozen=True, slots=True)
 class DebounceConfig:
-    agree: Annotated[int, Rule("How many of a camera's last frames must agree before its state changes.", 1, 1000)] = 3
-    of: Annotated[int, Rule("How many of its last frames are looked at for that.", 1, 1000)] = 5
-
+    agree: Annotated[
+        int, Rule("How many of the last frames must agree before the state of a camera, or a view, changes.", 1, 1000)
+    ] = 3
+    of: Annotated[int, Rule("How many of the last frames are looked at for that.", 1, 1000)] = 5
     min_probability: Annotated[
-        float, Rule("The probability below which a frame's answer counts as unknown for that.", 0, 1)
+        float, Rule("The probability below which the answer for a frame counts as unknown for that.", 0, 1)
     ] = 0.0
 
     def __post_init__(self) -> None:
@@ -304,26 +326,30 @@ class DebounceConfig:
 class ViewConfig:
     camera: Annotated[
         str | None,
-        Rule("The camera whose frames are looked at.", null="every camera, and frames of none", check=_camera),
+        Rule("The camera whose frames are looked at.", null="every camera, and frames of none", read=_camera),
     ] = None
-    name: Annotated[str | None, Rule("What the view is called.", null="as its camera", check=_camera)] = None
+    name: Annotated[str | None, Rule("What the view is called.", null="as its camera", read=_camera)] = None
     region: Annotated[
         Region,
-        Rule("Left, top, width and height of what is looked at, as shares of the upright picture.", 0, 1),
+        Rule(
+            "The part of the upright picture that is looked at.",
+            0,
+            1,
+            takes="[left, top, width, height], each a share of the picture from 0 to 1",
+        ),
     ] = WHOLE
     rotate: Annotated[Turn, Rule("By how many degrees what was cut out is turned, clockwise.")] = 0
-
     skip_unchanged: Annotated[
         float,
         Rule(
-            "A frame is passed by that differs from the last classified one by no more than this share of full "
-            "brightness in any cell of a tiny grey copy; 0: none is.",
+            "A frame is passed by if no cell of its tiny grey copy differs by more than this from that of the last "
+            "classified one; 1 would be from black to white. 0: none is passed by.",
             0,
             0.25,
         ),
     ] = 0.0
     skip_at_most_s: Annotated[
-        float, Rule("Seconds after the last classified frame within which others are passed by.", 0.1, 86_400)
+        float, Rule("Seconds after which a frame is classified even if it shows nothing new.", 0.1, 86_400)
     ] = 60.0
 
     @property
@@ -333,31 +359,45 @@ class ViewConfig:
 
     def __post_init__(self) -> None:
         left, top, width, height = self.region
-        if width <= 0 or height <= 0:
-            raise RefusalError("region", f"has no area: its width is {width:g} and its height {height:g}")
-        if left + width > 1 + ROUNDING or top + height > 1 + ROUNDING:
-            raise RefusalError(
-                "region",
-                f"leaves the picture: it ends at {left + width:g} of its width and {top + height:g} of its height; it "
-                "is left, top, width and height",
-            )
+        if width == 0 or height == 0:
+            raise RefusalError("region", f"has no area: its width is {width:g}, its height {height:g}")
+        for start, extent, what in ((left, width, "left and width"), (top, height, "top and height")):
+            if start + extent > 1 + ROUNDING:
+                raise RefusalError(
+                    "region", f"leaves the picture: {what} are {start:g} and {extent:g}, and together may be 1"
+                )
 
 
 @dataclass(frozen=True, slots=True)
 class TaskConfig:
     views: Annotated[
-        tuple[ViewConfig, ...], Rule("Where it looks; without any at the whole frames of all cameras.")
+        tuple[ViewConfig, ...],
+        Rule("Where it looks; without any, at the whole frames of all cameras.", most=MAX_VIEWS),
     ] = ()
-    backbone: Annotated[str | None, Rule("Its frozen network.", null="as `backbone` says")] = None
-    on: Annotated[str | None, Rule("Of two labels the one that means on, to Home Assistant.", null="none")] = None
+    backbone: Annotated[
+        str | None, Rule("Its frozen network: the name of a bundle, or a path.", null="as `backbone` says")
+    ] = None
+    on: Annotated[
+        str | None,
+        Rule("Of its two labels the one that Home Assistant shows as on.", null="none", read=_label),
+    ] = None
     retrain: Annotated[RetrainConfig | None, Rule("What holds for it instead of `retrain`.", null="the same")] = None
     debounce: Annotated[DebounceConfig | None, Rule("What holds for it instead of `debounce`.", null="the same")] = None
 
     def __post_init__(self) -> None:
-        names = Counter(view.known_as for view in self.views)
-        for name, count in names.items():
-            if count > 1:
-                raise RefusalError("views", f"{count} views are called {name!r:.60}: give each a name of its own")
+        numbers: dict[str, int] = {}
+        for number, view in enumerate(self.views, start=1):
+            if not view.known_as and len(self.views) > 1:
+                raise RefusalError(
+                    "views",
+                    f"[{number}] has neither camera nor name: it is called by the camera of each frame, and beside "
+                    "other views needs a name",
+                )
+            first = numbers.setdefault(view.known_as, number)
+            if first != number:
+                raise RefusalError(
+                    "views", f"[{first}] and [{number}] are both called {view.known_as!r:.60}: give each its own name"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,11 +425,11 @@ class Config:
     report: ReportConfig = field(default_factory=ReportConfig)
     debounce: DebounceConfig = field(default_factory=DebounceConfig)
     cameras: Annotated[
-        dict[str, DebounceConfig], Rule("What holds for single cameras instead of `debounce`.", check=_camera)
+        dict[str, DebounceConfig], Rule("What holds for single cameras instead of `debounce`.", read=_camera)
     ] = field(default_factory=dict)
     tasks: Annotated[
         dict[str, TaskConfig],
-        Rule("Questions that are asked of frames, each with its own labels and heads.", check=_task),
+        Rule("Questions that are asked of frames, each with its own labels and heads.", most=MAX_TASKS, read=_task),
     ] = field(default_factory=dict)
 
 

@@ -1,17 +1,18 @@
 """Frozen dataclasses from YAML, strictly.
 
 A class says of each key, once, what it takes: the annotation gives the type and a Rule
-with bounds and one line of documentation, the field gives the default. The text is read
-from its YAML nodes, so that every complaint names file, line and key, and nothing is
-guessed: what YAML 1.1 turns into something else than was written (no → false, 12:30 →
-750) is refused, and 1e-3, which it takes for text, is a number.
+with bounds and one line of documentation, the field gives the default. A key may hold a
+section, a list of them, or several by names. The text is read from its YAML nodes, so that
+every complaint names file, line and key, and nothing is guessed: what YAML 1.1 turns into
+something else than was written (no → false, 12:30 → 750) is refused, and 1e-3, which it
+takes for text, is a number.
 """
 
 import difflib
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -36,14 +37,16 @@ class Rule:
     low: float = float("nan")  # inclusive, as is high; only for numbers, which have both
     high: float = float("nan")
     null: str | None = None  # what null means; None: null is refused
-    check: Callable[[str], str | None] | None = None  # text → what is wrong with it, if anything
+    most: int | None = None  # of sections in a list or by names
+    takes: str = ""  # what it takes, where the type does not say enough
+    read: Callable[[str], str] | None = None  # text → as it is meant; raises ValueError for what is wrong with it
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
     """One key as the documentation shows it."""
 
-    path: str  # "http.port"
+    path: str  # "http.port"; "tasks.NAME.views[].region" in what there may be several of
     takes: str  # "a whole number from 0 to 65535"
     default: str  # as written in YAML; null where it depends on the machine
     doc: str
@@ -57,15 +60,24 @@ class RefusalError(ConfigError):
         self.key = key
 
 
-def keys(schema: type, path: str = "") -> Iterator[Key]:
-    """Every key of a schema and of the sections in it, in the order of their definition."""
+def keys(schema: type, path: str = "", told: dict[type, str] | None = None) -> Iterator[Key]:
+    """Every key of a schema and of the sections in it, in the order of their definition.
+
+    `told` has where the keys of a section were told already; they are not told again.
+    """
+    told = {} if told is None else told
     for name, (kind, rule, default) in _settings(schema).items():
-        if rule is None:
-            yield from keys(kind, f"{path}{name}.")
-        else:
+        section, each = _section_of(kind)
+        place = told.setdefault(section, path + name) if section is not None else ""
+        is_new = place == path + name
+        if rule is not None:
             doc = rule.doc if rule.null is None else f"{rule.doc} null: {rule.null}."
-            shown = "{}" if get_origin(kind) is dict else _yaml(default)
-            yield Key(path + name, _takes(kind, rule), shown, doc)
+            takes = (
+                _takes(kind, rule) if section is None else _holds(kind, rule, "below" if is_new else f"of `{place}`")
+            )
+            yield Key(path + name, takes, "{}" if get_origin(kind) is dict else _yaml(default), doc)
+        if section is not None and is_new:
+            yield from keys(section, f"{path}{name}{each}.", told)
 
 
 def parse(schema: type[_SchemaT], text: str, source: str) -> _SchemaT:
@@ -89,7 +101,7 @@ def plain_text(text: str) -> str | None:
 
 
 def _settings(schema: type) -> dict[str, tuple[Any, Rule | None, Any]]:
-    """name → (type without None, its rule, its default); a section has no rule."""
+    """name → (type without None, its rule, its default); a section that is always there has no rule."""
     settings: dict[str, tuple[Any, Rule | None, Any]] = {}
     hints = get_type_hints(schema, include_extras=True)
     for setting in fields(schema):
@@ -145,10 +157,7 @@ def _section(schema: type[_SchemaT], node: yaml.Node | None, path: str, source: 
     if node is None or _is_null(node):
         return schema()
     if not isinstance(node, yaml.MappingNode):
-        example = next(keys(schema))
-        wrong = (
-            f"{path.rstrip('.') or 'the file'} must hold keys with values, such as {example.path}: {example.default}"
-        )
+        wrong = f"{path.rstrip('.') or 'the file'} must hold keys with values, such as {_example(schema)}"
         raise ConfigError(_at(source, node, wrong))
     settings = _settings(schema)
     values: dict[str, Any] = {}
@@ -163,15 +172,8 @@ def _section(schema: type[_SchemaT], node: yaml.Node | None, path: str, source: 
         kind, rule, _ = settings[name]
         if rule is None:
             values[name] = _section(kind, value, f"{path}{name}.", source)
-        elif get_origin(kind) is dict:
-            values[name] = _sections(get_args(kind)[1], rule, value, path + name, source)
-        elif _is_list_of_sections(kind):
-            values[name] = _listed(get_args(kind)[0], value, path + name, source)
         elif not (_is_null(value) and rule.null):  # null stands for the default
-            try:
-                values[name] = _value(value, path + name, kind, rule)
-            except RefusalError as refusal:
-                raise ConfigError(_at(source, value, str(refusal))) from None
+            values[name] = _content(value, path + name, kind, rule, source)
     try:
         return schema(**values)
     except RefusalError as refusal:
@@ -180,11 +182,34 @@ def _section(schema: type[_SchemaT], node: yaml.Node | None, path: str, source: 
         raise ConfigError(f"{source}:{line}: {where}{refusal}") from None
 
 
-def _sections(schema: type[_SchemaT], rule: Rule, node: yaml.Node, path: str, source: str) -> dict[str, _SchemaT]:
+def _content(node: yaml.Node, path: str, kind: Any, rule: Rule, source: str) -> Any:
+    """What a key holds: a value, or one or several sections."""
+    section, _ = _section_of(kind)
+    try:
+        if section is None:
+            return _value(node, path, kind, rule)
+        if section is kind:
+            return _section(section, node, f"{path}.", source)
+        _check_several(node, path, kind, rule)
+    except RefusalError as refusal:
+        raise ConfigError(_at(source, node, str(refusal))) from None
+    if get_origin(kind) is dict:
+        return _named(section, rule, node, path, source)
+    return tuple(_section(section, each, f"{path}[{at}].", source) for at, each in enumerate(node.value, start=1))
+
+
+def _check_several(node: yaml.Node, path: str, kind: Any, rule: Rule) -> None:
+    """Raises RefusalError for what is not the list, or the names, of sections that `kind` has."""
+    listed = get_origin(kind) is tuple
+    if not isinstance(node, yaml.SequenceNode if listed else yaml.MappingNode):
+        what = "must hold a list" if listed else "must hold names"
+        raise RefusalError(path, f"{what}, each with keys and values, such as {_sample(kind, None)}")
+    if rule.most is not None and len(node.value) > rule.most:
+        raise RefusalError(path, f"may hold {rule.most}, for each takes memory; this holds {len(node.value)}")
+
+
+def _named(schema: type[_SchemaT], rule: Rule, node: yaml.Node, path: str, source: str) -> dict[str, _SchemaT]:
     """Sections of one schema, by the names that the file gives them."""
-    if not isinstance(node, yaml.MappingNode):
-        wrong = f"{path} must hold names, each with keys and values, such as {path}: {{name: {_example(schema)}}}"
-        raise ConfigError(_at(source, node, wrong))
     sections: dict[str, _SchemaT] = {}
     for key, value in node.value:
         try:
@@ -197,42 +222,58 @@ def _sections(schema: type[_SchemaT], rule: Rule, node: yaml.Node, path: str, so
     return sections
 
 
-def _is_list_of_sections(kind: Any) -> bool:
-    return get_origin(kind) is tuple and get_args(kind)[-1] is Ellipsis
-
-
-def _listed(schema: type[_SchemaT], node: yaml.Node, path: str, source: str) -> tuple[_SchemaT, ...]:
-    """Sections of one schema, in a list."""
-    if not isinstance(node, yaml.SequenceNode):
-        wrong = f"{path} must hold a list, each with keys and values, such as {path}: [{_example(schema)}]"
-        raise ConfigError(_at(source, node, wrong))
-    return tuple(
-        _section(schema, value, f"{path}[{number}].", source) for number, value in enumerate(node.value, start=1)
-    )
+def _section_of(kind: Any) -> tuple[type | None, str]:
+    """The section that a key holds, or several of which it holds, and what then stands for each in a path."""
+    several = {dict: ".NAME", tuple: "[]"}
+    origin = get_origin(kind)
+    section, each = (get_args(kind)[origin is dict], several[origin]) if origin in several else (kind, "")
+    return (section, each) if isinstance(section, type) and is_dataclass(section) else (None, "")
 
 
 def _example(schema: type) -> str:
-    return "{" + ", ".join(f"{key.path}: {key.default}" for key in keys(schema)) + "}"
+    """A key of a section as one may write it, if there is one with a value."""
+    settings = _settings(schema)
+    likely = [name for name, (_, _, default) in settings.items() if default is not None]
+    name = [*likely, *settings][0]
+    kind, _, default = settings[name]
+    return f"{name}: {_sample(kind, default)}"
+
+
+def _sample(kind: Any, default: object) -> str:
+    section, _ = _section_of(kind)
+    if section is None:
+        return _yaml(default)
+    inner = f"{{{_example(section)}}}"
+    return {tuple: f"[{inner}]", dict: f"{{name: {inner}}}"}.get(get_origin(kind), inner)
 
 
 def _value(node: yaml.Node, path: str, kind: Any, rule: Rule) -> Any:
     """The value of a key from its node; raises RefusalError."""
     takes = _takes(kind, rule)
-    if get_origin(kind) is tuple:
-        if not isinstance(node, yaml.SequenceNode) or len(node.value) != len(get_args(kind)):
-            raise RefusalError(path, f"must be {takes}")
-        return tuple(_value(each, path, part, rule) for each, part in zip(node.value, get_args(kind), strict=True))
+    if get_origin(kind) is tuple and isinstance(node, yaml.SequenceNode):
+        if len(node.value) != len(get_args(kind)):
+            raise RefusalError(path, f"must be {takes}; this has {len(node.value)}")
+        return tuple(
+            _scalar(each, path, one, rule, takes) for each, one in zip(node.value, get_args(kind), strict=True)
+        )
+    return _scalar(node, path, kind, rule, takes)
+
+
+def _scalar(node: yaml.Node, path: str, kind: Any, rule: Rule, takes: str) -> Any:
+    """A value that is no list, of a key that `takes` such; raises RefusalError."""
     if not isinstance(node, yaml.ScalarNode):
         raise RefusalError(path, f"must be {takes}, not a list or keys")
     text: str = node.value
     read_as = node.tag.rpartition(":")[2]  # the type that YAML would give it
     shown = f"{text!r:.60} in quotes" if node.style else repr(text)[1:-1][:60] or "empty"
     unlike = RefusalError(path, f"must be {takes}, not {shown}")
+    if get_origin(kind) is tuple:
+        raise unlike
     if kind in (int, float):
         written = (_INT if kind is int else _FLOAT).fullmatch(text)
         if node.style or not written or not rule.low <= float(text.replace("_", "")) <= rule.high:
             raise unlike
-        return kind(text)
+        return kind(text) + 0  # not -0.0, which is the same and written otherwise
     if kind is bool:
         if read_as != "bool":
             raise unlike
@@ -247,20 +288,22 @@ def _value(node: yaml.Node, path: str, kind: Any, rule: Rule) -> Any:
         raise RefusalError(path, f"must be {takes}, but YAML reads {text:.60} as {read_as}; put it in quotes")
     if get_origin(kind) is Literal and text not in get_args(kind):
         raise unlike
-    wrong = plain_text(text) or (rule.check(text) if rule.check else None)
+    wrong = plain_text(text)
     if wrong:
         raise RefusalError(path, wrong)
+    try:
+        text = rule.read(text) if rule.read else text
+    except ValueError as error:
+        raise RefusalError(path, str(error)) from None
     return kind(text) if kind is Path else text
 
 
 def _takes(kind: Any, rule: Rule) -> str:
+    if rule.takes:
+        return rule.takes
     if get_origin(kind) is Literal:
         *most, last = map(str, get_args(kind))
         return f"{', '.join(most)} or {last}"
-    if get_origin(kind) is dict:
-        return f"names, each with keys and values such as {_example(get_args(kind)[1])}"
-    if _is_list_of_sections(kind):
-        return f"a list, each with keys and values such as {_example(get_args(kind)[0])}"
     if get_origin(kind) is tuple:
         return f"a list of {len(get_args(kind))} numbers from {rule.low:.15g} to {rule.high:.15g}"
     if kind in (int, float):
@@ -268,9 +311,18 @@ def _takes(kind: Any, rule: Rule) -> str:
     return {bool: "true or false", str: "text", Path: "a path"}[kind]
 
 
+def _holds(kind: Any, rule: Rule, which: str) -> str:
+    """As _takes, of a key that holds one or several sections."""
+    bound = f", at most {rule.most}" if rule.most is not None else ""
+    several = {dict: f"names{bound}, each with ", tuple: f"a list{bound}, each with "}
+    return f"{several.get(get_origin(kind), '')}the keys {which}"
+
+
 def _yaml(value: object) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_yaml, value))}]"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -1,15 +1,31 @@
 import os
 import re
 import socket
+from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+import yaml
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from agent.config import Config, HttpConfig, MqttConfig, default_node, is_loopback, load_config, parse_config
+from agent.config import (
+    ROUNDING,
+    Config,
+    DebounceConfig,
+    HttpConfig,
+    MqttConfig,
+    RetrainConfig,
+    TaskConfig,
+    ViewConfig,
+    default_node,
+    is_loopback,
+    load_config,
+    parse_config,
+)
 from agent.errors import ConfigError
+from agent.records import Frame, checked_label
 from agent.schema import Key, keys
 
 ROOT = Path(__file__).parents[1]
@@ -25,6 +41,16 @@ def refusal(text: str) -> str:
     with pytest.raises(ConfigError) as caught:
         config(text)
     return str(caught.value)
+
+
+def written(path: str, value: str) -> str:
+    """A text in which the key at a path, such as tasks.NAME.views[].region, has a value."""
+    *above, name = path.split(".")
+    text = f"{name}: {value}\n"
+    for section in reversed(above):
+        first, others = ("- ", "  ") if section.endswith("[]") else ("  ", "  ")
+        text = f"{section.removesuffix('[]')}:\n" + first + text.replace("\n", f"\n{others}").rstrip(" ")
+    return text
 
 
 def test_no_file_and_an_empty_file_give_the_defaults(tmp_path: Path) -> None:
@@ -157,7 +183,7 @@ def test_cameras_may_have_rules_of_their_own() -> None:
         ("cameras:\n  door: {agrees: 6}\n", "2: cameras.door.agrees is not a key; did you mean cameras.door.agree?"),
         ("cameras:\n  no: {agree: 1}\n", "2: cameras: must be .* but YAML reads no as bool; put it in quotes"),
         ("cameras:\n  a: {}\n  a: {}\n", "3: cameras.a is given twice"),
-        ("cameras: door\n", "1: cameras must hold names, each with keys and values"),
+        ("cameras: door\n", "1: cameras: must hold names, each with keys and values, such as {name: {agree: 3}}"),
         ("cameras: {door: 3}\n", "1: cameras.door must hold keys with values, such as"),
         ("cameras: {[a]: {}}\n", "1: cameras: must be"),
         ("cameras: {" + "x" * 201 + ": {}}\n", "1: cameras: may take 200 bytes"),
@@ -170,12 +196,22 @@ def test_debouncing_that_cannot_be_is_refused(text: str, wrong: str) -> None:
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(list(keys(Config))), st.text(max_size=8) | st.integers().map(str) | st.floats().map(str))
 def test_any_value_of_any_key_is_taken_or_refused(key: Key, value: str) -> None:
-    *section, name = key.path.split(".")
-    text = f"{section[0]}:\n  {name}: {value}\n" if section else f"{name}: {value}\n"
     try:
-        assert isinstance(config(text), Config)
+        assert isinstance(config(written(key.path, value)), Config)
     except ConfigError as error:
         assert str(error).startswith("lastlayer.yaml:")
+
+
+def shown(text: str) -> Iterator[tuple[str, str]]:
+    """The keys with a value in a YAML text of one line a key, each with what stands there."""
+    above: list[tuple[int, str]] = []
+    for indent, name, value in re.findall(r"^( *(?:- )?)(\w+): *(.*)$", text, flags=re.MULTILINE):
+        while above and above[-1][0] >= len(indent):
+            above.pop()
+        if value:
+            yield ".".join([*(section for _, section in above), name]), value
+        else:
+            above.append((len(indent), name))
 
 
 def test_the_example_changes_nothing_and_shows_every_default() -> None:
@@ -183,21 +219,20 @@ def test_the_example_changes_nothing_and_shows_every_default() -> None:
     assert config(text) == Config()
     uncommented = re.sub(r"^( *)#([a-z_]+:)", r"\1\2", text, flags=re.MULTILINE)
     assert config(uncommented) == Config()
-    shown: list[tuple[str, str]] = []
-    section = ""
-    for line in uncommented.splitlines():
-        if match := re.fullmatch(r"( *)([a-z_]+): *(.*)", line):
-            indent, name, value = match.groups()
-            section = "" if not indent else section
-            if value:
-                shown.append((section + name, value))
-            else:
-                section = f"{name}."
-    assert shown == [(key.path, key.default) for key in keys(Config)]
+    once = [(key.path, key.default) for key in keys(Config) if not key.path.startswith("tasks.")]
+    assert list(shown(uncommented)) == once
+
+
+def test_the_example_shows_a_task_with_every_default() -> None:
+    text = EXAMPLE.read_text("utf-8")
+    task = re.sub(r"^# ?", "", text[text.index("# tasks:") :], flags=re.MULTILINE)
+    assert config(task).tasks == {"NAME": TaskConfig(views=(ViewConfig(),))}
+    below = [(key.path.replace("[]", ""), key.default) for key in keys(Config) if key.path.startswith("tasks.")]
+    assert [("tasks.NAME.views", "[]"), *shown(task)] == below
 
 
 def test_the_example_documents_every_key() -> None:
-    comments = " ".join(re.findall(r"^ *# (.*)", EXAMPLE.read_text("utf-8"), flags=re.MULTILINE))
+    comments = " ".join(re.findall(r"^[ #]*# (.*)", EXAMPLE.read_text("utf-8"), flags=re.MULTILINE))
     missing = [key.path for key in keys(Config) if f"{key.doc} ({key.takes})" not in comments]
     assert missing == []
 
@@ -205,3 +240,170 @@ def test_the_example_documents_every_key() -> None:
 def test_the_reference_has_a_row_for_every_key() -> None:
     rows = [line for line in REFERENCE.read_text("utf-8").splitlines() if line.startswith("| `")]
     assert rows == [f"| `{key.path}` | {key.takes} | `{key.default}` | {key.doc} |" for key in keys(Config)]
+
+
+def test_every_example_of_the_reference_is_taken() -> None:
+    examples = re.findall(r"```yaml\n(.*?)```", REFERENCE.read_text("utf-8"), flags=re.DOTALL)
+    assert [config(text).tasks.keys() for text in examples if "tasks:" in text] == [{"gate", "spaces", "feeder"}]
+    for text in examples:
+        config(text)
+
+
+def test_without_tasks_there_are_none() -> None:
+    assert Config().tasks == config("tasks: {}\n").tasks == {}
+
+
+def test_a_task_has_views_and_settings_of_its_own() -> None:
+    task = config(
+        """\
+retrain: {margin: 0.1, seed: 7}
+debounce: {agree: 2, of: 2, min_probability: 0.9}
+tasks:
+  gate:
+    views:
+      - {camera: yard, region: [0.62, 0.10, 0.20, 0.35], skip_unchanged: 0.03, skip_at_most_s: 10}
+      - {name: street/left side, rotate: 270}
+    backbone: small
+    on: open
+    retrain: {auto_after: 20}
+    debounce: {agree: 4}
+"""
+    ).tasks["gate"]
+    yard = ViewConfig("yard", None, (0.62, 0.10, 0.20, 0.35), 0, 0.03, 10.0)
+    assert task.views == (yard, ViewConfig(name="street/left side", rotate=270))
+    assert [view.known_as for view in task.views] == ["yard", "street/left side"]
+    assert (task.backbone, task.on) == ("small", "open")
+    assert task.retrain == RetrainConfig(auto_after=20), "a section of a task stands instead of the other as a whole"
+    assert task.debounce == DebounceConfig(agree=4)
+
+
+def test_a_task_of_which_nothing_is_said_looks_at_whole_frames() -> None:
+    read = config("tasks:\n  gate:\n  default: {}\n")
+    assert read.tasks == {"gate": TaskConfig(), "default": TaskConfig()}
+    assert config("tasks: {gate: {views: [{}]}}").tasks["gate"].views == (ViewConfig(),)
+
+
+@pytest.mark.parametrize("text", ["on: open", "'on': open", '"on": "open"', "? on\n    : open"])
+def test_a_label_is_on_though_yaml_takes_that_word_for_true(text: str) -> None:
+    assert config(f"tasks:\n  gate:\n    {text}\n").tasks["gate"].on == "open"
+
+
+def test_names_are_those_that_frames_and_labels_have() -> None:
+    for name in ("Ku\u0308che", " K\u00fcche "):
+        read = config(yaml.safe_dump({"tasks": {"a": {"views": [{"camera": name}]}}, "cameras": {name: {}}}))
+        assert read.tasks["a"].views[0].camera == Frame.pushed(b"", name).camera == "K\u00fcche"
+        assert list(read.cameras) == ["K\u00fcche"]
+    assert config('tasks: {a: {on: " wide  open"}}').tasks["a"].on == checked_label(" wide  open") == "wide open"
+
+
+SHARES = "each a share of the picture from 0 to 1"
+
+
+@pytest.mark.parametrize(
+    ("view", "wrong"),
+    [
+        ("region: [620, 100, 200, 350]", f"region: must be [left, top, width, height], {SHARES}, not 620"),
+        ("region: [0.1, 0.1, 0.5]", f"region: must be [left, top, width, height], {SHARES}; this has 3"),
+        ("region: 0.5", f"region: must be [left, top, width, height], {SHARES}, not 0.5"),
+        ("region: [-0.1, 0, 0.5, 0.5]", f"region: must be [left, top, width, height], {SHARES}, not -0.1"),
+        ("region: [0, 0, .nan, 1]", f"region: must be [left, top, width, height], {SHARES}, not .nan"),
+        ("region: [0, 0, 1, '1']", f"region: must be [left, top, width, height], {SHARES}, not '1' in quotes"),
+        ("region: [0, 0, 50%, 1]", f"region: must be [left, top, width, height], {SHARES}, not 50%"),
+        ("region: {left: 0}", f"region: must be [left, top, width, height], {SHARES}, not a list or keys"),
+        ("region: null", f"region: must be [left, top, width, height], {SHARES}, not null"),
+        ("region: [0.1, 0.1, 0, 0.5]", "region: has no area: its width is 0, its height 0.5"),
+        ("region: [0.1, 0.1, 0.5, -0.0]", "region: has no area: its width is 0.5, its height 0"),
+        (
+            "region: [0.5, 0.1, 0.6, 0.5]",
+            "region: leaves the picture: left and width are 0.5 and 0.6, and together may be 1",
+        ),
+        (
+            "region: [0.5, 0.9, 0.5, 0.2]",
+            "region: leaves the picture: top and height are 0.9 and 0.2, and together may be 1",
+        ),
+        ("rotate: 45", "rotate: must be 0, 90, 180 or 270, not 45"),
+        ("rotate: -90", "rotate: must be 0, 90, 180 or 270, not -90"),
+        ("rotate: 090", "rotate: must be 0, 90, 180 or 270, not 090"),
+        ("rotate: right", "rotate: must be 0, 90, 180 or 270, not right"),
+        ("skip_unchanged: yes", "skip_unchanged: must be a number from 0 to 0.25, not yes"),
+        ("skip_unchanged: 8", "skip_unchanged: must be a number from 0 to 0.25, not 8"),
+        ("skip_at_most_s: 0", "skip_at_most_s: must be a number from 0.1 to 86400, not 0"),
+        ("camera: 2", "camera: must be text, but YAML reads 2 as int; put it in quotes"),
+        ("camera: ''", "camera: must not be empty"),
+        (f"camera: {'x' * 201}", "camera: may take 200 bytes"),
+        ('name: "a\\tb"', "name: must not hold control characters"),
+        ("cam: yard", "cam is not a key; did you mean tasks.gate.views[2].camera?"),
+    ],
+)
+def test_a_view_that_cannot_be_is_refused_with_its_place(view: str, wrong: str) -> None:
+    said = refusal(f"tasks:\n  gate:\n    views:\n      - {{name: all}}\n      - {{{view}}}\n")
+    assert said == f"lastlayer.yaml:5: tasks.gate.views[2].{wrong}"
+
+
+@pytest.mark.parametrize(
+    ("task", "wrong"),
+    [
+        (
+            "views: [{camera: yard}, {camera: yard}]",
+            "views: [1] and [2] are both called 'yard': give each its own name",
+        ),
+        ("views: [{name: a}, {name: b}, {name: a}]", "views: [1] and [3] are both called 'a': give each its own name"),
+        ("views: [{camera: a}, {camera: b, name: a}]", "views: [1] and [2] are both called 'a'"),
+        ("views: [{camera: yard}, {}]", "views: [2] has neither camera nor name"),
+        ("views: {camera: yard}", "views: must hold a list, each with keys and values"),
+        ("views: [yard]", "views[1] must hold keys with values, such as region: [0, 0, 1, 1]"),
+        (f"views: [{', '.join(['{}'] * 65)}]", "views: may hold 64, for each takes memory; this holds 65"),
+        ("region: [0, 0, 1, 1]", "region is not a key; did you mean tasks.gate.views[].region?"),
+        ("on: yes", "on: must be text, but YAML reads yes as bool; put it in quotes"),
+        ("on: ''", "on: must not be empty"),
+        ("on: [open]", "on: must be text, not a list or keys"),
+        (f"on: {'x' * 201}", "on: a label may take 200 bytes, this one takes 201"),
+        ("debounce: {agree: 6}", "debounce.agree: 6 frames cannot agree of 5"),
+        ("retrain: {agree: 6}", "retrain.agree is not a key; the keys here are solver"),
+        ("retrain: 3", "retrain must hold keys with values, such as solver: auto"),
+    ],
+)
+def test_a_task_that_cannot_be_is_refused(task: str, wrong: str) -> None:
+    assert refusal(f"tasks:\n  gate: {{{task}}}\n").startswith(f"lastlayer.yaml:2: tasks.gate.{wrong}")
+
+
+@pytest.mark.parametrize("name", ["front gate", "-gate", "gate/left", "tür", "..", "a" * 41, "gate\u0660", "a.b", "a+"])
+def test_the_name_of_a_task_is_a_word(name: str) -> None:
+    assert refusal(f'tasks:\n  "{name}": {{}}\n').startswith(f"lastlayer.yaml:2: tasks: {name!r} is no name of a task")
+
+
+@pytest.mark.parametrize("name", ["gate", "Gate-2", "_", "a" * 40, "default"])
+def test_a_word_is_the_name_of_a_task(name: str) -> None:
+    assert list(config(f"tasks: {{{name}: {{}}}}").tasks) == [name]
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("tasks:\n", "1: tasks: must hold names, each with keys and values, such as {name: {views: [{region: "),
+        ("tasks: [gate]\n", "1: tasks: must hold names"),
+        ("tasks: {on: {}}\n", "1: tasks: must be text, but YAML reads on as bool; put it in quotes"),
+        ("tasks: {1: {}}\n", "1: tasks: must be text, but YAML reads 1 as int; put it in quotes"),
+        ("tasks:\n  gate: {}\n  gate: {}\n", "3: tasks.gate is given twice"),
+        ("tasks: {" + ", ".join(f"t{n}: {{}}" for n in range(65)) + "}", "1: tasks: may hold 64, for each takes"),
+        ("views: [{camera: yard}]\n", "1: views is not a key; did you mean tasks.NAME.views?"),
+    ],
+)
+def test_tasks_that_cannot_be_are_refused(text: str, wrong: str) -> None:
+    assert refusal(text).startswith(f"lastlayer.yaml:{wrong}")
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-0.5, 1.5) | st.sampled_from([0, 1, 0.5, -0.0]), min_size=4, max_size=4))
+@example([0.7, 0.1, 0.3, 0.9])
+@example([0.333333, 0, 0.666667, 1])
+def test_a_region_is_taken_if_and_only_if_it_lies_in_the_picture(region: list[float]) -> None:
+    left, top, width, height = region
+    inside = (
+        min(region) >= 0 and min(width, height) > 0 and left + width <= 1 + ROUNDING and top + height <= 1 + ROUNDING
+    )
+    text = yaml.safe_dump({"tasks": {"gate": {"views": [{"region": region}]}}})
+    if inside:
+        assert config(text).tasks["gate"].views[0].region == tuple(region)
+    else:
+        assert "tasks.gate.views[1].region: " in refusal(text)

@@ -13,6 +13,12 @@ from agent.schema import MAX_CHARS, RefusalError, Rule, keys, parse
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
+def _quiet(name: str) -> str:
+    if name.isupper():
+        raise ValueError("must not shout")
+    return name.strip()
+
+
 @dataclass(frozen=True)
 class Oven:
     size: Annotated[Literal["small", "large"], Rule("How many loaves.")] = "small"
@@ -30,17 +36,25 @@ class Shelf:
     bread: Annotated[str | None, Rule("What lies there.", null="anything")] = None
     place: Annotated[tuple[float, float], Rule("Left and height, as shares of the window.", 0, 1)] = (0.0, 0.5)
     turned: Annotated[Literal[0, 90], Rule("Degrees.")] = 0
+    lamp: Annotated[tuple[int, int], Rule("Its place.", 0, 9, takes="[row, column]")] = (0, 0)
+
+
+@dataclass(frozen=True)
+class Shop:
+    hours: Annotated[int, Rule("A day.", 1, 24)] = 8
+    shelves: Annotated[tuple[Shelf, ...], Rule("In its window.")] = ()
+    oven: Annotated[Oven | None, Rule("Its own.", null="that of the bakery")] = None
 
 
 @dataclass(frozen=True)
 class Bakery:
-    name: Annotated[str, Rule("On the door.", check=lambda name: "must not shout" if name.isupper() else None)] = (
-        "Crumb"
-    )
+    name: Annotated[str, Rule("On the door.", read=_quiet)] = "Crumb"
     recipes: Annotated[Path | None, Rule("A folder.", null="none")] = None
     sign: Annotated[str, Rule("In the window.", null="the usual one")] = field(default_factory=lambda: "open")
     oven: Oven = field(default_factory=Oven)
-    shelves: Annotated[tuple[Shelf, ...], Rule("In the window.")] = ()
+    spare: Annotated[Oven | None, Rule("For feasts.", null="none")] = None
+    shelves: Annotated[tuple[Shelf, ...], Rule("In the window.", most=3)] = ()
+    shops: Annotated[dict[str, Shop], Rule("In other streets.", most=2, read=_quiet)] = field(default_factory=dict)
 
 
 def bakery(text: str) -> Bakery:
@@ -127,13 +141,19 @@ def test_text_that_yaml_turned_into_something_else_is_refused(value: str, read_a
         ('name: "a\\u0007b"', "1: name: must not hold control characters"),
         ('name: "a\\ud800b"', "1: name: must not hold control characters"),
         ("name: LOUD", "1: name: must not shout"),
+        ("shops:\n  LOUD: {}", "2: shops: must not shout"),
         ("nmae: x", "1: nmae is not a key; did you mean name?"),
         ("\noven:\n  head: 100", "3: oven.head is not a key; did you mean oven.heat?"),
         ("heat: 100", "1: heat is not a key; did you mean oven.heat?"),
-        ("qqq: 1", "1: qqq is not a key; the keys here are name, recipes, sign, oven"),
-        ("42: 1", "1: 42 is not a key; the keys here are name, recipes, sign, oven"),
-        ("[a]: 1", "1: this is not a key; the keys here are name, recipes, sign, oven"),
-        ("<<: {name: x}", "1: << is not a key; the keys here are name, recipes, sign, oven"),
+        ("bread: rye", "1: bread is not a key; did you mean shelves[].bread?"),
+        (
+            "shops:\n  corner:\n    bread: rye",
+            "3: shops.corner.bread is not a key; did you mean shops.corner.shelves[].bread?",
+        ),
+        ("qqq: 1", "1: qqq is not a key; the keys here are name, recipes, sign, oven, spare, shelves, shops"),
+        ("42: 1", "1: 42 is not a key; the keys here are name, recipes, sign, oven, spare, shelves, shops"),
+        ("[a]: 1", "1: this is not a key; the keys here are name, recipes, sign, oven, spare, shelves, shops"),
+        ("<<: {name: x}", "1: << is not a key; the keys here are name, recipes, sign, oven, spare, shelves, shops"),
         ("name: x\noven: {}\nname: y", "3: name is given twice, first in line 1"),
         ("oven: hot", "1: oven must hold keys with values, such as size: small"),
         ("oven: [heat]", "1: oven must hold keys with values, such as size: small"),
@@ -182,6 +202,21 @@ def test_the_keys_of_a_schema_can_be_listed() -> None:
         ("oven.heat", "a number from 20 to 300", "180", "In degrees."),
         ("oven.loaves", "a whole number from 1 to 100000", "null", "At once. null: as many as fit."),
         ("oven.fan", "true or false", "false", "Whether air moves."),
+        ("spare", "the keys of `oven`", "null", "For feasts. null: none."),
+        ("shelves", "a list, at most 3, each with the keys below", "[]", "In the window."),
+        ("shelves[].bread", "text", "null", "What lies there. null: anything."),
+        (
+            "shelves[].place",
+            "a list of 2 numbers from 0 to 1",
+            "[0, 0.5]",
+            "Left and height, as shares of the window.",
+        ),
+        ("shelves[].turned", "0 or 90", "0", "Degrees."),
+        ("shelves[].lamp", "[row, column]", "[0, 0]", "Its place."),
+        ("shops", "names, at most 2, each with the keys below", "{}", "In other streets."),
+        ("shops.NAME.hours", "a whole number from 1 to 24", "8", "A day."),
+        ("shops.NAME.shelves", "a list, each with the keys of `shelves`", "[]", "In its window."),
+        ("shops.NAME.oven", "the keys of `oven`", "null", "Its own. null: that of the bakery."),
     ]
 
 
@@ -212,7 +247,9 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=4,
 )
-names = st.sampled_from(["name", "recipes", "sign", "oven", "size", "heat", "loaves", "fan"])
+names = st.sampled_from(
+    ["name", "recipes", "sign", "oven", "size", "heat", "loaves", "fan", "spare", "shelves", "place", "shops", "bread"]
+)
 
 
 @patient
@@ -232,7 +269,9 @@ def test_no_text_raises_anything_but_a_config_error(text: str) -> None:
 
 
 @patient
-@given(st.dictionaries(names, json_values | st.dictionaries(names, json_values)))
+@given(st.dictionaries(names, json_values | st.dictionaries(names, json_values | st.dictionaries(names, json_values))))
+@example({"shelves": [{"place": [0, [1]]}]})
+@example({"shops": {"corner": {"shelves": [None, {}]}}})
 def test_no_document_raises_anything_but_a_config_error(document: dict[str, Any]) -> None:
     try:
         read = bakery(yaml.safe_dump(document))
@@ -260,24 +299,79 @@ def test_what_is_dumped_is_read_back(heat: float, loaves: int | None, fan: bool,
 
 
 def test_sections_come_in_a_list_and_numbers_too() -> None:
-    text = "shelves:\n  - bread: rye\n    place: [0.25, 1]\n    turned: 90\n  - {}\n"
-    assert bakery(text).shelves == (Shelf("rye", (0.25, 1.0), 90), Shelf())
+    text = "shelves:\n  - bread: rye\n    place: [0.25, 1]\n    turned: 90\n    lamp: [3, 4]\n  - {}\n  -\n"
+    assert bakery(text).shelves == (Shelf("rye", (0.25, 1.0), 90, (3, 4)), Shelf(), Shelf())
     assert bakery("shelves: []\n").shelves == ()
+
+
+def test_sections_come_by_names_and_hold_others() -> None:
+    text = "shops:\n  corner: {shelves: [{bread: rye}], oven: {heat: 200}}\n  ' mill ': {hours: 1}\n  square:\n"
+    with pytest.raises(ConfigError, match="shops: may hold 2, for each takes memory; this holds 3"):
+        bakery(text)
+    read = bakery(text.replace("  square:\n", "")).shops
+    assert read == {"corner": Shop(8, (Shelf("rye"),), Oven(heat=200.0)), "mill": Shop(1)}
+
+
+def test_a_section_that_may_lack_is_there_once_it_is_named() -> None:
+    assert bakery("spare:\n").spare is None
+    assert bakery("spare: {}\n").spare == Oven()
+    assert bakery("spare: {heat: 200}\n").spare == Oven(heat=200.0)
+    assert refusal("spare: {fan: on, heat: 251}") == "bakery.yaml:1: oven.heat: must be 250 or less with a fan"
+    assert refusal("spare: hot") == "bakery.yaml:1: spare must hold keys with values, such as size: small"
+
+
+@patient
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=3))
+@example([(-0.0, 5e-324)])
+def test_a_list_of_numbers_is_read_back_as_it_was_dumped(places: list[tuple[float, float]]) -> None:
+    read = bakery(yaml.safe_dump({"shelves": [{"place": list(place)} for place in places]}))
+    assert [shelf.place for shelf in read.shelves] == places
+    assert "-" not in repr([shelf.place for shelf in read.shelves]).replace("e-", "e"), "-0.0 is 0.0"
+
+
+@patient
+@given(st.lists(st.floats() | st.integers() | st.text(max_size=3) | st.none() | st.booleans(), max_size=4))
+def test_a_list_that_is_not_of_so_many_numbers_is_refused(values: list[Any]) -> None:
+    text = yaml.safe_dump({"shelves": [{"place": values}]})
+    right = len(values) == 2 and all(type(each) in (int, float) and 0 <= each <= 1 for each in values)
+    if right:
+        assert list(bakery(text).shelves[0].place) == values
+    else:
+        assert "shelves[1].place: must be a list of 2 numbers from 0 to 1" in refusal(text)
 
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("shelves: {bread: rye}\n", "bakery.yaml:1: shelves must hold a list, each with keys and values, such as"),
-        ("shelves:\n  - {}\n  - {bred: rye}\n", "bakery.yaml:3: shelves[2].bred is not a key; did you mean"),
-        ("shelves: [rye]\n", "bakery.yaml:1: shelves[1] must hold keys with values"),
-        ("shelves: [{place: [0.5]}]\n", "shelves[1].place: must be a list of 2 numbers from 0 to 1"),
-        ("shelves: [{place: 0.5}]\n", "shelves[1].place: must be a list of 2 numbers from 0 to 1"),
-        ("shelves: [{place: [0.5, 1.5]}]\n", "shelves[1].place: must be a list of 2 numbers from 0 to 1, not 1.5"),
-        ("shelves: [{place: [0.5, [1]]}]\n", "shelves[1].place: must be a list of 2 numbers from 0 to 1, not a list"),
-        ("shelves: [{turned: 45}]\n", "shelves[1].turned: must be 0 or 90, not 45"),
-        ("shelves: [{turned: '90'}]\n", "shelves[1].turned: must be 0 or 90, not '90' in quotes"),
+        (
+            "shelves: {bread: rye}\n",
+            "1: shelves: must hold a list, each with keys and values, such as [{place: [0, 0.5]}]",
+        ),
+        ("shelves:\n", "1: shelves: must hold a list, each with keys and values"),
+        (
+            "shops: [corner]\n",
+            "1: shops: must hold names, each with keys and values, such as {name: {hours: 8}}",
+        ),
+        ("shops: corner\n", "1: shops: must hold names, each with keys and values"),
+        ("shops: {corner: {}, corner: {}}\n", "1: shops.corner is given twice"),
+        ("shelves:\n  - {}\n  - {bred: rye}\n", "3: shelves[2].bred is not a key; did you mean shelves[2].bread?"),
+        ("shelves: [rye]\n", "1: shelves[1] must hold keys with values, such as place: [0, 0.5]"),
+        ("shelves: [{}, {}, {}, {}]\n", "1: shelves: may hold 3, for each takes memory; this holds 4"),
+        ("shelves: [{place: [0.5]}]\n", "1: shelves[1].place: must be a list of 2 numbers from 0 to 1; this has 1"),
+        ("shelves: [{place: 0.5}]\n", "1: shelves[1].place: must be a list of 2 numbers from 0 to 1, not 0.5"),
+        ("shelves: [{place: }]\n", "1: shelves[1].place: must be a list of 2 numbers from 0 to 1, not empty"),
+        ("shelves: [{place: {a: 1}}]\n", "1: shelves[1].place: must be a list of 2 numbers from 0 to 1, not a list"),
+        ("shelves: [{place: [0.5, 1.5]}]\n", "1: shelves[1].place: must be a list of 2 numbers from 0 to 1, not 1.5"),
+        (
+            "shelves: [{place: [0.5, [1]]}]\n",
+            "1: shelves[1].place: must be a list of 2 numbers from 0 to 1, not a list",
+        ),
+        ("shelves: [{lamp: [0, 10]}]\n", "1: shelves[1].lamp: must be [row, column], not 10"),
+        ("shelves: [{lamp: [0, 1.0]}]\n", "1: shelves[1].lamp: must be [row, column], not 1.0"),
+        ("shelves: [{turned: 45}]\n", "1: shelves[1].turned: must be 0 or 90, not 45"),
+        ("shelves: [{turned: 90.0}]\n", "1: shelves[1].turned: must be 0 or 90, not 90.0"),
+        ("shelves: [{turned: '90'}]\n", "1: shelves[1].turned: must be 0 or 90, not '90' in quotes"),
     ],
 )
-def test_what_is_wrong_in_a_list_is_named_by_its_number(text: str, complaint: str) -> None:
-    assert complaint in refusal(text)
+def test_what_is_wrong_in_a_list_or_below_a_name_is_named(text: str, complaint: str) -> None:
+    assert refusal(text).startswith(f"bakery.yaml:{complaint}")

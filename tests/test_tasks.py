@@ -4,6 +4,7 @@ import io
 import json
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -262,3 +263,45 @@ def test_a_state_of_a_board_without_tasks_is_its_task_default(state: Path, photo
         assert (reply["task"], reply["predictions"][0]["label"]) == ("default", "china")
         default = daemon.ask("GET", "/v1/status")["tasks"]["default"]
         assert (default["examples"], default["head"]) == (before["examples"], before["head"])
+
+
+def test_a_backbone_of_one_task_that_cannot_be_used_any_more_is_left_for_the_one_before(
+    tmp_path: Path, frames: list[tuple[str, str, bytes]]
+) -> None:
+    state = tmp_path / "state"
+    tasks: dict[str, Any] = {"gate": {}, "spaces": {}}
+    with Daemon(state, {"tasks": tasks}) as daemon:
+        daemon.ask("POST", "/v1/frames?task=gate&label=open", frames[0][2])
+        lastlayer("--state", state / "tasks" / "gate", "models", "import", "small", "--use")
+
+        def begun_anew() -> bool:
+            with suppress(ConnectionError):
+                return bool(daemon.ask("GET", "/v1/tasks")["tasks"]["gate"]["backbone"] == "small")
+            return False
+
+        until(begun_anew, PATIENCE_S)
+        assert daemon.ask("GET", "/v1/tasks")["tasks"]["spaces"]["backbone"] == "standard"
+    (model,) = (state / "tasks" / "gate" / "generations").glob("*/backbone/*.tflite")
+    model.chmod(0o644)
+    model.write_bytes(model.read_bytes()[:1000])
+    with Daemon(state, {"tasks": tasks}) as daemon:
+        gate = daemon.ask("GET", "/v1/tasks")["tasks"]["gate"]
+        assert (gate["backbone"], gate["labels"]) == ("standard", {"open": 1})
+        assert "returning to the backbone before it" in daemon.log
+
+
+def test_a_task_that_was_renamed_in_the_configuration_is_told_with_the_command_that_brings_it_over(
+    tmp_path: Path, frames: list[tuple[str, str, bytes]]
+) -> None:
+    state = tmp_path / "state"
+    with Daemon(state, {"tasks": {"gate": {}}}) as daemon:
+        daemon.ask("POST", "/v1/frames?label=open", frames[0][2])
+    with Daemon(state, {"tasks": {"door": {}}}) as daemon:
+        assert "lastlayer tasks rename gate NEW" in daemon.log
+        assert daemon.ask("GET", "/v1/status")["examples"] == 0
+        refused = lastlayer("--state", state, "tasks", "rename", "gate", "door", expect=5).stderr
+        assert "stop the service" in refused
+    with Daemon(state, {"tasks": {"other": {}}}):
+        lastlayer("--state", state, "tasks", "rename", "gate", "entrance")
+    with Daemon(state, {"tasks": {"entrance": {}}}) as daemon:
+        assert daemon.ask("GET", "/v1/tasks")["tasks"]["entrance"]["labels"] == {"open": 1}

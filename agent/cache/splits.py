@@ -8,13 +8,15 @@ from agent.cache import Cache
 from agent.learning.pictures.bursts import split_of
 from agent.learning.pictures.labelled import LabelledPicture
 from agent.learning.training.examples import HELD_BACK
-from agent.records import SPLITS, Split, picture_id
+from agent.records import SPLITS, Split, example_id, picture_id
+from agent.region import UNCUT, Cut
 
 
 class LearntSplits:
-    """The splits of what the cache holds, as a training sees them."""
+    """The splits of what the cache holds, as a training sees them; its examples are `cut` out of pictures."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, cut: Cut = UNCUT) -> None:
+        self._cut = cut
         self._frame_ids, self._splits = np.zeros(0, np.uint64), np.zeros(0, np.uint8)
         if any(folder.glob("*.seg")):
             with Cache.read(folder) as cache:
@@ -30,7 +32,7 @@ class LearntSplits:
         if picture.split is not None:
             return picture.split
         try:
-            frame_id = picture_id(picture.read())
+            frame_id = example_id(picture_id(picture.read()), self._cut)
         except OSError:
             return "train"
         number = np.uint64(int(frame_id, 16))

@@ -5,7 +5,7 @@ learn.py retrain.py evaluate.py    from labelled pictures to a head, and how goo
 classify.py                        what pictures show, here
 push.py, and sender.py under it    pictures to a board that runs: the client that tries again
 heads.py, and plots.py under it    the heads, and their curves as text and as a picture
-cache.py models.py                 the examples; the backbones
+cache.py models.py tasks.py        the examples; the backbones; the questions, each with its own of all these
 doctor.py bench.py                 why the service would fail; how fast this machine is
 arguments.py                       what several of them take, and which state is meant
 
@@ -30,11 +30,14 @@ SUMMARIES = {
     "heads": "list heads, show one, put one into service, roll back",
     "push": "send pictures to a running board",
     "models": "list backbones, take one in, change which one is in use",
+    "tasks": "list tasks, give one another name",
     "doctor": "say why the service would fail, before it does",
     "bench": "measure this machine beside the 2016 study",
 }
 if _DEMO.exists():
     SUMMARIES["demo"] = "see the whole way once, with real pictures"
+
+OF_ALL_TASKS = frozenset({"run", "doctor", "tasks", "demo"})  # and not of one, which --task would name
 
 
 def module(name: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.commands import SUMMARIES
-from agent.commands.arguments import state_folder
+from agent.commands.arguments import state_folder, task_root
 from agent.errors import ConfigError
 from agent.measuring import study
 from agent.measuring.bench import bench
@@ -66,8 +66,8 @@ def execute(arguments: argparse.Namespace) -> int:
 
 @contextmanager
 def _backbone(arguments: argparse.Namespace) -> Iterator[Backbone]:
-    if arguments.state is not None and (Path(arguments.state) / "backbone").is_dir():
-        state = existing_state(Path(arguments.state), arguments.backbone, arguments.input_range, arguments.size)
+    if arguments.state is not None and ((root := task_root(arguments)) / "backbone").is_dir():
+        state = existing_state(root, arguments.backbone, arguments.input_range, arguments.size)
         yield state.backbone()
         return
     with tempfile.TemporaryDirectory(prefix="lastlayer-") as folder:

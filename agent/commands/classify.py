@@ -7,9 +7,10 @@ from typing import Any
 
 from agent.board.files import printable, read_bounded
 from agent.commands import SUMMARIES
-from agent.commands.arguments import state_folder
+from agent.commands.arguments import add_view, cut_of, state_folder
 from agent.errors import ImageError
 from agent.records import MAX_PICTURE_BYTES, Frame, Result, picture_id
+from agent.region import Cut
 from agent.reporting.timing import Timings
 from agent.state.state import existing_state
 from agent.terminal import command, say, show
@@ -18,6 +19,7 @@ from agent.vision.classifier import TOP, Classifier
 
 EXAMPLE = """\
 example:  lastlayer --state S classify some.jpg --top 3 --json
+          lastlayer --state S --task gate classify frame.jpg --view yard --config lastlayer.yaml
 """
 
 
@@ -32,10 +34,12 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
         epilog=EXAMPLE,
     )
     parser.add_argument("pictures", type=Path, nargs="+", metavar="PICTURE")
+    add_view(parser)
     parser.add_argument("--top", type=int, default=TOP, help="how many labels to name (default: %(default)s)")
 
 
 def execute(arguments: argparse.Namespace) -> int:
+    cut = cut_of(arguments)
     state = existing_state(state_folder(arguments), arguments.backbone, arguments.input_range, arguments.size)
     classifier = Classifier(state.backbone(), Timings(node="cli", runtime=FAMILY))
     version = state.heads.active()
@@ -47,7 +51,7 @@ def execute(arguments: argparse.Namespace) -> int:
     failed: ImageError | None = None
     for path in arguments.pictures:
         try:
-            results[path] = _classified(classifier, path, arguments.top)
+            results[path] = _classified(classifier, path, arguments.top, cut)
         except ImageError as error:
             if len(arguments.pictures) == 1:
                 raise
@@ -59,10 +63,10 @@ def execute(arguments: argparse.Namespace) -> int:
     return failed.exit_code if failed else 0
 
 
-def _classified(classifier: Classifier, path: Path, top: int) -> Result:
+def _classified(classifier: Classifier, path: Path, top: int, cut: Cut) -> Result:
     try:
         payload = read_bounded(path, MAX_PICTURE_BYTES)
-        seen = classifier.classify(Frame(picture_id(payload), int(time.time() * 1000), payload), top)
+        seen = classifier.classify(Frame(picture_id(payload), int(time.time() * 1000), payload), top, cut)
     except OSError as error:
         raise ImageError(f"{printable(path)}: {error.strerror}") from error
     except ImageError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.commands import SUMMARIES
-from agent.commands.arguments import add_config, service_root
+from agent.commands.arguments import SERVICE_CONFIG, add_config, service_root
 from agent.doctor.broker import broker
 from agent.doctor.checks import Check, worst
 from agent.doctor.machine import machine
@@ -16,7 +16,6 @@ from agent.errors import ConfigError, StateError
 from agent.state import generations
 from agent.terminal import command, show
 
-SERVICE_CONFIG = Path("/etc/lastlayer/lastlayer.yaml")
 # What systemd tells the service, for whom looks at it from outside: the credential is the file that it is loaded from.
 SERVICE_ENVIRONMENT = {
     "STATE_DIRECTORY": "/var/lib/lastlayer",

@@ -8,7 +8,7 @@ import numpy as np
 
 from agent.cache.splits import LearntSplits
 from agent.commands import SUMMARIES
-from agent.commands.arguments import add_source, state_folder
+from agent.commands.arguments import add_source, add_view, cut_of, state_folder
 from agent.errors import DatasetError, ImageError, StateError
 from agent.learning.pictures.dataset import open_dataset
 from agent.learning.pictures.labelled import LabelledPicture
@@ -16,6 +16,7 @@ from agent.learning.pictures.leftout import LINES, LeftOut, as_dicts, complaint,
 from agent.learning.solving.head import Head
 from agent.learning.solving.metrics import Evaluation, Tally
 from agent.records import SPLITS
+from agent.region import Cut
 from agent.reporting.timing import Timings, table
 from agent.state.state import existing_state
 from agent.terminal import columns, command, progress, say, show
@@ -24,6 +25,7 @@ from agent.vision.classifier import Classifier
 
 EXAMPLE = """\
 example:  lastlayer --state S evaluate split.csv --split val --json
+          lastlayer --state S --task gate evaluate frames/ --view yard --config lastlayer.yaml
 
 The JSON holds top1, top5, macro_recall, ece, per_class, confusion, images, failed, left_out, missing and phases.
 """
@@ -40,10 +42,12 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
         epilog=EXAMPLE,
     )
     add_source(parser, "as for learn: ")
+    add_view(parser)
     parser.add_argument("--split", choices=SPLITS, help="only the pictures of this split (default: all)")
 
 
 def execute(arguments: argparse.Namespace) -> int:
+    cut = cut_of(arguments)
     state = existing_state(state_folder(arguments), arguments.backbone, arguments.input_range, arguments.size)
     version = state.heads.active()
     if version is None:
@@ -55,9 +59,9 @@ def execute(arguments: argparse.Namespace) -> int:
     with open_dataset(arguments.source) as pictures:
         chosen = list(pictures)
         if arguments.split:
-            learnt = LearntSplits(state.folder / "cache")
+            learnt = LearntSplits(state.folder / "cache", cut)
             chosen = [picture for picture in pictures if learnt.split(picture) == arguments.split]
-        evaluation, failed = evaluate(progress(chosen, "evaluate"), classifier, head, timings)
+        evaluation, failed = evaluate(progress(chosen, "evaluate"), classifier, head, timings, cut)
     left_out, missing = pictures.left_out + failed, pictures.missing(failed)
     if evaluation is None:
         of_split = f" of the split {arguments.split}" if arguments.split else ""
@@ -79,16 +83,16 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def evaluate(
-    pictures: Iterable[LabelledPicture], classifier: Classifier, head: Head, timings: Timings
+    pictures: Iterable[LabelledPicture], classifier: Classifier, head: Head, timings: Timings, cut: Cut
 ) -> tuple[Evaluation | None, list[LeftOut]]:
-    """The figures of `head`, None where no picture could be read, and those that could not."""
+    """The figures of `head` on what is cut out of them, None where none could be read, and those that could not."""
     tally, images, failed = Tally(head.labels), 0, list[LeftOut]()
     with timings.phase("evaluate"):
         for picture in pictures:
             try:
                 with timings.phase("file_access"):
                     payload = picture.read()
-                bottleneck, _ = classifier.embed(payload)
+                bottleneck, _ = classifier.embed(payload, cut)
             except (OSError, ImageError) as error:
                 if len(failed) < LINES:
                     say(f"{picture.name}: not evaluated: {error}")

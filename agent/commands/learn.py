@@ -10,15 +10,17 @@ from numpy.typing import NDArray
 
 from agent.cache import Cache
 from agent.commands import SUMMARIES
-from agent.commands.arguments import add_source, state_folder
+from agent.commands.arguments import add_source, add_view, cut_of, state_root
 from agent.errors import DatasetError, ImageError
 from agent.learning.pictures.bursts import Bursts, split_of_group
 from agent.learning.pictures.dataset import open_dataset
 from agent.learning.pictures.labelled import LabelledPicture, check_labels
 from agent.learning.pictures.leftout import LINES, LeftOut, as_dicts, complaint, lines, refusal
-from agent.records import Example, picture_id
+from agent.records import Example, example_id, picture_id
+from agent.region import Cut
 from agent.reporting.timing import Timings, table
-from agent.state.state import open_state
+from agent.state import generations, tasks
+from agent.state.state import State, open_state
 from agent.terminal import command, progress, say, show
 from agent.vision.backbone import FAMILY
 from agent.vision.classifier import Classifier
@@ -29,6 +31,7 @@ EXAMPLE = """\
 example:  lastlayer --state S learn pictures/          # pictures/CLASS/*.jpg, or pictures/train/CLASS and val/CLASS
           lastlayer --state S learn project.zip        # the same in an archive, or a Teachable Machine project
           lastlayer --state S learn split.csv          # columns: file,class[,split]
+          lastlayer --state S --task gate learn frames/ --view yard --config lastlayer.yaml    # out of whole frames
 
 What is left out is counted by class and reason. exit codes: 0 done · 3 nothing could be read, or no picture is left of
 a class, though the others were learnt (--allow-missing: then 0) · 2, 4, 5 as of all commands
@@ -63,19 +66,22 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
         epilog=EXAMPLE,
     )
     add_source(parser)
+    add_view(parser)
     parser.add_argument("--allow-missing", action="store_true", help="a class of which no picture is left is no error")
     parser.add_argument("--new-labels", action="store_true", help="labels that are like others are meant")
+    parser.add_argument("--new-task", action="store_true", help="a task whose name is like another's is meant")
 
 
 def execute(arguments: argparse.Namespace) -> int:
+    cut = cut_of(arguments)
     with open_dataset(arguments.source) as pictures:
-        state = open_state(state_folder(arguments), arguments.backbone, arguments.input_range, arguments.size)
+        state = _opened(arguments)
         timings = Timings(node="cli", runtime=FAMILY)
         classifier = Classifier(state.backbone(), timings)
         with state.cache(classifier.backbone) as cache:
             if not arguments.new_labels:
                 check_labels(pictures, cache.label_counts())
-            learnt = learn(progress(pictures, "learn"), classifier, cache, timings)
+            learnt = learn(progress(pictures, "learn"), classifier, cache, timings, cut)
             counts, held_back = cache.label_counts(), cache.held_back()
     left_out = pictures.left_out + learnt.left_out
     missing = pictures.missing(learnt.left_out)
@@ -106,6 +112,17 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _opened(arguments: argparse.Namespace) -> State:
+    """The state of the task that is meant, which may begin with this."""
+    state, task = state_root(arguments), arguments.task
+    root = tasks.meant_to_learn(state, task, new=arguments.new_task)
+    begins = task is not None and task not in tasks.names(state)
+    opened = open_state(generations.current(root), arguments.backbone, arguments.input_range, arguments.size)
+    if begins:
+        say(f"new task {task} in {root}")
+    return opened
+
+
 def _of_seen_before(learnt: Learnt, held_back: int) -> str:
     """Lines about what was seen before, where there is something to say."""
     said = {
@@ -116,8 +133,11 @@ def _of_seen_before(learnt: Learnt, held_back: int) -> str:
     return "".join(f"{count} {what}\n" for what, count in said.items() if count)
 
 
-def learn(pictures: Iterable[LabelledPicture], classifier: Classifier, cache: Cache, timings: Timings) -> Learnt:
-    """Add what is new to the cache, GROUP by GROUP. A bad picture is reported and counted, and the rest is learnt.
+def learn(
+    pictures: Iterable[LabelledPicture], classifier: Classifier, cache: Cache, timings: Timings, cut: Cut
+) -> Learnt:
+    """Add what is cut out of them to the cache where it is new, GROUP by GROUP. A bad picture is reported and counted,
+    and the rest is learnt.
 
     Of a picture that comes with two labels the first one counts, so that it does not change at every learning.
     """
@@ -129,7 +149,7 @@ def learn(pictures: Iterable[LabelledPicture], classifier: Classifier, cache: Ca
         try:
             with timings.phase("file_access"):
                 payload = picture.read()
-            frame_id = picture_id(payload)
+            frame_id = example_id(picture_id(payload), cut)
             before = first.setdefault(frame_id, picture)
             if before.label != picture.label:
                 wrong = f"not learnt as {picture.label!r}: it is {before.label!r} in {before.name}"
@@ -139,7 +159,7 @@ def learn(pictures: Iterable[LabelledPicture], classifier: Classifier, cache: Ca
             known = group[frame_id].label if frame_id in group else cache.label_of(frame_id)
             moves = before is picture and cache.goes_aside(frame_id, picture.split)
             if known is None or moves:
-                bottleneck, fingerprint = classifier.embed(payload)
+                bottleneck, fingerprint = classifier.embed(payload, cut)
                 cache.layout.encoded(bottleneck)  # before anything else knows of it
                 group[frame_id] = _example(frame_id, picture, bottleneck, fingerprint, bursts)
         except (OSError, ImageError) as error:

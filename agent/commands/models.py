@@ -6,7 +6,7 @@ from typing import Any
 
 from agent.board.files import read_bounded
 from agent.commands import SUMMARIES
-from agent.commands.arguments import state_root
+from agent.commands.arguments import task_root
 from agent.errors import BundleError, LastlayerError, StateError
 from agent.state import generations
 from agent.state.arrivals import take_backbone, take_sent_backbone
@@ -44,7 +44,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    state = state_root(arguments)
+    state = task_root(arguments)
     if arguments.action == "import":
         name = _taken_in(state, arguments.source, arguments.input_range, arguments.size)
         if arguments.use:

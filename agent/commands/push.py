@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from agent.board.files import printable, read_bounded
 from agent.board.secret import Secret, warn_of_open
 from agent.commands import SUMMARIES
-from agent.commands.sender import Address, Sender
+from agent.commands.sender import Address, Sender, results
 from agent.errors import ConfigError, DatasetError, ImageError, InputError, LabelError, LastlayerError
 from agent.terminal import as_json, command, progress, say, write
 
@@ -27,12 +27,13 @@ example:  lastlayer push frame.jpg --camera door
           libcamera-still -n -o - | lastlayer push - --camera door --json
           lastlayer push pictures/glass/ --label glass
           lastlayer push pictures/                 # pictures/CLASS/*.jpg, or train/CLASS and val/CLASS, as for learn
+          lastlayer push parked/ --camera yard --task spaces --view left --label taken
 
 What cannot be reached, or has no room (503), is tried again until --timeout. Of a folder the pictures in it are
 sent, by their names; where there are none, those of its class folders, with their labels and splits. With --json
-there is a line for each picture: its result, and its name as `file`.
-exit codes: 0 all were sent · 2 wrong usage or token · 3 a picture was refused, or none is left of a class; the others
-            were sent
+there is a line for each picture: its result, or its `results`, and its name as `file`.
+exit codes: 0 all were sent · 2 wrong usage, token, task or view · 3 a picture was refused, or none is left of a class;
+            the others were sent
             7 the board could not be reached in time: this picture and those behind it were not sent
 """
 
@@ -54,6 +55,8 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     parser.add_argument("--token-file", type=Path, metavar="FILE", help="a file with the board's token")
     parser.add_argument("--camera", help="the name of the camera")
     parser.add_argument("--label", help="what the pictures show: the board remembers it")
+    parser.add_argument("--task", metavar="NAME", help="the only task that is asked, and the one that is taught")
+    parser.add_argument("--view", metavar="NAME", help="of that task, the one that shows what the label says")
     parser.add_argument("--new-labels", action="store_true", help="labels that are like others are meant")
     parser.add_argument(
         "--timeout", type=_seconds, default=30.0, metavar="S", help="how long a picture is tried (default: %(default)g)"
@@ -62,7 +65,9 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     sender = Sender(Address(arguments.url, arguments.socket), _token(arguments.token_file), arguments.timeout)
-    query = {name: value for name in ("camera", "label") if (value := getattr(arguments, name)) is not None}
+    query = {
+        name: value for name in ("camera", "label", "task", "view") if (value := getattr(arguments, name)) is not None
+    }
     if arguments.new_labels:
         query["new"] = "1"
     batches = [_batch(name, query) for name in arguments.pictures]
@@ -72,13 +77,13 @@ def execute(arguments: argparse.Namespace) -> int:
     try:
         for picture in progress(pictures, "push") if has_bar else pictures:
             try:
-                result = sender.send(_payload(picture.read), picture.query)
+                answer = sender.send(_payload(picture.read), picture.query)
             except InputError as error:
                 say(f"lastlayer push: {printable(picture.name)}: {error}")
                 failed[picture.name] = str(error)
                 continue
             sent += 1
-            line = {"file": _shown(picture.name), **result}
+            line = {"file": _shown(picture.name), **answer}
             _print(as_json(line) if arguments.json else _text(line), above_bar=has_bar)
     except LastlayerError as error:
         raise type(error)(f"{error}; {sent} pictures were sent") from error
@@ -222,5 +227,16 @@ def _shown(name: str) -> str:
 
 
 def _text(line: dict[str, Any]) -> str:
-    said = ", ".join(f"{best['label']} {best['probability']:.0%}" for best in line["predictions"]) or "unknown"
-    return f"{printable(line['file'])}: {said}  (frame {line['frame_id']})"
+    """A line for each view that looked at it."""
+    name = printable(line["file"])
+    return "\n".join(f"{name}: {_of_view(result)}{_said_by(result)}" for result in results(line))
+
+
+def _of_view(result: dict[str, Any]) -> str:
+    names = [name for key in ("task", "view") if (name := result.get(key, ""))]
+    return f"{printable(', '.join(names))}: " if names else ""
+
+
+def _said_by(result: dict[str, Any]) -> str:
+    said = ", ".join(f"{best['label']} {best['probability']:.0%}" for best in result["predictions"]) or "unknown"
+    return f"{said}  ({'nothing new since ' if result.get('skipped') else ''}frame {result['frame_id']})"

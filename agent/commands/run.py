@@ -3,7 +3,6 @@
 import argparse
 import faulthandler
 import json
-import logging
 import os
 import signal
 import threading
@@ -17,11 +16,7 @@ from agent.commands import SUMMARIES
 from agent.commands.arguments import add_config, service_root
 from agent.config import load_config
 from agent.daemon import running
-from agent.errors import BundleError
-from agent.state import generations
 from agent.terminal import command
-
-log = logging.getLogger(__name__)
 
 EXAMPLE = """\
 example:  lastlayer run --config /etc/lastlayer.yaml
@@ -58,21 +53,15 @@ def execute(arguments: argparse.Namespace) -> int:
     notifier = Notifier.from_environment()
     said = not arguments.json
     while not stop.is_set():  # once for each backbone that is in use
-        try:
-            with running(config, root, arguments.input_range, arguments.size, notifier) as daemon:
-                if not said:
-                    socket = str(config.http.socket) if config.http.socket is not None else None
-                    address = {"http": daemon.server.url, "socket": socket, "state": str(root), "pid": os.getpid()}
-                    print(json.dumps(address), flush=True)
-                    said = True
-                port = urlsplit(daemon.server.url).port or config.http.port
-                config = replace(config, http=replace(config.http, port=port))
-                daemon.watch(stop)
-                if stop.is_set():
-                    notifier.stopping()
-        except BundleError as error:
-            if generations.in_use(root) == generations.FIRST:
-                raise
-            log.error("%s; returning to the backbone before it", error)
-            generations.rollback(root)
+        with running(config, root, arguments.input_range, arguments.size, notifier) as daemon:
+            if not said:
+                socket = str(config.http.socket) if config.http.socket is not None else None
+                address = {"http": daemon.server.url, "socket": socket, "state": str(root), "pid": os.getpid()}
+                print(json.dumps(address), flush=True)
+                said = True
+            port = urlsplit(daemon.server.url).port or config.http.port
+            config = replace(config, http=replace(config.http, port=port))
+            daemon.watch(stop)
+            if stop.is_set():
+                notifier.stopping()
     return 0

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from agent.errors import ConfigError, ImageError, LastlayerError, ServiceError
+from agent.errors import ConfigError, ImageError, LabelError, LastlayerError, ServiceError
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
@@ -100,10 +100,11 @@ class Sender:
             self._connection = None
 
     def send(self, payload: bytes, query: Mapping[str, str]) -> dict[str, Any]:
-        """The board's result for a picture.
+        """The board's answer to a picture, with a result or several: see `results`.
 
-        Raises ImageError where the board refuses the picture or its label, ServiceError where it could not be reached
-        or had no room in time, ConfigError where it wants a token, LastlayerError for an error of the board.
+        Raises ImageError where the board refuses the picture, LabelError where its label may be a slip, ServiceError
+        where it could not be reached or had no room in time, ConfigError where it wants a token, or to be told of
+        another task or view, LastlayerError for an error of the board.
         """
         deadline = time.monotonic() + self._timeout_s
         pause_s = FIRST_PAUSE_S
@@ -137,15 +138,24 @@ class Sender:
         if status in _LATER:
             raise _LaterError(_complaint(status, body), float(retry_after) if retry_after.isdecimal() else 0.0)
         if status == HTTPStatus.OK:
-            answer = _result(body)
+            answer = _answer(body)
             if answer is None:
                 raise ServiceError(f"{self._address} answers, but not as Lastlayer does: {body[:60]!r}")
             return answer
         complaint = f"{self._address}: {_complaint(status, body)}"
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             raise ConfigError(f"{complaint}; name the board's token with --token-file")
+        refusal = _refusal(body)
+        if refusal.get("unnamed") is True:
+            raise ConfigError(f"{complaint}: name it with --task, and its view with --view")
         if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
             raise ImageError(_complaint(status, body))
+        if status == HTTPStatus.CONFLICT and refusal:
+            raise LabelError(_complaint(status, body))
+        if (
+            status == HTTPStatus.NOT_FOUND and refusal
+        ):  # no such task, or no view of that camera: so it is for the others
+            raise ConfigError(complaint)
         if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
             raise ServiceError(f"{complaint}; is this a Lastlayer?")
         raise LastlayerError(complaint)
@@ -194,21 +204,36 @@ class Sender:
         return response.status, body, response.getheader("Retry-After", "")
 
 
-def _result(body: bytes) -> dict[str, Any] | None:
+def results(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the views that looked at a picture say of it, each as the answer would be if it were the only one."""
+    return list(answer.get("results", [answer]))
+
+
+def _answer(body: bytes) -> dict[str, Any] | None:
     """What can be shown of a picture; None where it is something else."""
     try:
         answer = json.loads(body)
-        for best in answer["predictions"]:
-            f"{best['label']} {best['probability']:.0%}"
+        for result in (said := results(answer)):
+            for best in result["predictions"]:
+                f"{best['label']} {best['probability']:.0%}"
+            names = (result["frame_id"], result.get("task", ""), result.get("view", ""))
+            if not all(isinstance(name, str) for name in names):
+                return None
         json.dumps(answer, ensure_ascii=False).encode()
-        return answer if isinstance(answer["frame_id"], str) else None
-    except (ValueError, KeyError, TypeError, RecursionError):
+        return answer if said and isinstance(answer["frame_id"], str) else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
 def _complaint(status: int, body: bytes) -> str:
-    try:
-        said = str(json.loads(body)["error"])[:MAX_COMPLAINT]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return f"HTTP status {status}"
+    said = str(_refusal(body).get("error", f"HTTP status {status}"))[:MAX_COMPLAINT]
     return "".join(character if character.isprintable() else "?" for character in said)
+
+
+def _refusal(body: bytes) -> dict[str, Any]:
+    """What a board says of what it does not take; empty where it is something else."""
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) and "error" in said else {}

@@ -69,9 +69,9 @@ class Topics:
         """Retained: what a camera has been seeing for some frames."""
         return self.below(f"camera/{as_level(camera)}/state")
 
-    def exchange(self, what: str, key: str) -> str:
+    def exchange(self, what: str, key: str, task: str | None = None) -> str:
         """In: a desktop asks for examples, or sends a head or a backbone; see ingress/mqtt/exchanging.py."""
-        return self.below(f"exchange/{what}/{key}")
+        return self.below("/".join(["exchange", what, key, *([] if task is None else [task])]))
 
     def exchanged(self, key: str) -> str:
         """The answer to that."""

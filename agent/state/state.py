@@ -6,17 +6,20 @@ heads/      the heads, and which of them is in service
 """
 
 import logging
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.board.files import sync_folder
 from agent.cache import Cache, Layout
 from agent.config import CacheConfig
 from agent.errors import BundleError, MismatchError, StateError
 from agent.learning.heads.store import HeadStore
 from agent.learning.solving.head import Form
+from agent.state import generations, tasks
 from agent.vision.backbone import FAMILY, Backbone
-from agent.vision.bundle import DEFAULT, Bundle, is_there, load_bundle, no_longer_ships, sha256_of, shipped
+from agent.vision.bundle import DEFAULT, MANIFEST, Bundle, is_there, load_bundle, no_longer_ships, sha256_of, shipped
 from agent.vision.importing import import_model
 
 log = logging.getLogger(__name__)
@@ -57,9 +60,11 @@ def open_state(
 
     A state goes on with its own copy where what its name once meant is gone or has become another, as by an upgrade;
     it says so. Raises MismatchError where the state was made with another backbone than the one given, StateError where
-    the folder cannot be used or has no copy of what it has learnt with, BundleError for a bad backbone.
+    the folder cannot be used, has no copy of what it has learnt with, or waits for the renaming of a task to be
+    completed, BundleError for a bad backbone.
     """
     own = folder / "backbone"
+    tasks.check_whole(tasks.state_of(folder))
     if own.is_dir():
         bundle = load_bundle(own)
         check_same(folder, bundle, backbone, input_range, size)
@@ -74,7 +79,32 @@ def open_state(
     if made_with is not None:
         return State(folder, _put_back(folder, made_with, backbone or DEFAULT, input_range, size))
     log.info("new state folder %s, backbone %s", folder, backbone or DEFAULT)
-    return State(folder, import_model(backbone or DEFAULT, own, input_range, size))
+    shared = _shared(folder, backbone or DEFAULT) if input_range is None and size is None else None
+    return State(folder, shared or import_model(backbone or DEFAULT, own, input_range, size))
+
+
+def _shared(folder: Path, source: str) -> Bundle | None:
+    """The bundle in `source`, as another task of the same state has it already: links to its files, which nobody
+    writes in place. None where none has it, or no link can be made."""
+    state, own, partial = tasks.state_of(folder), folder / "backbone", folder / ".backbone.new"
+    roots = [tasks.root_of(state, name) for name in tasks.names(state)]
+    kept = [generations.folder_of(root, name) / "backbone" for root in roots for name in generations.names(root)]
+    for other in kept:
+        try:
+            bundle, wanted = load_bundle(other), load_bundle(source)
+            if (bundle.name, bundle.backbone_id("")) == (wanted.name, wanted.backbone_id("")):
+                partial.mkdir(exist_ok=True)
+                for file in (bundle.model, other / MANIFEST):
+                    os.link(file, partial / file.name)
+                sync_folder(partial)
+                partial.rename(own)
+                sync_folder(folder)
+                return load_bundle(own)
+        except (BundleError, OSError) as error:
+            log.debug("%s is not shared: %s", other, error)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return None
 
 
 def form_of(bundle: Bundle) -> Form:

@@ -303,6 +303,144 @@ def test_it_starts_without_numpy_and_pillow() -> None:
     assert not loaded & {"numpy", "PIL", "yaml", "tqdm", "paho", "psutil"}
 
 
+def of_view(task: str, view: str, *predictions: tuple[str, float], **more: Any) -> dict[str, Any]:
+    said = [{"label": label, "probability": probability} for label, probability in predictions]
+    return {"frame_id": "0" * 16, "task": task, "view": view, "predictions": said, **more}
+
+
+LEFT, RIGHT = (
+    {"camera": "yard", "name": name, "region": [x, 0.0, 0.5, 1.0]} for name, x in (("left", 0.0), ("right", 0.5))
+)
+TASKS = {"gate": {"views": [{"camera": "yard"}]}, "spaces": {"views": [LEFT, RIGHT]}}
+
+
+@pytest.fixture(scope="module")
+def with_tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    with Daemon(tmp_path_factory.mktemp("tasks") / "state", {"tasks": TASKS}) as running:
+        yield running
+
+
+def labels(board: Daemon) -> dict[str, dict[str, int]]:
+    return {name: task["labels"] for name, task in board.ask("GET", "/v1/tasks")["tasks"].items()}
+
+
+def test_a_frame_is_pushed_once_for_all_views_and_labelled_for_one(with_tasks: Daemon, picture: Path) -> None:
+    words = ("--url", with_tasks.url, "--camera", "yard")
+    heads = [line.split(": ")[1] for line in lastlayer("push", picture, *words).stdout.splitlines()]
+    assert heads == ["gate, yard", "spaces, left", "spaces, right"]
+    (line,) = lastlayer("push", picture, *words, "--task", "spaces", "--json").stdout.splitlines()
+    assert [result["view"] for result in json.loads(line)["results"]] == ["left", "right"]
+    before = with_tasks.ask("GET", "/v1/status")["frames"]
+    lastlayer("push", picture, *words, "--task", "gate", "--label", "open")
+    lastlayer("push", picture, *words, "--task", "spaces", "--view", "left", "--label", "free")
+    lastlayer("push", picture, *words, "--view", "right", "--label", "taken")
+    assert labels(with_tasks) == {"gate": {"open": 1}, "spaces": {"free": 1, "taken": 1}}
+    assert with_tasks.ask("GET", "/v1/status")["frames"] == before + 3
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["--camera", "yard"],
+            "say which: task=gate, view=yard, task=spaces, view=left, task=spaces, view=right: name",
+        ),
+        (["--camera", "yard", "--task", "spaces"], "view=left, task=spaces, view=right: name it with --task, and its"),
+        (["--camera", "yard", "--task", "feeder"], "there is no task 'feeder': there is gate, spaces"),
+        (
+            ["--camera", "yard", "--task", "gate", "--view", "left"],
+            "view 'left' does not look at frames of",
+        ),
+        (["--camera", "door", "--task", "gate"], "the cameras that are looked at are 'yard'"),
+        (["--task", "gate"], "does not look at frames without the name of a camera"),
+    ],
+)
+def test_a_label_whose_view_is_not_clear_ends_it_at_the_first_picture(
+    with_tasks: Daemon, tmp_path: Path, picture: Path, words: list[str], said: str
+) -> None:
+    for label in ("one", "two"):
+        (tmp_path / "set" / label).mkdir(parents=True)
+        (tmp_path / "set" / label / "a.jpg").write_bytes(picture.read_bytes() + label.encode())
+    ended = lastlayer("push", tmp_path / "set", "--url", with_tasks.url, *words, expect=2)
+    assert said in ended.stderr
+    assert ended.stderr.endswith("; 0 pictures were sent\n") and ended.stderr.count("\n") == 1
+    assert not any("one" in known for known in labels(with_tasks).values())
+
+
+def test_a_board_without_tasks_knows_the_task_default(daemon: Daemon, picture: Path) -> None:
+    said = lastlayer("push", picture, "--url", daemon.url, "--task", "default").stdout
+    assert said.startswith(f"{picture}: china ")
+    ended = lastlayer("push", picture, "--url", daemon.url, "--task", "gate", expect=2)
+    assert "there is no task 'gate': there is default" in ended.stderr
+
+
+def test_several_results_are_shown_by_task_and_view(picture: Path) -> None:
+    several = [
+        of_view("gate", "yard", ("open", 0.93), ("closed", 0.07)),
+        of_view("spaces", "left\n", ("free", 0.8), frame_id="f" * 16, skipped=True),
+        of_view("feeder", ""),
+    ]
+    answer = {"frame_id": "0" * 16, "camera": "yard", "received_ms": 1, "results": several}
+    with scripted((200, {}, json.dumps(answer)), (200, {}, json.dumps(answer))) as board:
+        assert lastlayer("push", picture, *board.words).stdout.splitlines() == [
+            f"{picture}: gate, yard: open 93%, closed 7%  (frame {'0' * 16})",
+            f"{picture}: spaces, left\\n: free 80%  (nothing new since frame {'f' * 16})",
+            f"{picture}: feeder: unknown  (frame {'0' * 16})",
+        ]
+        (line,) = lastlayer("push", picture, "--json", *board.words).stdout.splitlines()
+        assert json.loads(line) == {"file": str(picture), **answer}
+
+
+def test_the_only_result_of_a_board_with_tasks_names_its_task(picture: Path) -> None:
+    with scripted((200, {}, json.dumps(of_view("gate", "yard", ("open", 0.93))))) as board:
+        said = lastlayer("push", picture, *board.words).stdout
+    assert said == f"{picture}: gate, yard: open 93%  (frame {'0' * 16})\n"
+
+
+def test_task_and_view_are_asked_for_with_the_labels_of_class_folders_too(tmp_path: Path, picture: Path) -> None:
+    (tmp_path / "set" / "taken").mkdir(parents=True)
+    (tmp_path / "set" / "taken" / "a.jpg").write_bytes(picture.read_bytes())
+    with scripted() as board:
+        lastlayer("push", picture, *board.words, "--task", "gate")
+        lastlayer("push", tmp_path / "set", *board.words, "--camera", "yard", "--task", "spaces", "--view", "left&")
+    assert [path for path, _, _ in board.requests] == [
+        "/v1/frames?task=gate",
+        "/v1/frames?camera=yard&task=spaces&view=left%26&label=taken",
+    ]
+
+
+def test_a_task_that_must_be_named_is_said_at_the_first_picture(tmp_path: Path, picture: Path) -> None:
+    for name in ("glass", "paper"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        (tmp_path / "set" / name / "a.jpg").write_bytes(picture.read_bytes() + name.encode())
+    error = "a label is of one: say which of gate, spaces"
+    with scripted((400, {}, json.dumps({"error": error, "unnamed": True}))) as board:
+        said = lastlayer("push", tmp_path / "set", *board.words, expect=2).stderr
+    assert f"{board.words[1]}: {error}: name it with --task, and its view with --view; 0 pictures were sent" in said
+    assert len(board.requests) == 1
+
+
+def test_a_task_that_is_not_there_is_said_at_the_first_picture(picture: Path) -> None:
+    with scripted((404, {}, '{"error": "there is no task \'gate\': there is default"}')) as board:
+        said = lastlayer("push", picture, picture, *board.words, "--task", "gate", expect=2).stderr
+    assert said == (
+        f"lastlayer push: {board.words[1]}: there is no task 'gate': there is default; 0 pictures were sent\n"
+    )
+    assert len(board.requests) == 1
+
+
+def test_a_label_that_the_board_takes_for_a_slip_is_told_and_the_others_are_sent(
+    daemon: Daemon, tmp_path: Path, picture: Path, jpegs: list[bytes]
+) -> None:
+    for label, payload in {"chinas": jpegs[0] + b"1", "paper mug": jpegs[1] + b"2"}.items():
+        (tmp_path / "set" / label).mkdir(parents=True)
+        (tmp_path / "set" / label / "a.jpg").write_bytes(payload)
+    ended = lastlayer("push", tmp_path / "set", "--url", daemon.url, expect=3)
+    assert "chinas/a.jpg: " in ended.stderr and "did you mean" in ended.stderr
+    assert "is this a Lastlayer?" not in ended.stderr
+    assert "1 pictures sent, 1 refused" in ended.stderr
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -312,6 +450,12 @@ def test_it_starts_without_numpy_and_pillow() -> None:
         '{"predictions": [{"label": "glass", "probability": "much"}], "frame_id": "0"}',
         '{"predictions": [], "frame_id": "\\ud800"}',
         '{"predictions": []}',
+        '{"frame_id": "0", "results": 3}',
+        '{"frame_id": "0", "results": []}',
+        '{"frame_id": "0", "results": [3]}',
+        '{"frame_id": "0", "results": [{"predictions": []}]}',
+        '{"frame_id": "0", "results": [{"frame_id": "0", "predictions": [], "task": 3}]}',
+        '{"results": [{"frame_id": "0", "predictions": []}]}',
     ],
 )
 def test_what_answers_otherwise_than_a_board_is_said_so(picture: Path, answer: str) -> None:

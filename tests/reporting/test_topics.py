@@ -26,6 +26,11 @@ def test_every_topic_is_below_the_node() -> None:
     assert TOPICS.timing("session_run") == "lastlayer/porch/timing/session_run"
 
 
+def test_an_exchange_names_its_task_behind_the_key() -> None:
+    assert TOPICS.exchange("head", "key") == "lastlayer/porch/exchange/head/key"
+    assert TOPICS.exchange("head", "key", "gate") == "lastlayer/porch/exchange/head/key/gate"
+
+
 def test_a_result_is_the_http_one_with_the_best_prediction_flat_beside_it() -> None:
     payload = json.loads(json.dumps(result_payload(SEEN)))
     http = json.loads(json.dumps(SEEN.as_dict()))

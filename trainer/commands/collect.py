@@ -19,6 +19,7 @@ EPILOG = """\
 example: lastlayer-trainer collect http://porch.lan:8080 http://shed.lan:8080 --out all --token-file token
          lastlayer --state all retrain
          lastlayer-trainer publish head all http://porch.lan:8080 http://shed.lan:8080 --token-file token
+         lastlayer-trainer collect http://porch.lan:8080 --task gate --out gates --token-file token
 exit codes: 0 done, 2 bad arguments, 5 boards with different backbones, 7 a board could not be read
             or sent what no board would (the others were read), 130 interrupted
 """

@@ -24,7 +24,7 @@ from agent.state.state import existing_state
 from agent.terminal import command, say
 from agent.vision.bundle import DEFAULT, Bundle
 from agent.vision.importing import import_model
-from trainer.commands.arguments import add_workers, check_keras, extra, file, head_in, positive, runtime
+from trainer.commands.arguments import add_workers, check_keras, extra, file, head_in, kept, positive, runtime, task
 from trainer.reporting import reporting, show_with_phases
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ The head is the one in service in --state, or --version of its heads, or a file 
 state, or --backbone with --head. Pictures of labels that the head does not know are counted apart.
 
 example: lastlayer-trainer evaluate test.csv --state OUT --workers 2
+         lastlayer-trainer evaluate gates/ --state STATE --task gate
          lastlayer-trainer evaluate test/ --head heads/3/head.npz --backbone standard
 exit codes: 0 done, 2 bad arguments, 3 bad pictures, 4 bad backbone, 5 no such state or head, 7 no workers
 """
@@ -57,6 +58,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("source", type=Path, metavar="TEST", help="class folders, a .zip, a .csv list (file,class[,split]), tar shards")
     add("--state", type=Path, help="a state folder with a head and its backbone")
+    add("--task", type=task, metavar="NAME", help="of the state, where several are kept in it")
     add("--version", help="of the state's heads (the one in service)")
     add("--head", type=file, metavar="HEAD.npz", help="a head by itself, instead")
     add("--backbone", metavar="NAME", help="for --head: a bundle in models/, a folder, or a .tflite file")
@@ -71,13 +73,16 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     if (arguments.state is None) == (arguments.head is None):
         raise ConfigError("give either --state or --head")
+    if arguments.task is not None and arguments.state is None:
+        raise ConfigError("--task is of a --state: a head by itself is of none")
     check_keras(arguments)
+    state = None if arguments.state is None else kept(arguments.state, arguments.task)
     with (
         reporting(arguments, runtime(arguments.keras)) as timings,
-        _judged(arguments) as (name, bundle, head),
+        _judged(arguments, state) as (name, bundle, head),
         open_dataset(arguments.source) as pictures,
     ):
-        outcome = _measured(arguments, pictures, bundle, head, timings)
+        outcome = _measured(arguments, state, pictures, bundle, head, timings)
     failed = [LeftOut(one.name, outcome.failed[one.name], one.label) for one in pictures if one.name in outcome.failed]
     left_out, missing = pictures.left_out + failed, pictures.missing(failed)
     for line in lines(left_out):
@@ -104,7 +109,12 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _measured(
-    arguments: argparse.Namespace, pictures: Dataset, bundle: Bundle | None, head: Head, timings: Timings
+    arguments: argparse.Namespace,
+    state: Path | None,
+    pictures: Dataset,
+    bundle: Bundle | None,
+    head: Head,
+    timings: Timings,
 ) -> "Outcome":
     """By workers, or where there is no bundle by --keras."""
     with extra(hushed=bundle is None):
@@ -112,7 +122,7 @@ def _measured(
         from trainer.bulk.keras_backbone import KerasBackbone
     chosen = list(pictures)
     if arguments.split:
-        learnt = LearntSplits((arguments.state or Path("nowhere")) / "cache")
+        learnt = LearntSplits((generations.current(state) if state else Path("nowhere")) / "cache")
         chosen = [picture for picture in pictures if learnt.split(picture) == arguments.split]
     if not chosen:
         raise DatasetError(f"{arguments.source} holds no pictures" + _of_split(arguments))
@@ -133,17 +143,17 @@ def _measured(
 
 
 @contextmanager
-def _judged(arguments: argparse.Namespace) -> Iterator[tuple[str, Bundle | None, Head]]:
+def _judged(arguments: argparse.Namespace, state: Path | None) -> Iterator[tuple[str, Bundle | None, Head]]:
     """What the head is called, its backbone if that is none of --keras, and itself."""
-    if arguments.state is not None:
-        version, store = head_in(arguments.state, arguments.version)
-        folder = generations.current(arguments.state)
+    if state is not None:
+        version, store = head_in(state, arguments.version)
+        folder = generations.current(state)
         if not arguments.keras and not (folder / "backbone").is_dir():
             raise StateError(
-                f"{arguments.state} has no backbone of its own: where `bottlenecks --keras` made it, name the network "
+                f"{state} has no backbone of its own: where `bottlenecks --keras` made it, name the network "
                 f"by --keras; where `collect` did, take --head {folder}/heads/{version}/head.npz with --backbone"
             )
-        bundle = None if arguments.keras else existing_state(arguments.state).bundle
+        bundle = None if arguments.keras else existing_state(folder).bundle
         yield version, bundle, store.load(version)
         return
     with tempfile.TemporaryDirectory(prefix="lastlayer-") as scratch:

@@ -10,6 +10,7 @@ from agent.board.secret import MAX_CERTIFICATES_BYTES, Secret, warn_of_open
 from agent.config import parse_config
 from agent.errors import ConfigError
 from agent.reporting.mqtt.endpoint import Endpoint
+from trainer.commands.arguments import task
 from trainer.fleet.boards import Board, HttpBoard
 from trainer.fleet.mqtt import MqttBoard
 
@@ -21,6 +22,7 @@ mqtt://BROKER[:PORT]/NODE; https and mqtts are encrypted.
 
 def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("boards", nargs="+", metavar="BOARD", help="http://HOST:PORT or mqtt://BROKER/NODE")
+    command.add_argument("--task", type=task, metavar="NAME", help="of each board; needed for those that have several")
     command.add_argument("--token-file", type=Path, metavar="FILE", help="the token that the boards want over HTTP")
     command.add_argument("--ca", type=Path, metavar="FILE", help="whom to believe who they are (https, mqtts)")
 
@@ -46,9 +48,9 @@ def boards_of(arguments: argparse.Namespace) -> list[Board]:
         except ValueError:
             of_host = False
         if of_host and parts.scheme in ("http", "https") and not parts.path.strip("/"):
-            found.append(HttpBoard(address, token, arguments.ca))
+            found.append(HttpBoard(address, token, arguments.ca, arguments.task))
         elif of_host and parts.scheme in ("mqtt", "mqtts") and parts.path.strip("/"):
-            found.append(MqttBoard(address, _endpoint(parts, arguments)))
+            found.append(MqttBoard(address, _endpoint(parts, arguments), arguments.task))
         else:
             raise ConfigError(f"a board is http://HOST:PORT or mqtt://BROKER[:PORT]/NODE, not {address!r:.80}")
     return found

@@ -6,17 +6,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from agent.state import tasks
 from agent.state.parcels import SentHead, pack_backbone, pack_head
 from agent.terminal import columns, command, show
 from agent.vision.bundle import load_bundle
 from trainer.commands import fleet
-from trainer.commands.arguments import head_in
+from trainer.commands.arguments import head_in, kept
 from trainer.fleet.boards import Board, BoardError, BoardRefusalError, Delivery, publish
 from trainer.reporting import reporting
 
 EPILOG = """\
 example: lastlayer-trainer publish head all http://porch.lan:8080 http://shed.lan:8080 --token-file token
          lastlayer-trainer publish backbone models/mine http://porch.lan:8080 --token-file token
+         lastlayer-trainer publish head gates http://porch.lan:8080 --task gate --token-file token
 Each board takes it in by its own gate, and can return: `lastlayer heads rollback`, `lastlayer models rollback`.
 exit codes: 0 every board took it, 2 bad arguments, 4 bad backbone, 5 bad state, 7 a board could not be reached,
             8 a board refused it
@@ -56,18 +58,20 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _head(arguments: argparse.Namespace) -> Callable[[Board], dict[str, Any]]:
-    parcel = pack_head(_sent_head(arguments.state, arguments.head))
+    parcel = pack_head(_sent_head(arguments.state, arguments.task, arguments.head))
     return lambda board: board.send_head(parcel)
 
 
 def _backbone(arguments: argparse.Namespace) -> Callable[[Board], dict[str, Any]]:
-    sent = None if arguments.with_head is None else _sent_head(arguments.with_head, None)
+    sent = None if arguments.with_head is None else _sent_head(arguments.with_head, arguments.task)
     parcel = pack_backbone(load_bundle(arguments.bundle), sent)
     return lambda board: board.send_backbone(parcel)
 
 
-def _sent_head(state: Path, version: str | None) -> SentHead:
-    version, store = head_in(state, version)
+def _sent_head(state: Path, task: str | None, version: str | None = None) -> SentHead:
+    """Of the state's only task, whatever it is called; of the one that is meant where there are several."""
+    several = len(tasks.names(state)) > 1
+    version, store = head_in(kept(state, task if several else None), version)
     return SentHead(store.load(version), store.report(version))
 
 

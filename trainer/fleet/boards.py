@@ -53,10 +53,14 @@ class BoardRefusalError(LastlayerError, ValueError):
 
 
 class Board(ABC):
-    """One board. What it is asked raises BoardError where it cannot be reached, BoardRefusalError where it refuses."""
+    """One board. What it is asked raises BoardError where it cannot be reached, BoardRefusalError where it refuses.
 
-    def __init__(self, address: str) -> None:
+    All of it is of one `task` of the board; None: of the only one that it has, and one that has several refuses.
+    """
+
+    def __init__(self, address: str, task: str | None = None) -> None:
         self.address = address
+        self.task = task
 
     @abstractmethod
     def page(self, start: str) -> Page:
@@ -74,8 +78,8 @@ class Board(ABC):
 class HttpBoard(Board):
     """A board that can be reached by itself."""
 
-    def __init__(self, address: str, token: str | None, ca: Path | None) -> None:
-        super().__init__(address.rstrip("/"))
+    def __init__(self, address: str, token: str | None, ca: Path | None, task: str | None = None) -> None:
+        super().__init__(address.rstrip("/"), task)
         self._answered = False  # once it has, it is a board that may come back
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         encrypted = urlsplit(address).scheme == "https"
@@ -86,8 +90,7 @@ class HttpBoard(Board):
         self._pool.ConnectionCls = TlsConnection if encrypted else Connection
 
     def page(self, start: str) -> Page:
-        query = urlencode({"start": start, "limit": PAGE_EXAMPLES})
-        return unpack_page(self._ask("GET", f"/v1/examples?{query}"))
+        return unpack_page(self._ask("GET", "/v1/examples", start=start, limit=PAGE_EXAMPLES))
 
     def send_head(self, parcel: bytes) -> dict[str, Any]:
         return as_object(self.address, self._ask("POST", "/v1/heads", parcel))
@@ -95,8 +98,10 @@ class HttpBoard(Board):
     def send_backbone(self, parcel: bytes) -> dict[str, Any]:
         return as_object(self.address, self._ask("POST", "/v1/models", parcel))
 
-    def _ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
+    def _ask(self, method: str, path: str, body: bytes | None = None, **query: object) -> bytes:
         """The body of a good answer."""
+        asked = query if self.task is None else {**query, "task": self.task}
+        address = f"{path}?{urlencode(asked)}" if asked else path
         # A connection that breaks after something was sent leaves open whether it was done: only asking is repeated.
         # What cannot be reached, or is somebody else, will be so in a moment too: whoever typed this is told at once.
         retries = _Retry(
@@ -112,7 +117,7 @@ class HttpBoard(Board):
         )
         try:
             answer = self._pool.request(
-                method, path, body, headers=self._headers, retries=retries, redirect=False, decode_content=False
+                method, address, body, headers=self._headers, retries=retries, redirect=False, decode_content=False
             )
         except _EndlessError as error:
             raise BoardError(f"{self.address} is given up: {error}") from error

@@ -36,9 +36,9 @@ class _OldBrokerError(Exception):
 class MqttBoard(Board):
     """One connection for each exchange: nothing is left behind at the broker when it is over."""
 
-    def __init__(self, address: str, endpoint: Endpoint) -> None:
+    def __init__(self, address: str, endpoint: Endpoint, task: str | None = None) -> None:
         """`endpoint.node` is the board's."""
-        super().__init__(address)
+        super().__init__(address, task)
         self._endpoint = endpoint
         self._topics = Topics(endpoint.node)
 
@@ -64,7 +64,7 @@ class MqttBoard(Board):
 
     def _question(self, what: str, payload: bytes, *, v5: bool) -> "_Question":
         key = secrets.token_hex(8)
-        topics = self._topics.exchange(what, key), self._topics.exchanged(key)
+        topics = self._topics.exchange(what, key, self.task), self._topics.exchanged(key)
         return _Question(self.address, self._endpoint, topics, payload, v5=v5)
 
     def _object(self, answer: bytes) -> dict[str, Any]:

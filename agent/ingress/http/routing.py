@@ -16,6 +16,7 @@ from agent.errors import (
     RefusedHeadError,
     SimilarLabelError,
     UnknownError,
+    UnnamedError,
 )
 from agent.ingress.http.forms import BadRequest, check_query
 from agent.ingress.http.message import Reply, Request, Stream, error_reply
@@ -67,6 +68,8 @@ class Router:
             return self._routed(request)
         except BadRequest as error:
             return error_reply(HTTPStatus.BAD_REQUEST, str(error))
+        except UnnamedError as error:
+            return Reply(HTTPStatus.BAD_REQUEST, {"error": str(error), "unnamed": True})
         except LastlayerError as error:
             status = next(status for kind, status in _STATUSES if isinstance(error, kind))
             if status is HTTPStatus.SERVICE_UNAVAILABLE:

@@ -13,6 +13,7 @@ from agent.config import MqttConfig
 from agent.errors import ConfigError
 from agent.reporting.mqtt.broker import Broker
 from agent.reporting.mqtt.endpoint import Endpoint
+from agent.reporting.topics import Topics
 from tests.mosquitto import PATIENCE_S, Listener, Mosquitto
 from tests.waiting import until
 
@@ -189,7 +190,7 @@ def of_the_example(tmp_path: Path, certificates: Path) -> Iterator[Mosquitto]:
             line = line.replace("/etc/mosquitto/certs", str(certificates))
             line = line.replace("/etc/mosquitto/acl", str(EXAMPLE / "acl"))
             settings.append(line.replace("/var/lib/mosquitto", str(tmp_path / "state")))
-    users = dict.fromkeys(("porch", "cellar", "camera-door", "homeassistant", "dashboard"), "sesame")
+    users = dict.fromkeys(("porch", "cellar", "camera-door", "homeassistant", "trainer", "dashboard"), "sesame")
     with Mosquitto(tmp_path, users, settings) as broker:
         yield broker
 
@@ -245,6 +246,24 @@ def test_by_the_example_nobody_writes_what_is_anothers(
         assert {topic for topic, _ in camera.heard} == {"lastlayer/porch/result"}
         assert not any(topic.startswith("lastlayer/porch") for topic, _ in cellar.heard)
     broker.stop(PATIENCE_S)
+
+
+def test_by_the_example_a_desktop_may_ask_for_any_task_and_hear_the_answer(
+    of_the_example: Mosquitto, certificates: Path
+) -> None:
+    tls = ssl.create_default_context(cafile=str(certificates / "ca.crt"))
+    topics = Topics("porch")
+    asked = [topics.exchange("head", "key"), topics.exchange("head", "key", "gate")]
+    with (
+        Listener(of_the_example, topics.exchanged("+"), ("trainer", "sesame"), tls=tls) as desktop,
+        Listener(of_the_example, topics.below("exchange/#"), ("porch", "sesame"), tls=tls) as board,
+    ):
+        for topic in asked:
+            desktop.publish(topic, b"a parcel")
+        board.wait_for(asked[-1])
+        assert [topic for topic, _ in board.heard] == asked
+        board.publish(topics.exchanged("key"), b"a page")
+        desktop.wait_for(topics.exchanged("key"))
 
 
 @pytest.mark.parametrize("key", ["password_file", "ca_file", "certificate_file"])
