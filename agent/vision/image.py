@@ -251,7 +251,7 @@ def _fitted(image: Image.Image, orientation: int, crop: Crop) -> NDArray[np.uint
 def _on_background(strip: Image.Image) -> Image.Image:
     """RGB, as it looks where BACKGROUND lies below it: what a transparent pixel hides is gone before any is scaled."""
     if strip.mode not in ("LA", "PA", "RGBA") and "transparency" not in strip.info:
-        return strip.convert("RGB")
+        return strip if strip.mode == "RGB" else strip.convert("RGB")  # which would copy it
     strip = strip.convert("RGBA")
     canvas = Image.new("RGB", strip.size, BACKGROUND)
     canvas.paste(strip, mask=strip)
