@@ -37,6 +37,7 @@ from agent.service.teaching import Teaching
 from agent.state import generations
 from agent.state.state import State, open_state
 from agent.state.tasks import check_whole, left_over, left_over_words, root_of
+from agent.vision.ahead import Ahead
 from agent.vision.backbone import FAMILY, Backbone
 from agent.vision.bundle import Bundle
 from agent.vision.classifier import Classifier, View
@@ -105,7 +106,10 @@ def built(
             answering.append(task)
             retrainings.append(retraining)
             caches.append(cache)
-        service = _service(config, Tasks(answering, are_named=bool(config.tasks)), recent, retrainings, told)
+        ahead = Ahead()
+        stack.callback(ahead.stop)
+        tasks = Tasks(answering, are_named=bool(config.tasks))
+        service = _service(config, tasks, recent, retrainings, ahead, told)
         server = http_server(config.http, Api(service, told.events), config.frames.max_bytes)
         stack.enter_context(closing(server))
         commands, watched = _commands(config, service, told), _watched(config, service, told)
@@ -261,7 +265,12 @@ def _view(classifier: Classifier, task: str, view: ViewConfig) -> View:
 
 
 def _service(
-    config: Config, tasks: Tasks, recent: RecentFrames, retrainings: Sequence[Retraining], told: Reporting
+    config: Config,
+    tasks: Tasks,
+    recent: RecentFrames,
+    retrainings: Sequence[Retraining],
+    ahead: Ahead,
+    told: Reporting,
 ) -> Service:
     """What answers all faces."""
     pausing = Pausing(retrainings, Conditions(pause_limits(config.retrain)))
@@ -276,6 +285,7 @@ def _service(
         recent,
         told.timings,
         listeners,
+        ahead,
         max_bytes=config.frames.max_bytes,
         max_pixels=config.frames.max_pixels,
     )

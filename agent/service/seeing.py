@@ -14,6 +14,7 @@ from agent.records import Frame, Result, Seen, Source
 from agent.reporting.timing import Timings
 from agent.service.inbox import Inbox
 from agent.service.recent import RecentFrames
+from agent.vision.ahead import Ahead
 from agent.vision.backbone import Backbone
 from agent.vision.classifier import TOP, View, look
 from agent.vision.probe import Probe
@@ -55,6 +56,7 @@ class Seeing:
         recent: RecentFrames,
         timings: Timings,
         listeners: Sequence[Callable[[Seen], None]],
+        ahead: Ahead,
         *,
         max_bytes: int,
         max_pixels: int,
@@ -64,6 +66,7 @@ class Seeing:
         self._recent = recent
         self._timings = timings
         self._listeners = listeners
+        self._ahead = ahead
         self._max_bytes = max_bytes
         self._max_pixels = max_pixels
         backbones: dict[str, Backbone] = {
@@ -122,7 +125,16 @@ class Seeing:
         try:
             self._check_size(frame.payload)
             room = partial(self.inbox.room, source, wait_s)
-            seen = look(frame, views, self._timings, top=top, room=room, max_pixels=self._max_pixels, fresh=fresh)
+            seen = look(
+                frame,
+                views,
+                self._timings,
+                top=top,
+                room=room,
+                max_pixels=self._max_pixels,
+                fresh=fresh,
+                mapped=self._ahead.each,
+            )
         except ImageError:
             if not tentative:
                 self.count_bad(source)

@@ -7,6 +7,7 @@ bundle.py      a backbone's files: loaded, written
 importing.py   a model from elsewhere, tried in a child process and made a bundle
 pixels.py      what a network's input makes of the pixel bytes
 backbone.py    the frozen network, from pixels to a bottleneck; the only place that imports a TFLite runtime
+ahead.py       the pixels of several views, made while the backbone is at work for those before them
 unchanged.py   whether a frame shows anything new
 classifier.py  all of it in a row, for each view of a frame
 probe.py       whether frames could be classified just now

@@ -1,7 +1,7 @@
 """Seeing: frame → decode → backbone → bottleneck → head → top-k → result, for each view of the frame."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from agent.records import Frame, Result, Seen, is_finite
 from agent.region import UNCUT, Cut
 from agent.reporting.timing import Stopwatch, Timings
 from agent.vision.backbone import Backbone
-from agent.vision.image import MAX_PIXELS, Crop, Picture
+from agent.vision.image import MAX_PIXELS, Crop, Mapped, Picture
 from agent.vision.unchanged import Unchanged, grey_copy
 
 Room = Callable[[int], AbstractContextManager[object]]  # memory for so many bytes, until its block ends
@@ -146,11 +146,13 @@ def look(
     room: Room = nullcontext,
     max_pixels: int = MAX_PIXELS,
     fresh: bool = False,
+    mapped: Mapped = map,
 ) -> list[Seen]:
     """What each of the views sees. They share one decode, and those that want the same of one backbone its bottleneck.
 
     It goes on from the header when it has `room` for the memory that the pixels take. A frame for which backbone or
     head have no finite numbers is unknown. Where it is to be `fresh`, nothing is passed by for showing nothing new.
+    `mapped` makes the pixels of several crops, as `map` would.
 
     Raises ImageError where the frame's bytes are no good picture, and what `room` raises.
     """
@@ -160,13 +162,15 @@ def look(
     with watch.phase("decode"):
         picture = Picture(frame.payload, wanted, max_pixels=max_pixels)
     with room(picture.decoding_bytes):
-        with watch.phase("decode"):
-            images = dict(zip(wanted, picture.pixels(), strict=True))
-        seen = [
-            view.see(frame, images[crop], crop, shared, top, fresh, watch)
-            for view, crop in zip(views, crops, strict=True)
-        ]
+        images: dict[Crop, NDArray[np.uint8]] = {}
+        seen = []
+        with closing(picture.each(mapped)) as each:
+            for view, crop in zip(views, crops, strict=True):
+                if crop not in images:
+                    with watch.phase("decode"):
+                        images[crop] = next(each)
+                seen.append(view.see(frame, images[crop], crop, shared, top, fresh, watch))
     timings.record(watch)
     for _, own in seen:
         timings.record(own)
-    return [each for each, _ in seen]
+    return [of_view for of_view, _ in seen]

@@ -4,9 +4,10 @@ import io
 import logging
 import random
 import zlib
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +78,9 @@ class Crop:
         return width, height
 
 
+Mapped = Callable[[Callable[[Crop], NDArray[np.uint8]], Sequence[Crop]], Iterator[NDArray[np.uint8]]]
+
+
 def decode(payload: bytes, width: int, height: int, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """The whole picture: RGB [height, width, 3], uint8. Raises ImageError."""
     (pixels,) = Picture(payload, [Crop(width, height)], max_pixels=max_pixels).pixels()
@@ -117,15 +121,25 @@ class Picture:
         self._image = image if isinstance(self._encoded, Jpeg) else None
 
     def pixels(self) -> list[NDArray[np.uint8]]:
+        """As `each`, all of them."""
+        return list(self.each())
+
+    def each(self, mapped: Mapped = map) -> Generator[NDArray[np.uint8], None, None]:
         """Of each crop RGB [height, width, 3], uint8, upright and then turned as it says, scaled bilinearly without
         keeping its aspect. Once, and no more.
 
-        What is transparent shows BACKGROUND. Raises ImageError for a torn picture; what it took is free by then.
+        They are made by `mapped`, which is called as `map` is, once it is known that the picture is whole; what
+        that took is held until the last was taken. What is transparent shows BACKGROUND. Raises ImageError for a torn
+        picture; what it took is free by then.
         """
         try:
-            pixels, doubtful = self._fitted()
+            with self._decoded() as (image, doubtful):
+                fitted = mapped(partial(_fitted, image, self.orientation), self._crops)
+                kept = list(fitted) if doubtful or len(self._crops) == 1 else []
+                yield from () if kept else fitted
             if not doubtful or self._holds_all_rows():
-                return pixels
+                yield from kept
+                return
             why = "it lacks rows"
         except Exception as error:
             log.debug("a picture could not be decoded", exc_info=True)
@@ -159,8 +173,9 @@ class Picture:
         width, height = max(width for width, _ in sizes), max(height for _, height in sizes)
         return (height, width) if self.orientation in _TURNED else (width, height)
 
-    def _fitted(self) -> tuple[list[NDArray[np.uint8]], bool]:
-        """The crops, and whether rows may lack: where a JPEG's data end, its decoder goes on in gray."""
+    @contextmanager
+    def _decoded(self) -> Iterator[tuple[Image.Image, bool]]:
+        """And whether rows may lack: where a JPEG's data end, its decoder goes on in gray."""
         encoded, content = self._encoded, self._encoded.content()
         if self._image is not None:
             self._image.fp = io.BytesIO(content)
@@ -168,8 +183,7 @@ class Picture:
             image.load()
             if isinstance(encoded, Png):
                 _scale_transparency(image, encoded.depth)
-            doubtful = isinstance(encoded, Jpeg) and (not encoded.ended or _ends_in_gray(image))
-            return [_fitted(image, self.orientation, crop) for crop in self._crops], doubtful
+            yield image, isinstance(encoded, Jpeg) and (not encoded.ended or _ends_in_gray(image))
 
     def _holds_all_rows(self) -> bool:
         """Whether a JPEG's data go as far as its last row.
