@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,17 +72,27 @@ class Classifier:
         """What is cut out, in as many pixels as the backbone takes."""
         return Crop(self.backbone.bundle.width, self.backbone.bundle.height, cut)
 
-    def answer(
-        self, frame: Frame, image: NDArray[np.uint8], crop: Crop, shared: Shared, top: int, watch: Stopwatch
-    ) -> Seen:
-        """What backbone and head say of a crop's pixels. The bottleneck is taken from `shared`, or put there."""
+    def bottleneck(self, image: NDArray[np.uint8], crop: Crop, shared: Shared, watch: Stopwatch) -> NDArray[Any]:
+        """That of a crop's pixels, from `shared`, or put there."""
         key = self.backbone.backbone_id, crop
-        version, head = self._in_service or (None, None)
         with self.backbone.turn, watch.phase("session_run"):
-            bottleneck = shared.get(key)
-            if bottleneck is None:
+            if key not in shared:
                 with watch.phase("bottleneck"):
-                    shared[key] = bottleneck = self.backbone.bottleneck(image)
+                    shared[key] = self.backbone.bottleneck(image)
+        return shared[key]
+
+    def answer(
+        self,
+        frame: Frame,
+        image: NDArray[np.uint8],
+        crop: Crop,
+        bottleneck: NDArray[Any],
+        top: int,
+        watch: Stopwatch,
+    ) -> Seen:
+        """What the head says of a crop's pixels."""
+        version, head = self._in_service or (None, None)
+        with watch.phase("session_run"):
             probabilities = head.probabilities(bottleneck) if head and is_finite(bottleneck) else None
         finite = is_finite(bottleneck) and (probabilities is None or is_finite(probabilities))
         with watch.phase("result_processing"):
@@ -108,33 +118,43 @@ class View:
         """Its name, for a frame of that camera."""
         return self.name or camera
 
-    def see(
-        self,
-        frame: Frame,
-        image: NDArray[np.uint8],
-        crop: Crop,
-        shared: Shared,
-        top: int,
-        fresh: bool,
-        began: Stopwatch,
-    ) -> tuple[Seen, Stopwatch]:
-        """And how long that took, without what had been done before: that is in `began`."""
+    def take(
+        self, frame: Frame, image: NDArray[np.uint8], crop: Crop, shared: Shared, top: int, fresh: bool
+    ) -> "Taken":
+        """Compare it with the last one that was classified, or else let it through the backbone."""
         watch, copy = Stopwatch(), None
         if self.unchanged is not None:
             with watch.phase("compare"):
                 copy = grey_copy(image)
                 like = None if fresh else self.unchanged.like(frame.camera, copy, top, self.classifier.head_version)
             if like is not None:
-                said = replace(like.result, skipped=True, ref=frame.ref, timings_ms={**began.ms, **watch.ms})
-                return replace(like, result=said), watch
-        seen = self.classifier.answer(frame, image, crop, shared, top, watch)
+                return Taken(watch, copy, like)
+        return Taken(watch, copy, self.classifier.bottleneck(image, crop, shared, watch))
+
+    def say(
+        self, frame: Frame, image: NDArray[np.uint8], crop: Crop, taken: "Taken", top: int, began: Stopwatch
+    ) -> Seen:
+        """What it shows. What had been done before it was `taken` took what is in `began`."""
+        watch = taken.watch
+        if isinstance(taken.found, Seen):
+            said = replace(taken.found.result, skipped=True, ref=frame.ref, timings_ms={**began.ms, **watch.ms})
+            return replace(taken.found, result=said)
+        seen = self.classifier.answer(frame, image, crop, taken.found, top, watch)
         named = replace(
             seen.result, task=self.task, view=self.called(frame.camera), timings_ms={**began.ms, **watch.ms}
         )
         seen = replace(seen, result=named)
-        if self.unchanged is not None and copy is not None and seen.finite:
-            self.unchanged.keep(frame.camera, copy, top, seen)
-        return seen, watch
+        if self.unchanged is not None and taken.copy is not None and seen.finite:
+            self.unchanged.keep(frame.camera, taken.copy, top, seen)
+        return seen
+
+
+class Taken(NamedTuple):
+    """What a view has of a frame before it says what it shows."""
+
+    watch: Stopwatch
+    copy: NDArray[np.float32] | None  # where frames that show nothing new are passed by
+    found: Seen | NDArray[Any]  # of the frame that it is like; else the bottleneck
 
 
 def look(
@@ -163,14 +183,19 @@ def look(
         picture = Picture(frame.payload, wanted, max_pixels=max_pixels)
     with room(picture.decoding_bytes):
         images: dict[Crop, NDArray[np.uint8]] = {}
-        seen = []
+        taken = []
         with closing(picture.each(mapped)) as each:
             for view, crop in zip(views, crops, strict=True):
                 if crop not in images:
                     with watch.phase("decode"):
                         images[crop] = next(each)
-                seen.append(view.see(frame, images[crop], crop, shared, top, fresh, watch))
+                taken.append(view.take(frame, images[crop], crop, shared, top, fresh))
+        # Behind all that the backbone does: a network leaves nothing of Python in the processor's caches.
+        seen = [
+            view.say(frame, images[crop], crop, of_view, top, watch)
+            for view, crop, of_view in zip(views, crops, taken, strict=True)
+        ]
     timings.record(watch)
-    for _, own in seen:
-        timings.record(own)
-    return [of_view for of_view, _ in seen]
+    for of_view in taken:
+        timings.record(of_view.watch)
+    return seen

@@ -76,7 +76,7 @@ def test_each_view_answers_for_its_part_of_the_frame(backbone: Backbone, timings
     counts = {report.phase: report.count for report in timings.since_start()}
     assert counts == {"decode": 1, "bottleneck": 2, "session_run": 2, "result_processing": 2}
     assert all(each.result.timings_ms.keys() == counts.keys() for each in seen)
-    assert seen[0].result.timings_ms["decode"] < seen[1].result.timings_ms["decode"], "its own crop counts as well"
+    assert seen[0].result.timings_ms["decode"] == seen[1].result.timings_ms["decode"]
 
 
 def test_tasks_that_want_the_same_of_one_backbone_share_its_bottleneck(backbone: Backbone, timings: Timings) -> None:
