@@ -18,9 +18,10 @@ class Ahead:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
 
     def each(self, do: Callable[[T], U], what: Sequence[T]) -> Iterator[U]:
-        """As `map`: the first in the thread that asks, all others at the same time, and one after another, in ours."""
+        """As `map`: the first in the thread that asks; from then on the others, one after another, in ours."""
+        first = do(what[0])
         others = self._pool.map(do, what[1:])
-        yield do(what[0])
+        yield first
         yield from others
 
     def stop(self) -> None:
