@@ -10,7 +10,7 @@ from functools import partial
 
 from agent.errors import ImageError, UnknownTaskError
 from agent.learning.solving.head import Head
-from agent.records import Frame, Result, Seen, Source
+from agent.records import DEFAULT_TASK, Frame, Result, Seen, Source
 from agent.reporting.timing import Timings
 from agent.service.inbox import Inbox
 from agent.service.recent import RecentFrames
@@ -88,11 +88,7 @@ class Seeing:
             if each.camera in (None, camera) and task in (None, each.task) and view in (None, each.called(camera))
         ]
         if not found:
-            asked = "".join(f"{kind} {name[:40]!r} " for kind, name in (("task", task), ("view", view)) if name)
-            who = f"the {asked.strip()} does not look" if asked else "no task looks"
-            there = ", ".join(dict.fromkeys(repr(each.camera) for each in self._views if each.camera))
-            of = f"frames of the camera {camera[:40]!r}" if camera else "frames without the name of a camera"
-            raise UnknownTaskError(f"{who} at {of}: the cameras that are looked at are {there} (tasks.….views)")
+            raise UnknownTaskError(self._nobody(camera, task, view))
         return found
 
     def classify(
@@ -137,6 +133,20 @@ class Seeing:
             for listener in self._listeners:
                 listener(each)
         return [each.result for each in seen]
+
+    def _nobody(self, camera: str, task: str | None, view: str | None) -> str:
+        """That nobody looks, and who does where."""
+        of = f"frames of the camera {camera[:40]!r}" if camera else "frames without the name of a camera"
+        if task is None and view is None:
+            there = ", ".join(dict.fromkeys(repr(each.camera) for each in self._views if each.camera is not None))
+            return f"no task looks at {of}: the cameras that are looked at are {there}"
+        asked = " and ".join(f"{kind} {name[:40]!r}" for kind, name in (("task", task), ("view", view)) if name)
+        there = ", ".join(
+            f"{each.name or 'all'} of the task {each.task or DEFAULT_TASK} at {'every camera' if each.camera is None else each.camera}"
+            for each in self._views
+            if task in (None, each.task)
+        )
+        return f"no view of {asked} looks at {of}: what looks is {there}"
 
     def count_bad(self, source: Source) -> None:
         """Count what was sent as a frame and holds no picture that could be classified."""

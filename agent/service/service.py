@@ -53,7 +53,7 @@ class Service:
         if label is None or views is None:
             return self.seeing.classify(frame, source, views, top=top, wait_s=wait_s)
         if len(views) > 1:
-            there = ", ".join(f"task={each.task}, view={each.called(frame.camera)}" for each in views)
+            there = "; ".join(f"task={each.task}, view={each.called(frame.camera)}" for each in views)
             raise UnnamedError(f"{len(views)} views look at this frame, and a label is of one: say which: {there}")
         teaching = self.tasks.one(views[0].task or None).teaching
         label = teaching.spelt(label, new=new_label)
