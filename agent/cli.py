@@ -19,7 +19,7 @@ from agent.errors import ConfigError, LastlayerError
 from agent.terminal import program
 
 EPILOG = """\
-exit codes: 0 done · 2 wrong usage or configuration · 3 bad picture, label, list, frame or head, or none of a class
+exit codes: 0 done · 2 wrong usage or configuration · 3 bad picture, label, list, frame, head, task, or none of a class
             4 bad backbone · 5 state folder unusable, locked or of another backbone · 6 nothing to learn from
             7 no network · 8 the new head was refused · 1 other
 

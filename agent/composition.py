@@ -17,6 +17,7 @@ from agent.ingress.http.routes import Api
 from agent.ingress.http.server import Server, http_server
 from agent.learning.running.pausing import Conditions, Limits, Pausing
 from agent.learning.running.retraining import Retraining
+from agent.learning.running.turns import Turns
 from agent.records import DEFAULT_TASK, Frame
 from agent.region import Cut
 from agent.reporting.announced import Memory
@@ -68,7 +69,7 @@ class Parts:
     folder: Path  # of the state
     told: Reporting
     service: Service
-    retrainings: Sequence[Retraining]
+    turns: Turns  # of the retrainings
     upkeep: Upkeep
     server: Server
     commands: "MqttSource | None"  # and frames, where there is a broker
@@ -93,12 +94,13 @@ def built(
     told = reporting(config, root)
     answering, retrainings, caches = [], [], []
     recent, backbones, taking = RecentFrames(config.frames.remember), Backbones(config.threads), threading.Lock()
+    turns = Turns()
     with ExitStack() as stack:
         for name, asked in asked_of_all.items():
             state, backbone = _loaded(config, root, name, asked, backbones, input_range, size)
             classifier = Classifier(backbone, told.timings)
             cache = stack.enter_context(state.cache(classifier.backbone, config.cache))
-            retraining = Retraining(state.folder, retrain_options(asked.retrain or config.retrain))
+            retraining = Retraining(state.folder, retrain_options(asked.retrain or config.retrain), turns)
             task = _task(config, root, name, asked, state, cache, classifier, retraining, recent, told, taking)
             answering.append(task)
             retrainings.append(retraining)
@@ -107,7 +109,7 @@ def built(
         server = http_server(config.http, Api(service, told.events), config.frames.max_bytes)
         stack.enter_context(closing(server))
         commands, watched = _commands(config, service, told), _watched(config, service, told)
-        yield Parts(root, told, service, retrainings, Upkeep(caches), server, commands, watched)
+        yield Parts(root, told, service, turns, Upkeep(caches), server, commands, watched)
 
 
 def questions(config: Config) -> dict[str, TaskConfig]:

@@ -60,8 +60,8 @@ def _camera(name: str) -> str:
 def _task(name: str) -> str:
     if not TASK_NAME.fullmatch(name):
         raise ValueError(
-            f"{name!r:.60} is no name of a task: it becomes part of topics and folders, and may have 40 letters from a "
-            "to z, digits, - and _, not - first"
+            f"{name!r:.60} is no name of a task: it becomes part of topics and folders, and is a word of at most 40 "
+            "letters (a to z), digits, _ and -, which does not begin with -"
         )
     return name
 
@@ -361,11 +361,10 @@ class ViewConfig:
         left, top, width, height = self.region
         if width == 0 or height == 0:
             raise RefusalError("region", f"has no area: its width is {width:g}, its height {height:g}")
-        for start, extent, what in ((left, width, "left and width"), (top, height, "top and height")):
-            if start + extent > 1 + ROUNDING:
-                raise RefusalError(
-                    "region", f"leaves the picture: {what} are {start:g} and {extent:g}, and together may be 1"
-                )
+        if left + width > 1 + ROUNDING:
+            raise RefusalError("region", f"leaves the picture: left {left:g} and width {width:g} are together above 1")
+        if top + height > 1 + ROUNDING:
+            raise RefusalError("region", f"leaves the picture: top {top:g} and height {height:g} are together above 1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,8 +137,7 @@ def _start(parts: Parts, daemon: Daemon, stack: ExitStack) -> None:
         started(parts.told.broker)
         stack.callback(daemon.report)  # what the last window held
         started(parts.commands)
-    for retraining in parts.retrainings:
-        stack.callback(retraining.stop, STOP_S)
+    stack.callback(parts.turns.stop, STOP_S)
     for task in parts.service.tasks:
         stack.callback(task.exchange.stop)
     started(parts.upkeep)

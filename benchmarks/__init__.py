@@ -8,6 +8,7 @@ On the ground, for all:
 rows.py          what a benchmark finds, in one form: ours, the peer's, their ratio, the goal
 pictures.py      a photograph to send, and pictures to teach a head with
 daemon.py        a real daemon in a process of its own, and who asks it
+steady.py        frames at a steady rate, in turn alone and beside a retraining that never ends
 peers.py         what others offer for the last layer
 sets.py          bottlenecks to retrain heads on
 synthetic.py     a state of made-up bottlenecks, to sweep and to retrain on; runnable, and measures nothing
@@ -16,6 +17,7 @@ Of the running service:
 
 frame.py         a frame over HTTP, beside decoding and invoking alone
 interference.py  the same beside a retraining
+tasks.py         several views, several tasks, and frames that show nothing new
 slow_clients.py  the same beside clients that never finish
 mqtt_stream.py   more frames over MQTT than the board can classify
 footprint.py     memory, its growth, and the time to the first answer

@@ -19,7 +19,7 @@ from benchmarks.rows import HEADING, ROWS_FILE, Row
 
 NAMES = (
     "cache", "device", "epoch", "step", "retraining", "update", "scale", "interference", "frame", "slow_clients",
-    "mqtt_stream", "footprint", "sweep", "transfer",
+    "mqtt_stream", "tasks", "footprint", "sweep", "transfer",
 )  # fmt: skip
 
 

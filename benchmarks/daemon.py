@@ -110,14 +110,14 @@ def connect(where: str | Path) -> socket.socket:
 class Client:
     """Posts one picture again and again over one connection."""
 
-    def __init__(self, where: str | Path, picture: bytes) -> None:
+    def __init__(self, where: str | Path, picture: bytes, path: str = "/v1/frames") -> None:
         self._connection = connect(where)
-        heading = f"POST /v1/frames HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(picture)}\r\n\r\n"
-        self._request = heading.encode() + picture
+        self._path = path
+        self._request = self._asked(picture)
 
-    def post(self) -> bytes:
-        """The reply, read to its end."""
-        self._connection.sendall(self._request)
+    def post(self, picture: bytes | None = None) -> bytes:
+        """The reply, read to its end; of another picture where it is given."""
+        self._connection.sendall(self._request if picture is None else self._asked(picture))
         reply = b""
         while True:
             if not (more := self._connection.recv(1 << 16)):
@@ -130,12 +130,23 @@ class Client:
     def close(self) -> None:
         self._connection.close()
 
+    def _asked(self, picture: bytes) -> bytes:
+        heading = f"POST {self._path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(picture)}\r\n\r\n"
+        return heading.encode() + picture
+
+
+def results(reply: bytes) -> list[dict[str, Any]]:
+    """What each view said. Ends the program where that is no answer of a head."""
+    heading, _, body = reply.partition(b"\r\n\r\n")
+    answer: dict[str, Any] = json.loads(body)
+    found: list[dict[str, Any]] = answer.get("results", [answer])
+    if not heading.startswith(b"HTTP/1.1 200") or not all(result["predictions"] for result in found):
+        sys.exit(f"the daemon answered {reply!r:.300}")
+    return found
+
 
 def phases(reply: bytes) -> dict[str, float]:
-    """How long the daemon says that a frame took, in ms. Ends the program where that is no answer of a head."""
-    heading, _, body = reply.partition(b"\r\n\r\n")
-    result: dict[str, Any] = json.loads(body)
-    if not heading.startswith(b"HTTP/1.1 200") or not result["predictions"]:
-        sys.exit(f"the daemon answered {reply!r:.300}")
+    """How long the daemon says that a frame took, in ms; the only view of it. Ends the program as `results` does."""
+    (result,) = results(reply)
     timings: dict[str, float] = result["timings_ms"]
     return timings

@@ -4,6 +4,9 @@
     python3 push.py --camera door frame.jpg other.jpg
     ffmpeg -i VIDEO -vf fps=2 -f mpjpeg - | python3 push.py --camera door -
 
+It prints a line for each picture: frame id, probability, label. On a board with tasks there
+is one for each view that looks at the camera, which begins with TASK/VIEW.
+
 Of a stream (-) the newest frame is sent, and those that came while the board was busy
 or away are let go. A board that is away is waited for.
 """
@@ -23,14 +26,15 @@ from urllib.parse import urlencode, urlsplit
 class Board:
     """One connection to a board, made again whenever it breaks."""
 
-    def __init__(self, url: str, camera: str = "", token: str = "") -> None:
-        self.path = "/v1/frames" + (f"?{urlencode({'camera': camera}, errors='surrogateescape')}" if camera else "")
+    def __init__(self, url: str, camera: str = "", token: str = "", task: str = "") -> None:
+        asked = {name: word for name, word in (("camera", camera), ("task", task)) if word}
+        self.path = "/v1/frames" + (f"?{urlencode(asked, errors='surrogateescape')}" if asked else "")
         self.headers = {"Authorization": f"Bearer {token}"} if token else {}
         kind = http.client.HTTPSConnection if urlsplit(url).scheme == "https" else http.client.HTTPConnection
         self.connection = kind(urlsplit(url).netloc, timeout=10)
 
     def classify(self, picture: bytes) -> dict[str, Any]:
-        """The board's result. Raises ValueError for what the board refuses; waits for a board that is away or full."""
+        """The board's answer. Raises ValueError for what the board refuses; waits for a board that is away or full."""
         pause = 0.2
         while True:
             try:
@@ -96,11 +100,12 @@ def main() -> int:
     parser.add_argument("pictures", nargs="+", help="files, or - for a stream")
     parser.add_argument("--url", default="http://127.0.0.1:8080", help="of the board (default: %(default)s)")
     parser.add_argument("--camera", default="", help="the name of the camera")
+    parser.add_argument("--task", default="", help="the only one to ask, of a board with several")
     parser.add_argument("--token-file", type=Path, help="a file with the token of the board")
     parser.add_argument("--every", type=float, default=0.0, metavar="S", help="seconds between frames of a stream")
     arguments = parser.parse_args()
     token = arguments.token_file.read_text().strip() if arguments.token_file else ""
-    board = Board(arguments.url, arguments.camera, token)
+    board = Board(arguments.url, arguments.camera, token, arguments.task)
     if arguments.pictures != ["-"]:
         for path in arguments.pictures:
             show(board, Path(path).read_bytes())
@@ -117,12 +122,14 @@ def main() -> int:
 
 def show(board: Board, picture: bytes) -> None:
     try:
-        result = board.classify(picture)
+        answer = board.classify(picture)
     except ValueError as error:
         print(f"refused: {error}", file=sys.stderr)
         return
-    best = result["predictions"][0] if result["predictions"] else {"label": "unknown", "probability": 0.0}
-    print(f"{result['frame_id']} {best['probability']:.2f} {best['label']}", flush=True)
+    for result in answer.get("results", [answer]):  # of a board with tasks: one for each view that looks at this camera
+        best = result["predictions"][0] if result["predictions"] else {"label": "unknown", "probability": 0.0}
+        asked = f"{result['task']}/{result['view']} " if "task" in result else ""
+        print(f"{asked}{result['frame_id']} {best['probability']:.2f} {best['label']}", flush=True)
 
 
 if __name__ == "__main__":

@@ -315,11 +315,11 @@ SHARES = "each a share of the picture from 0 to 1"
         ("region: [0.1, 0.1, 0.5, -0.0]", "region: has no area: its width is 0.5, its height 0"),
         (
             "region: [0.5, 0.1, 0.6, 0.5]",
-            "region: leaves the picture: left and width are 0.5 and 0.6, and together may be 1",
+            "region: leaves the picture: left 0.5 and width 0.6 are together above 1",
         ),
         (
             "region: [0.5, 0.9, 0.5, 0.2]",
-            "region: leaves the picture: top and height are 0.9 and 0.2, and together may be 1",
+            "region: leaves the picture: top 0.9 and height 0.2 are together above 1",
         ),
         ("rotate: 45", "rotate: must be 0, 90, 180 or 270, not 45"),
         ("rotate: -90", "rotate: must be 0, 90, 180 or 270, not -90"),

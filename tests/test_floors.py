@@ -43,6 +43,7 @@ FLOORS = [
     ["demo.command", "demo"],
     ["benchmarks", "benchmarks.pictures", "benchmarks.rows"],
     ["benchmarks.daemon", "benchmarks.peers", "benchmarks.sets", "benchmarks.synthetic"],
+    ["benchmarks.steady"],
     [
         "benchmarks.cache",
         "benchmarks.device",
@@ -56,6 +57,7 @@ FLOORS = [
         "benchmarks.slow_clients",
         "benchmarks.step",
         "benchmarks.sweep",
+        "benchmarks.tasks",
         "benchmarks.transfer",
         "benchmarks.update",
     ],

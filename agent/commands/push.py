@@ -55,8 +55,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     parser.add_argument("--token-file", type=Path, metavar="FILE", help="a file with the board's token")
     parser.add_argument("--camera", help="the name of the camera")
     parser.add_argument("--label", help="what the pictures show: the board remembers it")
-    parser.add_argument("--task", metavar="NAME", help="the only task that is asked, and the one that is taught")
-    parser.add_argument("--view", metavar="NAME", help="of that task, the one that shows what the label says")
+    parser.add_argument("--view", metavar="NAME", help="of the task, the one that shows what the label says")
     parser.add_argument("--new-labels", action="store_true", help="labels that are like others are meant")
     parser.add_argument(
         "--timeout", type=_seconds, default=30.0, metavar="S", help="how long a picture is tried (default: %(default)g)"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from agent.board import systemd
 from agent.board.secret import Secret
 from agent.doctor.checks import Check, warned_of_open
-from agent.errors import BundleError, ConfigError, MismatchError, StateError, UnknownHeadError
+from agent.errors import ConfigError
 
 if TYPE_CHECKING:
     from agent.config import HttpConfig
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LEAST_BYTES = 16 << 20  # below it no example can be trusted to be kept
 FEW_BYTES = 256 << 20
 TIMEOUT_S = 5.0
-LOCK = Path("cache") / "lock"
+LOCK = "cache/lock"  # of each task and generation
 
 
 def flash(folder: Path, free: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free) -> Check:
@@ -42,11 +42,8 @@ def flash(folder: Path, free: Callable[[Path], int] = lambda path: shutil.disk_u
     return Check("flash", "ok", found)
 
 
-def state(folder: Path, current: Path, *, serving: bool) -> Check:
-    """Whether the state folder can be written, by its owner and by nobody else at the same time.
-
-    `current` is the folder of its generation in use.
-    """
+def state(folder: Path, *, serving: bool) -> Check:
+    """Whether the state folder can be written, by its owner and by nobody else at the same time."""
     there = _existing(folder)
     try:
         with tempfile.TemporaryFile(dir=there):
@@ -61,7 +58,7 @@ def state(folder: Path, current: Path, *, serving: bool) -> Check:
     strange = next((path for path in sorted(folder.rglob("*")) if path.lstat().st_uid != owner), None)
     if strange is not None:
         return Check("state", "fail", f"{strange} belongs to another user", f"chown -R --reference={folder} {folder}")
-    if not serving and _is_locked(current / LOCK):
+    if not serving and any(map(_is_locked, folder.rglob(LOCK))):
         return Check("state", "warn", f"{folder} is in use", "another command or daemon writes it: wait, or stop it")
     return Check("state", "ok", f"{folder}{', in use by the running daemon' if serving else ''}")
 
@@ -134,64 +131,6 @@ def unix_socket(path: Path | None) -> Check:
     if not os.access(folder, os.W_OK | os.X_OK):
         return Check("socket", "fail", f"{folder} cannot be written", "set http.socket to a folder of the service")
     return Check("socket", "ok", str(path))
-
-
-def model_of(folder: Path, named: str | None) -> Check:
-    """The backbone of the generation in `folder`, or the one that it would begin with; `named` by the configuration."""
-    from agent.state.state import TO_CHANGE, check_same, learnt_with, lost, outdated
-    from agent.vision.bundle import DEFAULT, load_bundle, no_longer_ships
-
-    own = folder / "backbone"
-    try:
-        if not own.is_dir():
-            return model(named or DEFAULT) if learnt_with(folder) is None else Check("model", "fail", lost(folder))
-        bundle = load_bundle(own)
-        check_same(folder, bundle, named, None)
-    except (BundleError, MismatchError) as error:
-        return Check("model", "fail", str(error), "name another with backbone:, or copy the bundle again")
-    except StateError as error:
-        return Check("model", "fail", f"{own} is missing, and what was learnt with it cannot be read: {error}")
-    check = model(own)
-    if check.outcome == "ok" and no_longer_ships(bundle):
-        return Check("model", "warn", f"{check.found}; made with {outdated(bundle)}", TO_CHANGE)
-    return check
-
-
-def model(bundle: str | Path) -> Check:
-    """Loads and runs the backbone once, in a child process: what it does not survive is said here."""
-    from agent.vision.bundle import load_bundle
-    from agent.vision.importing import bare, describe
-
-    try:
-        path = Path(bundle)
-        described = describe(bare(path) if path.suffix == ".tflite" else load_bundle(bundle))
-    except BundleError as error:
-        return Check("model", "fail", str(error), "name another with backbone:, or copy the bundle again")
-    shape = f"{described['width']} x {described['height']} pixels to {described['size']} values"
-    found = f"{bundle}: {shape}, run by {described['family']}"
-    if described["words"]:
-        return Check("model", "warn", "; ".join([found, *described["words"]]), "docs/models.md says what it means")
-    return Check("model", "ok", found)
-
-
-def head(folder: Path) -> Check:
-    """Whether the head that is to be in service can be, with the backbone of the generation in `folder`."""
-    from agent.state.state import heads_of
-
-    if not (folder / "heads").is_dir():
-        return Check("head", "ok", "none yet")
-    mend = "`lastlayer heads rollback`, or `heads activate VERSION`, puts another into service; `retrain` makes one"
-    try:
-        store = heads_of(folder)
-        version = store.active()
-        if version is None:
-            return Check("head", "ok", "none is in service")
-        labels = store.load_for_service(version).labels
-    except BundleError as error:
-        return Check("head", "warn", f"cannot be looked at without its backbone: {error}", "see model")
-    except (StateError, UnknownHeadError) as error:
-        return Check("head", "fail", str(error), mend)
-    return Check("head", "ok", f"{version}, of {len(labels)} labels")
 
 
 def _existing(folder: Path) -> Path:

@@ -22,19 +22,19 @@ def rename(state: Path, old: str, new: str) -> None:
     """Call a task something else. One of the new name that was begun and has learnt nothing gives way.
 
     Raises ConfigError where the new name can be none or its task has learnt, UnknownTaskError for an old one that is
-    not there, BusyError while somebody writes one of both, StateError where the folder cannot be written.
+    not there, BusyError while somebody writes one of both, StateError where flash refuses.
     """
     if tasks.checked(new) == tasks.checked(old):
         raise ConfigError(f"the task is called {new} already")
     way = tasks.way(state, old, new)
-    begun = way.is_dir()
-    if not begun:
+    half_way = way.is_dir()
+    if not half_way:
         tasks.check_whole(state)
         tasks.existing(state, old)
     roots = [tasks.root_of(state, old), way, tasks.root_of(state, new)]
     try:
         with _alone(roots):
-            if not begun:
+            if not half_way:
                 _remove_begun(state, new)
             if DEFAULT_TASK in (old, new):
                 _move(state, old, new)
@@ -44,7 +44,7 @@ def rename(state: Path, old: str, new: str) -> None:
     except StateError:
         raise
     except OSError as error:
-        raise StateError(f"{state} cannot be written: {error}") from error
+        raise StateError(f"{error.filename or state} cannot be moved: {error.strerror or error}") from error
 
 
 @contextmanager
@@ -86,19 +86,20 @@ def _move(state: Path, old: str, new: str) -> None:
     """The parts of the state into a task's folder, or those of such a folder into the state."""
     way, folder = tasks.way(state, old, new), state / tasks.FOLDER
     if new == DEFAULT_TASK:
-        if not way.is_dir():
-            tasks.root_of(state, old).rename(way)
-        parts = sorted((path.name for path in way.iterdir()), key=lambda name: (name == tasks.PARTS[0], name))
         source, target = way, state
+        begins_at = way if way.is_dir() else tasks.root_of(state, old)
+        parts = sorted((path.name for path in begins_at.iterdir()), key=lambda name: (name == tasks.PARTS[0], name))
     else:
-        way.mkdir(parents=True, exist_ok=True)
+        source, target, begins_at = state, way, state
         parts = [part for part in tasks.PARTS if (state / part).exists()]
-        source, target = state, way
+    for part in parts:
+        _check(begins_at / part, target / part)
+    if begins_at != source:
+        begins_at.rename(way)
+    way.mkdir(parents=True, exist_ok=True)
     for at in (state, folder):  # the folder is there for good before anything is in it
         sync_folder(at)
     for part in parts:
-        if (target / part).exists():
-            raise StateError(f"{target / part} is in the way of {source / part}: move one of them elsewhere, and go on")
         (source / part).rename(target / part)
     for at in (target, source):  # in the new place before they leave the old one
         sync_folder(at)
@@ -107,3 +108,11 @@ def _move(state: Path, old: str, new: str) -> None:
     else:
         way.rename(tasks.root_of(state, new))
     sync_folder(folder)
+
+
+def _check(part: Path, goal: Path) -> None:
+    """Raises StateError where a part cannot be moved, before any has been."""
+    if goal.exists():
+        raise StateError(f"{goal} is in the way of {part}: move one of them elsewhere, and type it again")
+    if part.is_mount():
+        raise StateError(f"{part} is a file system of its own: unmount it, and move what it holds by hand")

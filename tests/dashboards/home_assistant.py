@@ -85,14 +85,15 @@ def environment(**more: str) -> dict[str, str]:
 class HomeAssistant:
     """It runs within its block, listens to a broker, and remembers what it knows in `folder` for the next time."""
 
-    def __init__(self, python: Path, folder: Path, broker: Mosquitto) -> None:
+    def __init__(self, python: Path, folder: Path, broker: Mosquitto, **more: Any) -> None:
+        """`more` are further keys of its configuration."""
         self._python = python
         self._folder = folder
         self._log = folder / "log"
         storage = folder / ".storage"
         storage.mkdir(parents=True, exist_ok=True)
         home = {"name": "Home", "latitude": 50, "longitude": 10, "country": "DE", "currency": "EUR", "time_zone": "UTC"}
-        (folder / "configuration.yaml").write_text(json.dumps({"homeassistant": home}))
+        (folder / "configuration.yaml").write_text(json.dumps({"homeassistant": home, **more}))
         where = {"broker": broker.host, "port": broker.port, "protocol": "5"}
         entry = {**ENTRY, "data": where, "options": {"discovery": True, "discovery_prefix": "homeassistant"}}
         kept = {"version": 1, "minor_version": 5, "key": "core.config_entries", "data": {"entries": [entry]}}

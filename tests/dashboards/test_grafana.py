@@ -153,7 +153,12 @@ def series(url: str, query: str) -> list[Any]:
     return list(answer.get("series", []))
 
 
-@pytest.mark.skipif(not shutil.which("influxd"), reason="influxd is not installed (apt-get install influxdb)")
+NEEDS_INFLUXDB = pytest.mark.skipif(
+    not shutil.which("influxd"), reason="influxd is not installed (apt-get install influxdb)"
+)
+
+
+@NEEDS_INFLUXDB
 def test_every_query_of_the_dashboard_finds_what_boards_say(
     board: Daemon, push: Callable[[], None], mosquitto: Mosquitto, tmp_path: Path
 ) -> None:
@@ -180,3 +185,38 @@ def test_every_query_of_the_dashboard_finds_what_boards_say(
         assert {(row[1], row[3]) for row in table["values"]} == {("china", "door"), ("flower", "gate")}
         phases = series(url, 'SELECT count("mean_ms") FROM "lastlayer_timing" GROUP BY "phase"')
         assert {"decode", "session_run"} <= {each["tags"]["phase"] for each in phases}
+
+
+@NEEDS_INFLUXDB
+def test_results_of_a_board_with_tasks_are_told_apart_by_task_and_view_and_its_frames_are_counted_once(
+    state: Path, mosquitto: Mosquitto, jpegs: list[bytes], tmp_path: Path
+) -> None:
+    sides = [
+        {"camera": "yard", "name": name, "region": [x, 0.0, 0.5, 1.0]} for name, x in (("left", 0), ("right", 0.5))
+    ]
+    tasks = {"gate": {"views": [{"camera": "yard"}]}, "spaces": {"views": sides}}
+    for task in tasks:
+        shutil.copytree(state, tmp_path / "board" / "tasks" / task)
+    config = {"mqtt": {"host": mosquitto.host, "port": mosquitto.port, "node": "porch"}, "tasks": tasks}
+    with Listener(mosquitto) as listener, Daemon(tmp_path / "board", config) as board:
+        for payload in jpegs:
+            board.ask("POST", "/v1/frames?camera=yard", payload)
+        listener.wait_for("lastlayer/porch/result", count=6)
+        listener.wait_for("lastlayer/porch/timing/decode")
+    heard = [(topic, payload) for topic, payload in listener.heard if topic.split("/")[2] in ("result", "timing")]
+    with influxdb(tmp_path) as url:
+        series(url, "CREATE DATABASE lastlayer")
+        lines = list(filter(None, (line(topic, payload) for topic, payload in heard)))
+        post(f"{url}/write?db=lastlayer&precision=ms", "\n".join(lines))
+        query = queries()["Last results A"].replace("$timeFilter", "time > now() - 1h").replace("$node", "porch")
+        (table,) = series(url, query)
+        rows = [dict(zip(table["columns"], row, strict=True)) for row in table["values"]]
+        assert len(rows) == 6
+        assert {(row["task"], row["view"]) for row in rows} == {
+            ("gate", "yard"),
+            ("spaces", "left"),
+            ("spaces", "right"),
+        }
+        query = queries()["Frames a second A"].replace("$timeFilter", "time > now() - 1h").replace("$node", "porch")
+        (counts,) = series(url, query)
+        assert sum(count for _, count in counts["values"]) == pytest.approx(len(jpegs) / 60)

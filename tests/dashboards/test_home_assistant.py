@@ -26,6 +26,7 @@ pytestmark = pytest.mark.dashboards
 
 CHECK = Path(__file__).with_name("home_assistant_check.py")
 DASHBOARD = ROOT / "examples" / "dashboards" / "home-assistant.yaml"
+AUTOMATIONS = DASHBOARD.with_name("home-assistant-automations.yaml")
 # Those of its frontend that need no add-on. https://www.home-assistant.io/dashboards/cards/
 CARDS = {"entities", "glance", "history-graph", "statistics-graph", "markdown", "button", "tile", "gauge"}
 
@@ -262,3 +263,44 @@ def test_views_of_tasks_are_there_with_all_that_they_can_be_until_the_configurat
         become(gate=None, on=None, left=None, right=None)
         assert "sensor.lastlayer_porch_gate_drive" in home.states()
         assert not home.complaints
+
+
+def test_the_automations_are_triggered_by_what_a_view_shows_and_by_what_it_cannot_tell(
+    python: Path, state: Path, mosquitto: Mosquitto, photographs: list[np.ndarray], tmp_path: Path
+) -> None:
+    automations = yaml.safe_load(AUTOMATIONS.read_text("utf-8"))
+    for automation in automations:
+        for trigger in automation["triggers"]:
+            del trigger["for"]  # nobody waits an hour
+    left_open, unknown = (f"automation.{slug(each['alias'])}" for each in automations)
+    china, flower = (crops(photograph, 5, seed=3) for photograph in photographs)
+    task = {"views": [{"camera": "yard"}], "on": "flower"}
+    shutil.copytree(state, tmp_path / "board" / "tasks" / "gate")
+    home = HomeAssistant(python, tmp_path / "home", mosquitto, automation=automations)
+
+    def board(**debounce: float) -> Daemon:
+        config = {"mqtt": {"host": mosquitto.host, "port": mosquitto.port, "node": "porch"}}
+        return Daemon(tmp_path / "board", {**config, "tasks": {"gate": {**task, "debounce": debounce}}})
+
+    def triggered(automation: str) -> str | None:
+        """When it last was."""
+        at: str | None = home.attributes(automation)["last_triggered"]
+        return at
+
+    def push(daemon: Daemon, payloads: list[bytes]) -> None:
+        for payload in payloads:
+            daemon.ask("POST", "/v1/frames?camera=yard", payload)
+
+    with home:
+        with board(agree=3, of=5) as daemon:
+            push(daemon, china)
+            until(lambda: home.states().get(IS_FLOWER) == "off", PATIENCE_S)
+            assert triggered(left_open) is None
+            push(daemon, flower)
+            until(lambda: triggered(left_open), PATIENCE_S)
+        with board(agree=1, of=1, min_probability=1) as daemon:
+            until(lambda: home.states().get(GATE_YARD) == "flower", PATIENCE_S)
+            before = triggered(unknown)  # until it had seen some frames
+            push(daemon, [encoded(np.full((160, 160, 3), 99, np.uint8), "JPEG")])
+            until(lambda: triggered(unknown) != before, PATIENCE_S)
+        assert "automation" not in "".join(line for line in home.log.splitlines() if " ERROR " in line)

@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from tests.conftest import crops
 from tests.daemon import PATIENCE_S, ROOT, Daemon
 from tests.dashboards.browser import CHROMIUM, Browser
 from tests.dashboards.conftest import CACHE
@@ -112,6 +114,35 @@ def test_the_flow_receives_and_shows_what_the_board_says(
             assert listener.wait_for("lastlayer/porch/command/retrain") == [{}]
         browser.wait_for("done")
         browser.screenshot(Path(os.environ.get("LASTLAYER_SCREENSHOTS", tmp_path)) / "node-red.png")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+def test_the_flow_shows_what_each_view_of_a_board_with_tasks_sees_and_commands_each_task(
+    installed: Path, state: Path, mosquitto: Mosquitto, photographs: list[np.ndarray], tmp_path: Path
+) -> None:
+    tasks = {"gate": {"views": [{"camera": "yard"}]}, "spaces": {"views": [{"camera": "street", "name": "left"}]}}
+    for task in tasks:
+        shutil.copytree(state, tmp_path / "board" / "tasks" / task)
+    config = {"mqtt": {"host": mosquitto.host, "port": mosquitto.port, "node": "porch"}, "tasks": tasks}
+    with (
+        Daemon(tmp_path / "board", config) as board,
+        node_red(tmp_path / "node-red", installed, flow_for(mosquitto)) as url,
+        Browser(tmp_path / "chromium") as browser,
+    ):
+        browser.open(f"{url}/dashboard/lastlayer")
+        browser.wait_for("What is seen")
+        for camera, photograph in zip(("yard", "street"), photographs, strict=True):
+            for payload in crops(photograph, 5, seed=3):
+                board.ask("POST", f"/v1/frames?camera={camera}", payload)
+        for text in ("gate yard: china, spaces left: flower", "gate 1: 2 labels", "; spaces 1: 2 labels"):
+            browser.wait_for(text)
+        with Listener(mosquitto) as listener:
+            browser.run("[...document.querySelectorAll('button')].find(b => /retrain/i.test(b.innerText)).click()")
+            listener.wait_for("lastlayer/porch/command/retrain", count=2)
+            commands = [payload for topic, payload in listener.heard if topic.endswith("/command/retrain")]
+        assert sorted(command["task"] for command in commands) == ["gate", "spaces"]
+        browser.wait_for("spaces: done")
+        browser.screenshot(Path(os.environ.get("LASTLAYER_SCREENSHOTS", tmp_path)) / "node-red-tasks.png")
 
 
 def test_the_flow_names_nothing_twice_and_no_node_that_is_not_there() -> None:

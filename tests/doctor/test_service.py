@@ -10,8 +10,7 @@ import pytest
 from agent.config import HttpConfig, MqttConfig
 from agent.doctor import service
 from agent.doctor.broker import broker
-from agent.vision.bundle import DEFAULT, load_bundle
-from tests.daemon import ROOT, Daemon
+from tests.daemon import Daemon
 from tests.mosquitto import Mosquitto
 
 
@@ -30,33 +29,31 @@ def test_a_card_that_does_not_answer_fails(tmp_path: Path) -> None:
 
 
 def test_a_state_that_is_not_there_yet_will_be_made(tmp_path: Path) -> None:
-    assert (
-        service.state(tmp_path / "state", tmp_path / "state", serving=False).found
-        == f"{tmp_path / 'state'} will be made"
-    )
+    assert service.state(tmp_path / "state", serving=False).found == f"{tmp_path / 'state'} will be made"
     assert list(tmp_path.iterdir()) == [], "looking leaves nothing behind"
 
 
 def test_a_state_that_cannot_be_written_fails() -> None:
-    check = service.state(Path("/proc/lastlayer"), Path("/proc/lastlayer"), serving=False)
+    check = service.state(Path("/proc/lastlayer"), serving=False)
     assert check.outcome == "fail"
     assert check.advice
 
 
-def test_a_state_that_another_process_writes_is_a_warning(tmp_path: Path) -> None:
-    (tmp_path / "cache").mkdir()
-    with (tmp_path / "cache" / "lock").open("w") as lock:
-        assert service.state(tmp_path, tmp_path, serving=False).outcome == "ok"
+@pytest.mark.parametrize("cache", ["cache", "generations/later/cache", "tasks/gate/cache"])
+def test_a_state_that_another_process_writes_is_a_warning(cache: str, tmp_path: Path) -> None:
+    (tmp_path / cache).mkdir(parents=True)
+    with (tmp_path / cache / "lock").open("w") as lock:
+        assert service.state(tmp_path, serving=False).outcome == "ok"
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert service.state(tmp_path, tmp_path, serving=False).outcome == "warn"
-        assert service.state(tmp_path, tmp_path, serving=True).outcome == "ok"
+        assert service.state(tmp_path, serving=False).outcome == "warn"
+        assert service.state(tmp_path, serving=True).outcome == "ok"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_a_file_of_another_user_in_the_state_fails(tmp_path: Path) -> None:
     (tmp_path / "heads").mkdir()
     os.chown(tmp_path / "heads", 12345, 12345)
-    check = service.state(tmp_path, tmp_path, serving=False)
+    check = service.state(tmp_path, serving=False)
     assert (check.outcome, str(tmp_path / "heads") in check.found) == ("fail", True)
 
 
@@ -97,23 +94,6 @@ def test_the_socket_s_folder_must_be_there(tmp_path: Path, monkeypatch: pytest.M
     assert service.unix_socket(tmp_path / "file").outcome == "fail"
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "none"))
     assert service.unix_socket(tmp_path / "none" / "http.sock").outcome == "ok", "systemd makes it"
-
-
-def test_the_backbone_is_run_once() -> None:
-    bundle, check = load_bundle(DEFAULT), service.model(DEFAULT)
-    assert check.outcome == "ok"
-    assert f"{bundle.width} x {bundle.height} pixels to {bundle.size} values" in check.found
-
-
-@pytest.mark.parametrize("name", ["no_vector", "two_inputs", "not_finite"])
-def test_a_backbone_that_is_none_fails(name: str) -> None:
-    assert service.model(ROOT / "tests/vision/networks" / f"{name}.tflite").outcome == "fail"
-
-
-def test_a_torn_model_that_ends_its_process_fails(tmp_path: Path) -> None:
-    torn = tmp_path / "torn.tflite"
-    torn.write_bytes(load_bundle(DEFAULT).model.read_bytes()[:100_000])
-    assert service.model(torn).outcome == "fail"
 
 
 def test_without_a_broker_nothing_is_asked() -> None:

@@ -149,6 +149,24 @@ def test_plain_python_sends_files_and_outlives_a_restart_of_the_board(
             assert seen(daemon, "door") == ["china"]
 
 
+def test_plain_python_shows_what_each_view_of_a_board_with_tasks_says(
+    state: Path, pictures: dict[str, Path], tmp_path: Path
+) -> None:
+    sides = [
+        {"camera": "yard", "name": name, "region": [x, 0.0, 0.5, 1.0]} for name, x in (("left", 0), ("right", 0.5))
+    ]
+    tasks = {"default": {"views": [{"camera": "yard"}]}, "spaces": {"views": sides}}
+    command: list[Any] = [sys.executable, "-S", EXAMPLES / "push.py", "--camera", "yard", pictures["china"]]
+    with Daemon(state, {"tasks": tasks}) as daemon:
+        command += ["--url", daemon.url]
+        asked = [["default/yard", "china"], ["spaces/left", "unknown"], ["spaces/right", "unknown"]]
+        for words, expected in (([], asked), (["--task", "spaces"], asked[1:]), (["--task", "default"], asked[:1])):
+            sent = subprocess.run([*command, *words], check=True, capture_output=True, text=True)
+            assert [line.split()[::3] for line in sent.stdout.splitlines()] == expected
+        refused = subprocess.run([*command, "--task", "gate"], check=True, capture_output=True, text=True)
+        assert "refused: there is no task 'gate'" in refused.stderr
+
+
 @needs("ffmpeg")
 def test_ffmpeg_cuts_a_video_file(daemon: Daemon, pictures: dict[str, Path], tmp_path: Path) -> None:
     both = [*still(pictures["china"], 2), *still(pictures["flower"], 2)]

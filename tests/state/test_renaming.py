@@ -170,11 +170,24 @@ def test_what_is_half_way_is_said_and_no_other_renaming_begins(tmp_path: Path) -
 def test_a_part_that_lies_where_one_is_to_go_overwrites_nothing(tmp_path: Path) -> None:
     board(tmp_path, "gate")
     (tmp_path / "tasks" / "gate" / "reports").mkdir()
+    before = tree(tmp_path)
     with pytest.raises(StateError, match="reports is in the way"):
         rename(tmp_path, "gate", "default")
-    (tmp_path / "tasks" / ".gate.default" / "reports").rmdir()
+    assert (tree(tmp_path), tasks.on_its_way(tmp_path)) == (before, None)
+    (tmp_path / "tasks" / "gate" / "reports").rmdir()
     rename(tmp_path, "gate", "default")
     assert tasks.names(tmp_path) == ["default", "feeder"]
+
+
+def test_a_part_on_another_file_system_is_seen_before_anything_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board(tmp_path, "default")
+    before = tree(tmp_path)
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path / "cache")
+    with pytest.raises(StateError, match="cache is a file system of its own"):
+        rename(tmp_path, "default", "gate")
+    assert (tree(tmp_path), tasks.on_its_way(tmp_path)) == (before, None)
 
 
 @pytest.mark.parametrize("part", ["cache/00000001.seg", "heads/1/head.npz", "generations/small-1/x", "notes"])

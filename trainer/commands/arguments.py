@@ -8,10 +8,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agent.config import TASK_NAME
-from agent.errors import ConfigError, StateError, UnknownTaskError
+from agent.errors import ConfigError, StateError
 from agent.learning.heads.store import HeadStore
-from agent.state import generations, tasks
+from agent.state import generations
 from agent.vision.backbone import FAMILY
 from trainer.quiet import quiet
 
@@ -54,12 +53,6 @@ def multiple_of_32(text: str) -> int:
     if number % 32:
         raise argparse.ArgumentTypeError(f"must be a multiple of 32, not {text}")
     return number
-
-
-def task(text: str) -> str:
-    if not TASK_NAME.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"a task is a word of at most 40 letters, digits, - and _, not {text!r:.60}")
-    return text
 
 
 def _existing(what: str, is_there: Callable[[Path], bool]) -> Callable[[str], Path]:
@@ -139,19 +132,6 @@ def filled(kind: type[T], arguments: argparse.Namespace, **more: Any) -> T:
     """A dataclass whose fields are called as options are; `more` are those that are not."""
     names = [field.name for field in fields(kind) if field.name not in more]  # type: ignore[arg-type]
     return kind(**{name: getattr(arguments, name) for name in names}, **more)
-
-
-def kept(state: Path, task: str | None) -> Path:
-    """The folder of a task of a state; where none is named, of the only one.
-
-    Raises UnknownTaskError for one that is not kept there, and where one of several has to be named.
-    """
-    names = tasks.names(state)
-    if task is None and len(names) > 1:
-        raise UnknownTaskError(f"{state} keeps several tasks: name one of {', '.join(names)} by --task")
-    if task is None:
-        return tasks.root_of(state, names[0]) if names else state
-    return tasks.existing(state, task)
 
 
 def head_in(state: Path, version: str | None) -> tuple[str, HeadStore]:

@@ -18,13 +18,13 @@ from agent.learning.pictures.leftout import LeftOut, as_dicts, complaint, lines
 from agent.learning.solving.head import Head
 from agent.records import SPLITS
 from agent.reporting.timing import Timings
-from agent.state import generations
+from agent.state import generations, tasks
 from agent.state.parcels import MAX_PARCEL_BYTES
 from agent.state.state import existing_state
 from agent.terminal import command, say
 from agent.vision.bundle import DEFAULT, Bundle
 from agent.vision.importing import import_model
-from trainer.commands.arguments import add_workers, check_keras, extra, file, head_in, kept, positive, runtime, task
+from trainer.commands.arguments import add_workers, check_keras, extra, file, head_in, positive, runtime
 from trainer.reporting import reporting, show_with_phases
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("source", type=Path, metavar="TEST", help="class folders, a .zip, a .csv list (file,class[,split]), tar shards")
     add("--state", type=Path, help="a state folder with a head and its backbone")
-    add("--task", type=task, metavar="NAME", help="of the state, where several are kept in it")
+    add("--task", metavar="NAME", help="of the state, where several are kept in it")
     add("--version", help="of the state's heads (the one in service)")
     add("--head", type=file, metavar="HEAD.npz", help="a head by itself, instead")
     add("--backbone", metavar="NAME", help="for --head: a bundle in models/, a folder, or a .tflite file")
@@ -76,7 +76,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.task is not None and arguments.state is None:
         raise ConfigError("--task is of a --state: a head by itself is of none")
     check_keras(arguments)
-    state = None if arguments.state is None else kept(arguments.state, arguments.task)
+    state = None if arguments.state is None else tasks.meant(arguments.state, arguments.task)
     with (
         reporting(arguments, runtime(arguments.keras)) as timings,
         _judged(arguments, state) as (name, bundle, head),

@@ -10,7 +10,7 @@ from agent.board.secret import MAX_CERTIFICATES_BYTES, Secret, warn_of_open
 from agent.config import parse_config
 from agent.errors import ConfigError
 from agent.reporting.mqtt.endpoint import Endpoint
-from trainer.commands.arguments import task
+from agent.state.tasks import checked
 from trainer.fleet.boards import Board, HttpBoard
 from trainer.fleet.mqtt import MqttBoard
 
@@ -22,16 +22,18 @@ mqtt://BROKER[:PORT]/NODE; https and mqtts are encrypted.
 
 def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("boards", nargs="+", metavar="BOARD", help="http://HOST:PORT or mqtt://BROKER/NODE")
-    command.add_argument("--task", type=task, metavar="NAME", help="of each board; needed for those that have several")
+    command.add_argument("--task", metavar="NAME", help="of each board; needed for those that have several")
     command.add_argument("--token-file", type=Path, metavar="FILE", help="the token that the boards want over HTTP")
     command.add_argument("--ca", type=Path, metavar="FILE", help="whom to believe who they are (https, mqtts)")
 
 
 def boards_of(arguments: argparse.Namespace) -> list[Board]:
-    """Raises ConfigError for what is no address of a board, and for files that cannot be used.
+    """Raises ConfigError for what is no address of a board or name of a task, and for files that cannot be used.
 
     To the broker of a board --mqtt-user and --mqtt-password-file are shown.
     """
+    if arguments.task is not None:
+        checked(arguments.task)
     named = [("--token-file", arguments.token_file), ("--mqtt-password-file", arguments.mqtt_password_file)]
     warn_of_open(Secret(name, file) for name, file in named if file is not None)
     token = None if arguments.token_file is None else Secret("--token-file", arguments.token_file).token()

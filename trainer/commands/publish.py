@@ -6,12 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from agent.records import DEFAULT_TASK
 from agent.state import tasks
 from agent.state.parcels import SentHead, pack_backbone, pack_head
 from agent.terminal import columns, command, show
 from agent.vision.bundle import load_bundle
 from trainer.commands import fleet
-from trainer.commands.arguments import head_in, kept
+from trainer.commands.arguments import head_in
 from trainer.fleet.boards import Board, BoardError, BoardRefusalError, Delivery, publish
 from trainer.reporting import reporting
 
@@ -69,9 +70,9 @@ def _backbone(arguments: argparse.Namespace) -> Callable[[Board], dict[str, Any]
 
 
 def _sent_head(state: Path, task: str | None, version: str | None = None) -> SentHead:
-    """Of the state's only task, whatever it is called; of the one that is meant where there are several."""
-    several = len(tasks.names(state)) > 1
-    version, store = head_in(kept(state, task if several else None), version)
+    """Of a state without tasks, such as `collect` makes, its own, whatever the task of the boards is called."""
+    is_plain = tasks.names(state) in ([], [DEFAULT_TASK])
+    version, store = head_in(tasks.meant(state, None if is_plain else task), version)
     return SentHead(store.load(version), store.report(version))
 
 

@@ -11,13 +11,14 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from agent.board.child import ONE_THREAD, Child, Ended, environment
 from agent.errors import BusyError, ChildError, RefusedHeadError, TrainingError
 from agent.learning.running.control import PAUSE, RESUME
+from agent.learning.running.turns import Turns
 from agent.reporting.host import lower_priority
 
 log = logging.getLogger(__name__)
@@ -30,11 +31,13 @@ _KEPT = ("state", "started_ms", "pauses", "reason")  # of the status, while it m
 
 
 class Retraining:
-    """At most one child at a time, watched by a thread named `retraining`."""
+    """At most one child at a time, watched by a thread named `retraining`; it begins when its turn comes."""
 
-    def __init__(self, state: Path, options: list[str]) -> None:
+    def __init__(self, state: Path, options: list[str], turns: Turns | None = None) -> None:
+        """`turns` are those of all that retrain on this board; without any it waits for nobody."""
         self._command = [sys.executable, "-m", "agent", "--state", str(state)]
         self._command += ["retrain", "--json", "--controlled", *options]
+        self._turns = turns or Turns()
         self._lock = threading.Lock()
         self._child: Child | None = None
         self._thread: threading.Thread | None = None
@@ -49,8 +52,8 @@ class Retraining:
 
     @property
     def is_under_way(self) -> bool:
-        """Whether it runs or pauses."""
-        return self._status["state"] in ("running", "paused")
+        """Whether it waits for its turn, runs or pauses."""
+        return self._status["state"] in ("queued", "running", "paused")
 
     def start(
         self,
@@ -59,25 +62,34 @@ class Retraining:
         on_phases: Listener,
         on_done: Callable[[int], None],
     ) -> None:
-        """Begin one.
+        """Begin one, or let it wait for its turn.
 
         `on_progress` is called with each change of its status, in their order, and must not call back. In the watching
         thread `on_phases` is called with what its Timings drained, and `on_done` when its head is in the store, with
         the bytes that were written to flash for it. What these raise is logged and changes nothing.
-        Raises BusyError while one is under way, and ChildError where it cannot be started: then it has failed.
+        Raises BusyError while one is under way, and ChildError where it cannot be started: then it has failed. One
+        that waited has failed as well, if it cannot be started then.
         """
         with self._lock:
             if self.is_under_way:
-                raise BusyError("a retraining is running already: wait for it, GET /v1/retrain tells how far it is")
+                word = "queued" if self._status["state"] == "queued" else "running"
+                raise BusyError(f"a retraining is {word} already: wait for it, GET /v1/retrain tells how far it is")
             self._cancelled = False
             self._on_progress = on_progress
-            self._status = {"state": "running", "started_ms": int(time.time() * 1000), "pauses": 0}
+            self._status = {"state": "queued", "started_ms": int(time.time() * 1000), "pauses": 0}
+            thread = threading.Thread(target=self._watch, args=(on_phases, on_done), name="retraining", daemon=True)
             try:
-                self._begin(on_phases, on_done)
-            except (RuntimeError, MemoryError) as error:  # a ChildError, or what a thread raises that cannot be started
-                reason = f"the retraining cannot be started: {error}"
-                self._end({"state": "failed", "error": reason})
-                raise ChildError(reason) from error
+                with _starting():
+                    if self._turns.join(self):
+                        self._begin()
+                    thread.start()
+            except ChildError as error:
+                if self._child is not None:
+                    self._child.kill()
+                    self._child.wait()
+                self._end({"state": "failed", "error": str(error)})
+                raise
+            self._thread = thread
 
     def status(self) -> dict[str, Any]:
         with self._lock:
@@ -114,32 +126,29 @@ class Retraining:
         return self.status()
 
     def stop(self, timeout: float) -> None:
-        """Kill the child, if there is one. Nothing is lost by it but its time."""
-        with self._lock:
-            child, thread = self._child, self._thread
-        if child is not None:
-            child.kill()
-        if thread is not None:
+        """End it, if it is under way. Nothing is lost by it but its time."""
+        self.kill()
+        if (thread := self._thread) is not None:
             thread.join(timeout)
 
-    def _begin(self, on_phases: Listener, on_done: Callable[[int], None]) -> None:
-        child = Child(self._command, environment(**ONE_THREAD), listens=True)
-        lower_priority(child.pid)
-        arguments = child, on_phases, on_done
-        thread = threading.Thread(target=self._watch, args=arguments, name="retraining", daemon=True)
-        try:
-            thread.start()
-        except (RuntimeError, MemoryError):
-            child.kill()
-            child.wait()
-            raise
-        self._child, self._thread = child, thread
+    def kill(self) -> None:
+        """The same, without waiting for its end."""
+        with self._lock:
+            if self._child is None:
+                self._turns.leave(self)
+            else:
+                self._child.kill()
+
+    def _begin(self) -> None:
+        self._child = Child(self._command, environment(**ONE_THREAD), listens=True)
+        lower_priority(self._child.pid)
+        self._status = {**self._status, "state": "running"}
 
     def _tell(self, command: str) -> None:
         if self._child is not None:
             self._child.tell(command)
 
-    def _watch(self, child: Child, on_phases: Listener, on_done: Callable[[int], None]) -> None:
+    def _watch(self, on_phases: Listener, on_done: Callable[[int], None]) -> None:
         def take(line: str) -> bool:
             report = _parsed(line) or {}
             event = report.pop("event", None)
@@ -152,12 +161,25 @@ class Retraining:
         with self._lock:
             self._become(self._status)
         try:
-            outcome = self._outcome(child.wait(take=take), on_done)
+            child = self._begun()
+            outcome = {"state": "cancelled"} if child is None else self._outcome(child.wait(take=take), on_done)
+        except ChildError as error:
+            outcome = _failed(str(error))
         except Exception as error:  # whatever it is, nobody waits for this retraining any longer
             log.exception("the retraining cannot be followed")
             outcome = {"state": "failed", "error": str(error)}
         with self._lock:
             self._end(outcome)
+
+    def _begun(self) -> Child | None:
+        """The child, once its turn has come; None where it was ended before. Raises ChildError."""
+        self._turns.wait(self)
+        with self._lock:
+            if self._child is None and self._turns.has_come(self):
+                with _starting():
+                    self._begin()
+                self._become(self._status)
+            return self._child
 
     def _outcome(self, ended: Ended, on_done: Callable[[int], None]) -> dict[str, Any]:
         """What the status says once it has ended."""
@@ -168,9 +190,7 @@ class Retraining:
             return {"state": "done", "head": result["version"], **figures, "reason": result["gate"]["reason"]}
         if self._cancelled:
             return {"state": "cancelled"}
-        reason = ended.last_words or f"it ended with {ended.code}"
-        log.warning("the retraining failed: %s", reason)
-        return {"state": "failed", "error": reason}
+        return _failed(ended.last_words or f"it ended with {ended.code}")
 
     def _update(self, progress: dict[str, Any]) -> None:
         """A pause stays one: what the child says then, it said before it heard of it."""
@@ -179,11 +199,28 @@ class Retraining:
             self._become({**kept, **progress})
 
     def _end(self, outcome: dict[str, Any]) -> None:
+        self._child = None
         self._become({key: self._status[key] for key in ("started_ms", "pauses")} | outcome)
+        self._turns.leave(self)
 
     def _become(self, status: dict[str, Any]) -> None:
         self._status = status
         _call(self._on_progress, dict(status))
+
+
+@contextlib.contextmanager
+def _starting() -> Iterator[None]:
+    """Raises ChildError for whatever keeps a process or a thread from being started."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:  # a ChildError, or what a thread raises that cannot be started
+        raise ChildError(f"the retraining cannot be started: {error}") from error
+
+
+def _failed(reason: str) -> dict[str, Any]:
+    """What the status says then."""
+    log.warning("the retraining failed: %s", reason)
+    return {"state": "failed", "error": reason}
 
 
 def _call(listener: Callable[[T], None], said: T) -> None:

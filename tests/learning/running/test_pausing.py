@@ -1,4 +1,12 @@
-from agent.learning.running.pausing import COOLER_C, LATENCY_PAUSE_S, LEAST_FRAMES, Conditions, Limits
+import numpy as np
+
+from agent.learning.running.pausing import COOLER_C, LATENCY_PAUSE_S, LEAST_FRAMES, Conditions, Limits, Pausing
+from agent.learning.running.retraining import Retraining
+from agent.learning.running.turns import Turns
+from agent.records import Result, Seen
+from tests.daemon import PATIENCE_S
+from tests.learning.running.conftest import Play
+from tests.waiting import until
 
 ALL_WELL = Limits(above_c=80, below_free_bytes=100 << 20, latency_factor=3)
 
@@ -100,3 +108,61 @@ def test_without_a_factor_frames_may_take_as_long_as_they_like() -> None:
     board.frames(1.0, disturbed=False)
     board.frames(1000.0, disturbed=True)
     assert board.reason() is None
+
+
+# Of several tasks
+
+
+def begin(*retrainings: Retraining) -> None:
+    for retraining in retrainings:
+        retraining.start(on_progress=lambda status: None, on_phases=lambda phases: None, on_done=lambda written: None)
+
+
+def see(pausing: Pausing, ms: float, *, skipped: bool = False) -> None:
+    """As many frames as must be seen, each of which took so long."""
+    timings = {"decode": ms, "session_run": 0.0, "result_processing": 0.0}
+    result = Result("0" * 16, "", 0, None, (), True, timings, skipped=skipped)
+    for _ in range(LEAST_FRAMES):
+        pausing.watch_frame(Seen(result, np.zeros(1), np.zeros(1, np.uint8)))
+
+
+def test_the_one_that_runs_pauses_whichever_it_is_and_what_waits_stays_where_it_is(playing: Play) -> None:
+    turns, board = Turns(), Board()
+    gate, spaces = (playing("import time; time.sleep(1000)", turns) for _ in range(2))
+    pausing = Pausing([spaces, gate], board.conditions)
+    try:
+        begin(gate, spaces)
+        board.temperature_c = 90.0
+        pausing.look()
+        assert (gate.status()["state"], spaces.status()["state"]) == ("paused", "queued")
+        gate.cancel()
+        until(lambda: spaces.is_running, PATIENCE_S)
+        pausing.look()
+        assert "hot" in spaces.status()["reason"]
+        board.temperature_c = 50.0
+        pausing.look()
+        assert spaces.is_running
+    finally:
+        turns.stop(PATIENCE_S)
+
+
+def test_frames_are_disturbed_where_any_of_them_runs(playing: Play) -> None:
+    turns, board = Turns(), Board()
+    gate, spaces = (playing("import time; time.sleep(1000)", turns) for _ in range(2))
+    pausing = Pausing([gate, spaces], board.conditions)
+    try:
+        see(pausing, 10.0)
+        begin(spaces)
+        see(pausing, 31.0)
+        begin(gate)
+        pausing.look()
+        assert "3 times" in spaces.status()["reason"]
+        see(pausing, 31.0)  # while it pauses: quiet
+        board.now = LATENCY_PAUSE_S
+        pausing.look()
+        assert spaces.is_running
+        see(pausing, 0.01, skipped=True)
+        pausing.look()
+        assert spaces.is_running
+    finally:
+        turns.stop(PATIENCE_S)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ import psutil
 import pytest
 
 from agent.errors import BusyError, ChildError
-from agent.learning.running.retraining import Retraining
 from tests.conftest import write_class_folders
 from tests.daemon import PATIENCE_S, ROOT, Daemon, lastlayer
+from tests.learning.running.conftest import PHASES, PROGRESS, RESULT, Listening, Play, saying
 from tests.mosquitto import Listener, Mosquitto
 from tests.waiting import until
 
@@ -350,62 +350,7 @@ def test_a_label_is_acknowledged_although_no_retraining_can_begin(judged: Path, 
         assert "no retraining begins by itself" in daemon.log
 
 
-RESULT = {"version": "2", "top1": 1.0, "solver": "lda", "accepted": True, "written_bytes": 7, "gate": {"reason": "ok"}}
-PROGRESS, PHASES = {"event": "progress", "step": 1}, {"event": "phases", "phases": {"train": 1}}
-
-
-def saying(result: dict[str, Any], *events: dict[str, Any]) -> str:
-    """A program that says events on stderr, and a result on stdout."""
-    return f"""
-import json, sys
-for event in {events!r}:
-    print(json.dumps(event), file=sys.stderr, flush=True)
-print(json.dumps({result!r}))
-"""
-
-
-class Listening:
-    """Hears what a retraining says of itself; where it fails, it does so each time."""
-
-    def __init__(self, fails: bool = False) -> None:
-        self._fails = fails
-        self.statuses: list[dict[str, Any]] = []
-        self.phases: list[dict[str, Any]] = []
-        self.written_bytes: list[int] = []
-
-    def follow(self, retraining: Retraining) -> dict[str, Any]:
-        """Begin one; its status once it has ended."""
-        retraining.start(
-            on_progress=lambda status: self._hear(self.statuses, status),
-            on_phases=lambda phases: self._hear(self.phases, phases),
-            on_done=lambda written: self._hear(self.written_bytes, written),
-        )
-        until(lambda: not retraining.is_under_way, PATIENCE_S)
-        return retraining.status()
-
-    def _hear(self, heard: list[Any], said: Any) -> None:
-        heard.append(said)
-        if self._fails:
-            raise ValueError("no ears")
-
-
-@pytest.fixture
-def playing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Retraining]:
-    """A retraining whose child is another program."""
-
-    def play(program: str) -> Retraining:
-        python, played = tmp_path / "python", tmp_path / "program.py"
-        played.write_text(program)
-        python.write_text(f"#!/bin/sh\nexec {sys.executable} {played}\n")
-        python.chmod(0o755)
-        with monkeypatch.context() as patched:
-            patched.setattr(sys, "executable", str(python))
-            return Retraining(tmp_path, [])
-
-    return play
-
-
-def test_a_result_of_thousands_of_labels_is_heard(playing: Callable[[str], Retraining]) -> None:
+def test_a_result_of_thousands_of_labels_is_heard(playing: Play) -> None:
     """A pipe holds 64 kB: it is said on stdout before stderr ends."""
     gate = {"reason": "ok", "new_labels": {f"label {number}": {"recall": 0.5} for number in range(4000)}}
     listening = Listening()
@@ -415,9 +360,7 @@ def test_a_result_of_thousands_of_labels_is_heard(playing: Callable[[str], Retra
     assert (listening.phases, listening.written_bytes) == ([{"train": 1}], [7])
 
 
-def test_listeners_that_fail_change_nothing_of_it(
-    playing: Callable[[str], Retraining], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_listeners_that_fail_change_nothing_of_it(playing: Play, caplog: pytest.LogCaptureFixture) -> None:
     listening = Listening(fails=True)
     assert listening.follow(playing(saying(RESULT, PROGRESS, PHASES)))["state"] == "done"
     assert (len(listening.statuses), listening.phases, listening.written_bytes) == (3, [{"train": 1}], [7])
@@ -436,16 +379,14 @@ def test_listeners_that_fail_change_nothing_of_it(
         ),
     ],
 )
-def test_whatever_goes_wrong_it_has_failed_and_says_why(
-    playing: Callable[[str], Retraining], program: str, reason: str
-) -> None:
+def test_whatever_goes_wrong_it_has_failed_and_says_why(playing: Play, program: str, reason: str) -> None:
     ended = Listening().follow(playing(program))
     assert ended["state"] == "failed"
     assert reason in ended["error"]
 
 
 def test_where_no_thread_can_be_started_it_has_failed_and_no_child_is_left(
-    playing: Callable[[str], Retraining], monkeypatch: pytest.MonkeyPatch
+    playing: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     retraining, listening = playing("import time; time.sleep(1000)"), Listening()
 
@@ -462,7 +403,7 @@ def test_where_no_thread_can_be_started_it_has_failed_and_no_child_is_left(
     assert "can't start new thread" in retraining.status()["error"]
 
 
-def test_another_is_refused_while_one_runs_and_it_can_be_cancelled(playing: Callable[[str], Retraining]) -> None:
+def test_another_is_refused_while_one_runs_and_it_can_be_cancelled(playing: Play) -> None:
     retraining, said = playing("import time; time.sleep(1000)"), Listening()
     follower = threading.Thread(target=said.follow, args=(retraining,))
     follower.start()

@@ -36,12 +36,12 @@ def test_the_head_of_a_task_is_measured(board: Path, pictures: Path) -> None:
     assert f"{board / 'tasks' / 'spaces'} has no head yet" in complaint
 
 
-def test_of_several_tasks_one_must_be_named_and_of_one_none(board: Path, pictures: Path) -> None:
-    assert "name one of gate, spaces by --task" in trainer("evaluate", pictures, "--state", board, expect=3).stderr
+def test_which_of_several_tasks_is_meant_must_be_said(board: Path, pictures: Path) -> None:
+    said = trainer("evaluate", pictures, "--state", board, expect=3).stderr
+    assert f"say with --task which is meant of the tasks in {board}: gate, spaces" in said
     missing = trainer("evaluate", pictures, "--state", board, "--task", "feeder", expect=3).stderr
-    assert f"no task 'feeder' is kept in {board}: there are gate, spaces" in missing
-    shutil.rmtree(board / "tasks" / "spaces")
-    assert trainer("evaluate", pictures, "--state", board, "--workers", 1).stdout
+    assert f"no task 'feeder' is kept in {board}: it has gate, spaces" in missing
+    assert "can be no task's name" in trainer("evaluate", pictures, "--state", board, "--task", "../x", expect=2).stderr
 
 
 def test_a_state_without_tasks_is_that_of_the_task_default(state: Path, pictures: Path) -> None:

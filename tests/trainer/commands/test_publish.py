@@ -18,7 +18,7 @@ def test_of_a_state_with_several_tasks_the_head_of_the_named_one_is_sent(
     shutil.copytree(state, board / "tasks" / "gate")
     shutil.copytree(state, board / "tasks" / "spaces", ignore=shutil.ignore_patterns("heads"))
     assert main(["publish", "head", str(board), NOBODY]) == 3
-    assert f"{board} keeps several tasks: name one of gate, spaces by --task" in capsys.readouterr().err
+    assert f"say with --task which is meant of the tasks in {board}: gate, spaces" in capsys.readouterr().err
     assert main(["publish", "head", str(board), NOBODY, "--task", "spaces"]) == 5
     assert f"{board / 'tasks' / 'spaces'} has no head yet" in capsys.readouterr().err
     assert main(["publish", "head", str(board), NOBODY, "--task", "gate"]) == NOT_REACHED
