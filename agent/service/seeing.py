@@ -77,10 +77,10 @@ class Seeing:
         self._not_finite = 0
         self._classified = -FRESH_S  # when the last frame was, monotonic
 
-    def looking(self, camera: str, task: str | None = None, view: str | None = None) -> list[View]:
+    def looking(self, camera: str, source: Source, task: str | None = None, view: str | None = None) -> list[View]:
         """The views that look at a frame of that camera; of one task alone, or of that name.
 
-        Raises UnknownTaskError where there is none.
+        Raises UnknownTaskError where there is none, and counts the frame as ignored.
         """
         found = [
             each
@@ -88,6 +88,7 @@ class Seeing:
             if each.camera in (None, camera) and task in (None, each.task) and view in (None, each.called(camera))
         ]
         if not found:
+            self._count("ignored", source)
             raise UnknownTaskError(self._nobody(camera, task, view))
         return found
 
@@ -110,11 +111,7 @@ class Seeing:
         Raises ImageError for what is no good picture, BusyError where there was no room in time, and UnknownTaskError
         where nobody looks.
         """
-        try:
-            views = views or self.looking(frame.camera)
-        except UnknownTaskError:
-            self._count("ignored", source)
-            raise
+        views = views or self.looking(frame.camera, source)
         try:
             self._check_size(frame.payload)
             room = partial(self.inbox.room, source, wait_s)
@@ -142,7 +139,7 @@ class Seeing:
             return f"no task looks at {of}: the cameras that are looked at are {there}"
         asked = " and ".join(f"{kind} {name[:40]!r}" for kind, name in (("task", task), ("view", view)) if name)
         there = ", ".join(
-            f"{each.name or 'all'} of the task {each.task or DEFAULT_TASK} at {'every camera' if each.camera is None else each.camera}"
+            f"{each.name or 'all'} of the task {each.task or DEFAULT_TASK} at {each.camera or 'every camera'}"
             for each in self._views
             if task in (None, each.task)
         )
