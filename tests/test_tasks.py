@@ -198,7 +198,7 @@ def test_a_frame_that_nobody_looks_at_is_refused_and_counted(
     assert "'yard', 'feeder'" in refused
     assert "without the name of a camera" in daemon.ask("POST", "/v1/frames", frame, expect=404)["error"]
     daemon.ask("POST", "/v1/frames?camera=yard&task=feeder", frame, expect=404)
-    assert daemon.ask("GET", "/v1/status")["sources"]["http"]["ignored"] == 2
+    assert daemon.ask("GET", "/v1/status")["sources"]["http"]["ignored"] == 3
 
 
 def test_frames_without_a_camera_go_to_tasks_that_name_none(
