@@ -2,13 +2,12 @@
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.cache import Cache
 from agent.cache.upkeep import Upkeep
 from agent.config import Config, RetrainConfig, TaskConfig, ViewConfig
 from agent.errors import BundleError
@@ -88,28 +87,36 @@ def built(
     Raises what is wrong with the state, a backbone, the configuration or the address.
     """
     check_whole(root)
-    asked_of_all = questions(config)
-    for name in left_over(root, asked_of_all):
+    asked = questions(config)
+    for name in left_over(root, asked):
         log.warning("%s", left_over_words(name))
     told = reporting(config, root)
-    answering, retrainings, caches = [], [], []
-    recent, backbones, taking = RecentFrames(config.frames.remember), Backbones(config.threads), threading.Lock()
-    turns = Turns()
+    backbones = Backbones(config, root, input_range, size)
+    common = Common(config, root, told, RecentFrames(config.frames.remember), Turns(), threading.Lock())
     with ExitStack() as stack:
-        for name, asked in asked_of_all.items():
-            state, backbone = _loaded(config, root, name, asked, backbones, input_range, size)
-            classifier = Classifier(backbone, told.timings)
-            cache = stack.enter_context(state.cache(classifier.backbone, config.cache))
-            retraining = Retraining(state.folder, retrain_options(asked.retrain or config.retrain), turns)
-            task = _task(config, root, name, asked, state, cache, classifier, retraining, recent, told, taking)
-            answering.append(task)
-            retrainings.append(retraining)
-            caches.append(cache)
-        service = _service(config, Tasks(answering, are_named=bool(config.tasks)), recent, retrainings, told)
+        each = [
+            stack.enter_context(_task(common, name, question, *backbones.of(name, question)))
+            for name, question in asked.items()
+        ]
+        tasks = Tasks(each, are_named=bool(config.tasks))
+        service = _service(common, tasks)
         server = http_server(config.http, Api(service, told.events), config.frames.max_bytes)
         stack.enter_context(closing(server))
         commands, watched = _commands(config, service, told), _watched(config, service, told)
-        yield Parts(root, told, service, turns, Upkeep(caches), server, commands, watched)
+        upkeep = Upkeep([task.cache for task in tasks])
+        yield Parts(root, told, service, common.turns, upkeep, server, commands, watched)
+
+
+@dataclass(frozen=True)
+class Common:
+    """What the tasks of a board share."""
+
+    config: Config
+    root: Path  # the state
+    told: Reporting
+    recent: RecentFrames
+    turns: Turns  # of the retrainings
+    taking: threading.Lock  # held while something that was sent is taken in
 
 
 def questions(config: Config) -> dict[str, TaskConfig]:
@@ -118,59 +125,52 @@ def questions(config: Config) -> dict[str, TaskConfig]:
 
 
 class Backbones:
-    """Those that are loaded: each once, however many tasks use it."""
+    """Those that are in use: each is loaded once, however many tasks use it.
 
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
+    What is said of the input, and of a backbone in the configuration, is said of a task's first generation.
+    """
+
+    def __init__(
+        self, config: Config, root: Path, input_range: tuple[float, float] | None, size: tuple[int, int] | None
+    ) -> None:
+        self._config = config
+        self._root = root
+        self._input = input_range, size
         self._loaded: dict[str, Backbone] = {}
 
-    def of(self, bundle: Bundle) -> Backbone:
+    def of(self, name: str, asked: TaskConfig) -> tuple[State, Backbone]:
+        """The generation of a task that is in use, and its backbone; where that cannot be used, the one before it.
+
+        Raises BundleError, StateError and MismatchError.
+        """
+        root = root_of(self._root, name)
+        while True:
+            try:
+                state = self._state(root, asked)
+                return state, self._load(state.bundle)
+            except BundleError as error:
+                if generations.in_use(root) == generations.FIRST:
+                    raise
+                log.error("%s; returning to the backbone before it", error)
+                generations.rollback(root)
+
+    def _state(self, root: Path, asked: TaskConfig) -> State:
+        folder = generations.current(root)
+        if folder != root:
+            return open_state(folder)
+        if asked.backbone is not None:
+            return open_state(root, asked.backbone)
+        return open_state(root, self._config.backbone, *self._input)
+
+    def _load(self, bundle: Bundle) -> Backbone:
         """Raises BundleError, also where it gives nothing for a picture of our own."""
         key = bundle.backbone_id(FAMILY)
         if key not in self._loaded:
-            backbone = Backbone(bundle, threads=self._threads)
+            backbone = Backbone(bundle, threads=self._config.threads)
             if (trouble := Probe(backbone).trouble(LOADING_S, ())) is not None:
                 raise BundleError(f"no frame can be classified: {trouble}")
             self._loaded[key] = backbone
         return self._loaded[key]
-
-
-def _loaded(
-    config: Config,
-    root: Path,
-    name: str,
-    asked: TaskConfig,
-    backbones: Backbones,
-    input_range: tuple[float, float] | None,
-    size: tuple[int, int] | None,
-) -> tuple[State, Backbone]:
-    """The generation of a task that is in use, and its backbone; where that cannot be used, the one before it."""
-    own = root_of(root, name)
-    while True:
-        try:
-            state = _state(config, own, asked, input_range, size)
-            return state, backbones.of(state.bundle)
-        except BundleError as error:
-            if generations.in_use(own) == generations.FIRST:
-                raise
-            log.error("%s; returning to the backbone before it", error)
-            generations.rollback(own)
-
-
-def _state(
-    config: Config,
-    own: Path,
-    asked: TaskConfig,
-    input_range: tuple[float, float] | None,
-    size: tuple[int, int] | None,
-) -> State:
-    """What was said of the backbone is said of the first generation."""
-    folder = generations.current(own)
-    if folder != own:
-        return open_state(folder)
-    if asked.backbone is not None:
-        return open_state(own, asked.backbone)
-    return open_state(own, config.backbone, input_range, size)
 
 
 def _commands(config: Config, service: Service, told: Reporting) -> "MqttSource | None":
@@ -222,37 +222,36 @@ def discovery_prefix(config: Config) -> str | None:
     return config.mqtt.discovery_prefix if config.mqtt.discovery else None
 
 
-def _task(
-    config: Config,
-    root: Path,
-    name: str,
-    asked: TaskConfig,
-    state: State,
-    cache: Cache,
-    classifier: Classifier,
-    retraining: Retraining,
-    recent: RecentFrames,
-    told: Reporting,
-    taking: threading.Lock,
-) -> Task:
+@contextmanager
+def _task(common: Common, name: str, asked: TaskConfig, state: State, backbone: Backbone) -> Iterator[Task]:
     """What answers one question, and learns to. `state` is the generation of it that is in use."""
-    said = name if config.tasks else ""
-    retrain = asked.retrain or config.retrain
+    config, told = common.config, common.told
+    said, retrain = name if config.tasks else "", asked.retrain or config.retrain
+    classifier = Classifier(backbone, told.timings)
     heads = Heads(state.heads, classifier, told.announcer, said)
-    teaching = Teaching(
-        cache,
-        recent,
-        retraining,
-        told.timings,
-        told.announcer,
-        on_head=heads.follow_store,
-        retrain_after=retrain.auto_after,
-        task=said,
-    )
-    node, margin = config.mqtt.node, retrain.margin
-    exchange = Exchange(root_of(root, name), state.folder, cache, heads, node=node, margin=margin, taking=taking)
-    views = [_view(classifier, said, view) for view in asked.views or (ViewConfig(),)]
-    return Task(name, views, teaching, heads, exchange)
+    retraining = Retraining(state.folder, retrain_options(retrain), common.turns)
+    with state.cache(backbone, config.cache) as cache:
+        teaching = Teaching(
+            cache,
+            common.recent,
+            retraining,
+            told.timings,
+            told.announcer,
+            on_head=heads.follow_store,
+            retrain_after=retrain.auto_after,
+            task=said,
+        )
+        exchange = Exchange(
+            root_of(common.root, name),
+            state.folder,
+            cache,
+            heads,
+            node=config.mqtt.node,
+            margin=retrain.margin,
+            taking=common.taking,
+        )
+        views = [_view(classifier, said, view) for view in asked.views or (ViewConfig(),)]
+        yield Task(name, views, cache, retraining, teaching, heads, exchange)
 
 
 def _view(classifier: Classifier, task: str, view: ViewConfig) -> View:
@@ -260,11 +259,10 @@ def _view(classifier: Classifier, task: str, view: ViewConfig) -> View:
     return View(classifier, Cut(view.region, view.rotate), task, view.known_as, view.camera, unchanged)
 
 
-def _service(
-    config: Config, tasks: Tasks, recent: RecentFrames, retrainings: Sequence[Retraining], told: Reporting
-) -> Service:
+def _service(common: Common, tasks: Tasks) -> Service:
     """What answers all faces."""
-    pausing = Pausing(retrainings, Conditions(pause_limits(config.retrain)))
+    config, told = common.config, common.told
+    pausing = Pausing([task.retraining for task in tasks], Conditions(pause_limits(config.retrain)))
     listeners = (
         pausing.watch_frame,
         lambda seen: told.announcer.result(seen.result),
@@ -273,13 +271,13 @@ def _service(
     seeing = Seeing(
         [view for task in tasks for view in task.views],
         Inbox(config.frames.inbox, config.frames.decoding_bytes),
-        recent,
+        common.recent,
         told.timings,
         listeners,
         max_bytes=config.frames.max_bytes,
         max_pixels=config.frames.max_pixels,
     )
-    return Service(seeing, tasks, recent, pausing, told.timings, told.announcer)
+    return Service(seeing, tasks, common.recent, pausing, told.timings, told.announcer)
 
 
 def retrain_options(retrain: RetrainConfig) -> list[str]:

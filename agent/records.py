@@ -164,6 +164,20 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """What who pushes a frame says of it."""
+
+    label: str | None = None  # what it shows; to be remembered
+    split: Split | None = None  # of its example
+    new: bool = False  # the label is meant, though it is like another
+    task: str | None = None  # that is asked alone
+    view: str | None = None
+
+
+NOTHING_SAID = Said()
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     label: str
     probability: float

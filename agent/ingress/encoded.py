@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from agent.errors import InputError
-from agent.records import SPLITS, Split, plain_json
+from agent.records import SPLITS, Said, plain_json
 
 FIELDS = ("label", "camera", "top", "new", "split", "task", "view")  # that may come beside a picture
 USUAL = ("image", "data")  # names of the picture: one of these is told what is wrong with it
@@ -88,15 +88,13 @@ def flag(said: Mapping[str, str], name: str) -> bool:
     return text == "1"
 
 
-def split_of(said: Mapping[str, str]) -> Split | None:
-    """The split that is named for the label. Raises InputError."""
-    text = said.get("split")
-    if text is None:
-        return None
+def said(fields: Mapping[str, str]) -> Said:
+    """What the fields say of the picture. Raises InputError."""
+    label, text = fields.get("label"), fields.get("split")
     split = next((split for split in SPLITS if split == text), None)
-    if split is None or "label" not in said:
+    if text is not None and (split is None or label is None):
         raise InputError(f"split must be train, val or test, and come with a label; it is {text[:40]!r}")
-    return split
+    return Said(label, split, flag(fields, "new"), fields.get("task"), fields.get("view"))
 
 
 def check_spelling(names: Iterable[str]) -> None:

@@ -102,8 +102,8 @@ def discovery_payload(
     """The board and its entities: what each view shows, how long each phase takes, how it is, what can be done.
 
     With each of the `entities` come the labels that it tells apart: with a state all that it can be, none where that
-    is not known; with one that is on or off these two, in this order. Those that are `leaving` are named by their
-    platform alone, by which Home Assistant removes them.
+    is not known; with one that is on or off these two, in this order, or none either. Those that are `leaving` are
+    named by their platform alone, by which Home Assistant removes them.
     """
     device = device_id(topics.node)
     ours = {entity.key: _component(topics, entity, labels) for entity, labels in entities.items()}
@@ -158,35 +158,35 @@ def _answers(topics: Topics) -> dict[str, _Component]:
 
 
 def _component(topics: Topics, entity: Entity, labels: Sequence[str]) -> _Component:
-    """A task says its name where there is one."""
-    of, on = entity.task, ViewName(entity.task, entity.name)
-    if entity.kind == "state":
-        topic = topics.state(on)
-        return {
-            **_sensor(_name(on), topic, "{{ value_json.state }}"),
-            "device_class": "enum",
-            **({"options": list(labels)} if labels else {}),
-            "icon": "mdi:cctv",
-            "json_attributes_topic": topic,
-        }
-    if entity.kind == "on":
-        return _on_or_off(_name(on), topics.state(on), *(labels or ("", "")))
+    """Its name has that of the task where there is one."""
+    task = entity.task
+    if entity.kind == "retrain":
+        return _button(topics, "retrain", f"Retrain {task}".strip(), "mdi:school", task)
+    if entity.kind == "rollback":
+        title = f"Return {task} to the head before" if task else "Return to the head before"
+        return _button(topics, "rollback", title, "mdi:undo", task)
     if entity.kind == "head":
-        topic = topics.head_of(of)
-        return {
-            **_sensor(f"Head {of}".strip(), topic, "{{ value_json.version }}"),
-            "icon": "mdi:brain",
-            "json_attributes_topic": topic,
-        }
-    name, title, icon = {
-        "retrain": ("retrain", f"Retrain {of}".strip(), "mdi:school"),
-        "rollback": ("rollback", f"Return {of} to the head before" if of else "Return to the head before", "mdi:undo"),
-    }[entity.kind]
+        topic = topics.head_of(task)
+        head = _sensor(f"Head {task}".strip(), topic, "{{ value_json.version }}")
+        return {**head, "icon": "mdi:brain", "json_attributes_topic": topic}
+    name, topic = f"{task} {entity.name}".strip(), topics.state(ViewName(task, entity.name))
+    if entity.kind == "on":
+        return _on_or_off(name, topic, *(labels or ("", "")))
+    return {
+        **_sensor(name, topic, "{{ value_json.state }}"),
+        "device_class": "enum",
+        **({"options": list(labels)} if labels else {}),
+        "icon": "mdi:cctv",
+        "json_attributes_topic": topic,
+    }
+
+
+def _button(topics: Topics, command: str, name: str, icon: str, task: str) -> _Component:
     return {
         "platform": "button",
-        "name": title,
-        "command_topic": topics.command(name),
-        "payload_press": json.dumps({"task": of} if of else {}),
+        "name": name,
+        "command_topic": topics.command(command),
+        "payload_press": json.dumps({"task": task} if task else {}),
         "icon": icon,
     }
 
@@ -201,10 +201,6 @@ def _on_or_off(name: str, topic: str, on: str, off: str) -> _Component:
         "value_template": f"{{{{ 'ON' if {is_on} else 'OFF' if {is_off} else 'None' }}}}",
         "json_attributes_topic": topic,
     }
-
-
-def _name(view: ViewName) -> str:
-    return f"{view.task} {view.name}".strip()
 
 
 def _phases(topics: Topics, phases: Iterable[str]) -> dict[str, _Component]:

@@ -127,8 +127,11 @@ class Entities:
             labels, on = self._labels.get(view.task, ()), self._questions[view.task].on
             options = tuple(dict.fromkeys([*labels, *self._strays.get(view, ()), UNKNOWN]))
             wanted[Entity("state", *view)] = options if 0 < len(labels) <= MAX_OPTIONS else ()
-            if on in labels and len(labels) == 2:
-                wanted[Entity("on", *view)] = (on, labels[labels[0] == on])
+            is_on = Entity("on", *view)
+            if on in labels and len(labels) == 2 and UNKNOWN not in labels:
+                wanted[is_on] = (on, labels[labels[0] == on])
+            elif view.task not in self._labels and on is not None and is_on in self._memory.announced.entities:
+                wanted[is_on] = ()  # as before the restart, as long as there is no head
         return wanted
 
     def _expect(self, view: ViewName, state: str) -> None:

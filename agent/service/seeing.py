@@ -10,7 +10,7 @@ from functools import partial
 
 from agent.errors import ImageError, UnknownTaskError
 from agent.learning.solving.head import Head
-from agent.records import Frame, Result, Seen, Source
+from agent.records import DEFAULT_TASK, Frame, Result, Seen, Source
 from agent.reporting.timing import Timings
 from agent.service.inbox import Inbox
 from agent.service.recent import RecentFrames
@@ -77,10 +77,10 @@ class Seeing:
         self._not_finite = 0
         self._classified = -FRESH_S  # when the last frame was, monotonic
 
-    def looking(self, camera: str, task: str | None = None, view: str | None = None) -> list[View]:
+    def looking(self, camera: str, source: Source, task: str | None = None, view: str | None = None) -> list[View]:
         """The views that look at a frame of that camera; of one task alone, or of that name.
 
-        Raises UnknownTaskError where there is none.
+        Raises UnknownTaskError where there is none, and counts the frame as ignored.
         """
         found = [
             each
@@ -88,11 +88,8 @@ class Seeing:
             if each.camera in (None, camera) and task in (None, each.task) and view in (None, each.called(camera))
         ]
         if not found:
-            asked = "".join(f"{kind} {name[:40]!r} " for kind, name in (("task", task), ("view", view)) if name)
-            who = f"the {asked.strip()} does not look" if asked else "no task looks"
-            there = ", ".join(dict.fromkeys(repr(each.camera) for each in self._views if each.camera))
-            of = f"frames of the camera {camera[:40]!r}" if camera else "frames without the name of a camera"
-            raise UnknownTaskError(f"{who} at {of}: the cameras that are looked at are {there} (tasks.….views)")
+            self._count("ignored", source)
+            raise UnknownTaskError(self._nobody(camera, task, view))
         return found
 
     def classify(
@@ -114,11 +111,7 @@ class Seeing:
         Raises ImageError for what is no good picture, BusyError where there was no room in time, and UnknownTaskError
         where nobody looks.
         """
-        try:
-            views = views or self.looking(frame.camera)
-        except UnknownTaskError:
-            self._count("ignored", source)
-            raise
+        views = views or self.looking(frame.camera, source)
         try:
             self._check_size(frame.payload)
             room = partial(self.inbox.room, source, wait_s)
@@ -137,6 +130,20 @@ class Seeing:
             for listener in self._listeners:
                 listener(each)
         return [each.result for each in seen]
+
+    def _nobody(self, camera: str, task: str | None, view: str | None) -> str:
+        """That nobody looks, and who does where."""
+        of = f"frames of the camera {camera[:40]!r}" if camera else "frames without the name of a camera"
+        if task is None and view is None:
+            there = ", ".join(dict.fromkeys(repr(each.camera) for each in self._views if each.camera is not None))
+            return f"no task looks at {of}: the cameras that are looked at are {there}"
+        asked = " and ".join(f"{kind} {name[:40]!r}" for kind, name in (("task", task), ("view", view)) if name)
+        there = ", ".join(
+            f"{each.name or 'all'} of the task {each.task or DEFAULT_TASK} at {each.camera or 'every camera'}"
+            for each in self._views
+            if task in (None, each.task)
+        )
+        return f"no view of {asked} looks at {of}: what looks is {there}"
 
     def count_bad(self, source: Source) -> None:
         """Count what was sent as a frame and holds no picture that could be classified."""

@@ -7,13 +7,13 @@ from typing import Any
 import agent
 from agent.errors import UnknownFrameError, UnnamedError
 from agent.learning.running.pausing import Pausing
-from agent.records import Frame, Result, Source, Split
+from agent.records import NOTHING_SAID, Frame, Result, Said, Source
 from agent.reporting.announcer import Announcer
 from agent.reporting.timing import Timings
 from agent.service.recent import RecentFrames
 from agent.service.seeing import Seeing
 from agent.service.tasks import Tasks
-from agent.vision.classifier import TOP, View
+from agent.vision.classifier import TOP
 
 
 @dataclass(frozen=True)
@@ -29,42 +29,27 @@ class Service:
     started: float = field(default_factory=time.monotonic)
 
     def classify(
-        self,
-        frame: Frame,
-        source: Source,
-        *,
-        label: str | None = None,
-        split: Split | None = None,
-        new_label: bool = False,
-        top: int = TOP,
-        wait_s: float | None = None,
-        task: str | None = None,
-        view: str | None = None,
+        self, frame: Frame, source: Source, said: Said = NOTHING_SAID, *, top: int = TOP, wait_s: float | None = None
     ) -> list[Result]:
-        """Say what a frame shows to each view that looks at it, of one task or of one name if they are given.
+        """Say what a frame shows to each view that looks at it, of one task or of one name if those are said.
 
-        Where it comes with a label it is remembered, in that split if one is named: then one view alone must be meant.
-        Raises what Seeing.classify and Teaching.spelt raise, UnknownTaskError and UnnamedError, and StateError where a
-        label cannot be written to flash.
+        Where a label is said it is remembered: then one view alone must be meant. Raises what Seeing.classify and
+        Teaching.spelt raise, UnnamedError, and StateError where a label cannot be written to flash.
         """
         views = None
-        if label is not None or task is not None or view is not None:
-            views = self._meant(frame.camera, task, view)
-        if label is None or views is None:
+        if said != NOTHING_SAID:
+            task = self.tasks.one(said.task).said if said.task is not None else None
+            views = self.seeing.looking(frame.camera, source, task, said.view)
+        if said.label is None or views is None:
             return self.seeing.classify(frame, source, views, top=top, wait_s=wait_s)
         if len(views) > 1:
-            there = ", ".join(f"task={each.task}, view={each.called(frame.camera)}" for each in views)
+            there = "; ".join(f"task={each.task}, view={each.called(frame.camera)}" for each in views)
             raise UnnamedError(f"{len(views)} views look at this frame, and a label is of one: say which: {there}")
         teaching = self.tasks.one(views[0].task or None).teaching
-        label = teaching.spelt(label, new=new_label)
+        label = teaching.spelt(said.label, new=said.new)
         (result,) = self.seeing.classify(frame, source, views, top=top, wait_s=wait_s, fresh=True)
-        teaching.label(result.frame_id, label, split, cut=views[0].cut, new=new_label)
+        teaching.label(result.frame_id, label, said.split, cut=views[0].cut, new=said.new)
         return [result]
-
-    def _meant(self, camera: str, task: str | None, view: str | None) -> list[View]:
-        if task is not None:
-            task = self.tasks.one(task).said
-        return self.seeing.looking(camera, task, view)
 
     def label(
         self,

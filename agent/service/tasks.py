@@ -4,7 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agent.cache import Cache
 from agent.errors import UnknownFrameError, UnknownTaskError, UnnamedError
+from agent.learning.running.retraining import Retraining
 from agent.region import Cut
 from agent.service.exchange import Exchange
 from agent.service.heads import Heads
@@ -18,6 +20,8 @@ class Task:
 
     name: str
     views: Sequence[View]
+    cache: Cache
+    retraining: Retraining
     teaching: Teaching
     heads: Heads
     exchange: Exchange

@@ -343,16 +343,16 @@ def test_a_frame_is_pushed_once_for_all_views_and_labelled_for_one(with_tasks: D
     [
         (
             ["--camera", "yard"],
-            "say which: task=gate, view=yard, task=spaces, view=left, task=spaces, view=right: name",
+            "say which: task=gate, view=yard; task=spaces, view=left; task=spaces, view=right: name",
         ),
-        (["--camera", "yard", "--task", "spaces"], "view=left, task=spaces, view=right: name it with --task, and its"),
+        (["--camera", "yard", "--task", "spaces"], "view=left; task=spaces, view=right: name it with --task, and its"),
         (["--camera", "yard", "--task", "feeder"], "there is no task 'feeder': there is gate, spaces"),
         (
             ["--camera", "yard", "--task", "gate", "--view", "left"],
-            "view 'left' does not look at frames of",
+            "no view of task 'gate' and view 'left' looks at frames of",
         ),
-        (["--camera", "door", "--task", "gate"], "the cameras that are looked at are 'yard'"),
-        (["--task", "gate"], "does not look at frames without the name of a camera"),
+        (["--camera", "door", "--task", "gate"], "what looks is yard of the task gate at yard"),
+        (["--task", "gate"], "looks at frames without the name of a camera"),
     ],
 )
 def test_a_label_whose_view_is_not_clear_ends_it_at_the_first_picture(

@@ -143,8 +143,28 @@ def test_a_task_of_two_labels_of_which_one_means_on_has_a_sensor_that_is_on_or_o
     assert home.components[key] == {"platform": "binary_sensor"}
     announcer.head({"version": "3", "labels": ["closed", "shut"]}, "gate")
     assert "gate yard" not in home.named("binary_sensor"), "none of them means on"
+    announcer.head({"version": "3", "labels": ["open", "unknown"]}, "gate")
+    assert "gate yard" not in home.named("binary_sensor"), "what is not sure is not off"
     announcer.head({"version": "4", "labels": ["closed", "open"]}, "gate")
     assert "gate yard" in home.named("binary_sensor")
+
+
+def test_a_sensor_that_is_on_or_off_outlasts_a_restart_whose_head_does_not_come(tmp_path: Path) -> None:
+    before = announcer_on(Home(), tmp_path / "announced", TASKS)
+    before.head({"version": "1", "labels": ["closed", "open"]}, "gate")
+    before.discover()
+    kept = (tmp_path / "announced").stat()
+    home = Home()
+    announcer = announcer_on(home, tmp_path / "announced", TASKS)
+    for task in ("spaces", "feeder"):
+        announcer.head({"version": "1", "labels": ["a", "b"]}, task)
+    announcer.discover()
+    assert "gate yard" in home.named("binary_sensor")
+    assert (tmp_path / "announced").stat() == kept, "nothing is written where nothing is new"
+    announcer.head({"version": "2", "labels": ["closed", "open"]}, "gate")
+    assert '"open"' in home.named("binary_sensor")["gate yard"]["value_template"]
+    announcer.head({"version": "3", "labels": ["shut", "open wide"]}, "gate")
+    assert "gate yard" not in home.named("binary_sensor")
 
 
 def test_what_is_configured_no_more_is_taken_back_at_the_next_start(tmp_path: Path) -> None:

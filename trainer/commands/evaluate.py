@@ -58,7 +58,7 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("source", type=Path, metavar="TEST", help="class folders, a .zip, a .csv list (file,class[,split]), tar shards")
     add("--state", type=Path, help="a state folder with a head and its backbone")
-    add("--task", metavar="NAME", help="of the state, where several are kept in it")
+    add("--task", metavar="NAME", help="of the state's tasks; the pictures are what its views see")
     add("--version", help="of the state's heads (the one in service)")
     add("--head", type=file, metavar="HEAD.npz", help="a head by itself, instead")
     add("--backbone", metavar="NAME", help="for --head: a bundle in models/, a folder, or a .tflite file")

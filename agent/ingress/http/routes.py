@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import BusyError, InputError, TrainingError
-from agent.ingress.encoded import flag, split_of
+from agent.ingress.encoded import flag, said
 from agent.ingress.http.forms import BadRequest, number, only_key, picture
 from agent.ingress.http.message import Reply, Request, Stream, error_reply
 from agent.ingress.http.routing import Router
@@ -75,13 +75,9 @@ class Api(Router):
         results = self._service.classify(
             Frame.pushed(payload, fields.get("camera", "")),
             "http",
-            label=fields.get("label"),
-            split=split_of(fields),
-            new_label=flag(fields, "new"),
+            said(fields),
             top=number(fields, "top", TOP, MAX_TOP),
             wait_s=WAIT_FOR_ROOM_S,
-            task=fields.get("task"),
-            view=fields.get("view"),
         )
         return Reply(HTTPStatus.OK, of_frame(results))
 

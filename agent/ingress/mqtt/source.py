@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from agent.errors import InputError, LastlayerError
-from agent.ingress.encoded import flag, split_of, unpacked
+from agent.ingress.encoded import said, unpacked
 from agent.ingress.mqtt import exchanging
 from agent.ingress.mqtt.commands import Commands
 from agent.ingress.mqtt.newest import Newest
@@ -153,15 +153,7 @@ class MqttSource:
             raise
         camera = arrival.camera or fields.get("camera", "")
         frame = Frame.pushed(payload, camera, arrival.ref, arrival.received_ms)
-        return self._service.classify(
-            frame,
-            "mqtt",
-            label=fields.get("label"),
-            split=split_of(fields),
-            new_label=flag(fields, "new"),
-            task=fields.get("task"),
-            view=fields.get("view"),
-        )
+        return self._service.classify(frame, "mqtt", said(fields))
 
     def _exchange(self, what: str, key: str, task: str | None = None, *, message: Message) -> None:
         if not exchanging.is_key(key):
