@@ -305,3 +305,15 @@ def test_a_task_that_was_renamed_in_the_configuration_is_told_with_the_command_t
         lastlayer("--state", state, "tasks", "rename", "gate", "entrance")
     with Daemon(state, {"tasks": {"entrance": {}}}) as daemon:
         assert daemon.ask("GET", "/v1/tasks")["tasks"]["entrance"]["labels"] == {"open": 1}
+
+
+def test_an_example_of_a_view_goes_by_its_frame_from_the_command_line_too(
+    tmp_path: Path, frames: list[tuple[str, str, bytes]]
+) -> None:
+    state, (_, _, frame) = tmp_path / "state", frames[0]
+    with Daemon(state, {"tasks": TASKS}) as daemon:
+        frame_id = daemon.ask("POST", "/v1/frames?camera=yard&label=free&task=spaces&view=east", frame)["frame_id"]
+    words = ("--state", state, "--task", "spaces", "cache", "delete", "--frame", frame_id)
+    lastlayer(*words, expect=3)
+    lastlayer(*words, "--view", "west", "--config", tmp_path / "state.yaml", expect=3)
+    assert "1 examples" in lastlayer(*words, "--view", "east", "--config", tmp_path / "state.yaml").stdout

@@ -28,9 +28,7 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 def add_view(parser: argparse.ArgumentParser) -> None:
     """How whole frames are cut, as `view` and `config`."""
-    parser.add_argument(
-        "--view", metavar="NAME", help="the pictures are whole frames: look where this view of the task looks"
-    )
+    parser.add_argument("--view", metavar="NAME", help="of whole frames: what this view of the task sees of them")
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help=f"where that view is described (default: {SERVICE_CONFIG})"
     )

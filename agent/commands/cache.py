@@ -8,10 +8,10 @@ from agent.cache import Cache
 from agent.cache.checking import check
 from agent.cache.flash.wear import years
 from agent.commands import SUMMARIES
-from agent.commands.arguments import state_folder
+from agent.commands.arguments import add_view, cut_of, state_folder
 from agent.errors import StateError, UnknownFrameError
 from agent.learning.pictures.spelling import check_spelling
-from agent.records import SPLITS, checked_label, checked_name
+from agent.records import SPLITS, checked_label, checked_name, example_id
 from agent.terminal import columns, command, show
 
 EXAMPLE = """\
@@ -43,7 +43,8 @@ def register(commands: Any, options: argparse.ArgumentParser) -> None:
     delete = actions.add_parser("delete", parents=[options], help="remove examples")
     what = delete.add_mutually_exclusive_group(required=True)
     what.add_argument("--label", help="all of this label")
-    what.add_argument("--frame", metavar="ID", help="the one of this frame")
+    what.add_argument("--frame", metavar="ID", help="the one of this frame, or of this example")
+    add_view(delete)
     delete.set_defaults(execute=execute_delete)
     rename = actions.add_parser("rename", parents=[options], help="call a label something else, or merge two")
     rename.add_argument("label")
@@ -112,12 +113,13 @@ def show_check(arguments: argparse.Namespace) -> int:
 
 
 def execute_delete(arguments: argparse.Namespace) -> int:
+    cut = cut_of(arguments)
     with Cache.existing(_folder(arguments)) as cache:
         if arguments.label is not None:
             count = cache.delete_label(checked_name(arguments.label, "label"))
         else:
             frame = arguments.frame.lower()
-            count = cache.delete([frame]) if _is_frame_id(frame) else 0
+            count = cache.delete([example_id(frame, cut)]) if _is_frame_id(frame) else 0
             if not count:
                 raise UnknownFrameError(f"no example has the frame id {arguments.frame}")
     show(arguments, {"deleted": count}, f"{count} examples deleted")
