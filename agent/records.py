@@ -221,7 +221,7 @@ class Seen:
 
     result: Result
     bottleneck: NDArray[np.generic]  # [D], in the dtype of the backbone's output
-    thumbnail: NDArray[np.uint8]  # for the perceptual hash of the picture, if it comes to be labelled
+    fingerprint: int  # the perceptual hash of the pixels, 64 bits
     cut: Cut = field(default_factory=Cut)
     finite: bool = True  # backbone and head had finite numbers for it
 

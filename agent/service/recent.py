@@ -13,15 +13,17 @@ class RecentFrames:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._frames: OrderedDict[str, dict[tuple[str, Cut], Seen]] = OrderedDict()
+        self._frames: OrderedDict[str, tuple[Seen, ...]] = OrderedDict()
         self._lock = threading.Lock()
 
     def remember(self, seen: Iterable[Seen]) -> None:
         with self._lock:
             for each in seen:
-                frame_id = each.result.frame_id
-                # Replaced, and not changed: others may be reading it.
-                self._frames[frame_id] = {**self._frames.get(frame_id, {}), (each.result.task, each.cut): each}
+                frame_id, task, cut = each.result.frame_id, each.result.task, each.cut
+                others = [
+                    other for other in self._frames.get(frame_id, ()) if (other.result.task, other.cut) != (task, cut)
+                ]
+                self._frames[frame_id] = (*others, each)
                 self._frames.move_to_end(frame_id)  # the same picture may have come before
             while len(self._frames) > self._capacity:
                 self._frames.popitem(last=False)
@@ -30,7 +32,7 @@ class RecentFrames:
         """What was said of each frame, newest first."""
         with self._lock:
             frames = list(self._frames.values())
-        return [[seen.result for seen in frame.values()] for frame in reversed(frames)]
+        return [[seen.result for seen in frame] for frame in reversed(frames)]
 
     def forget(self, frame_id: str) -> bool:
         """Whether it was remembered."""
@@ -40,9 +42,5 @@ class RecentFrames:
     def get(self, frame_id: str, task: str, cut: Cut) -> Seen | None:
         """What a task saw of it there; None if that is not remembered. `task` as in Result."""
         with self._lock:
-            return self._frames.get(frame_id, {}).get((task, cut))
-
-    def cuts(self, frame_id: str) -> list[tuple[str, Cut]]:
-        """Which tasks saw what of it."""
-        with self._lock:
-            return list(self._frames.get(frame_id, ()))
+            found = self._frames.get(frame_id, ())
+        return next((seen for seen in found if (seen.result.task, seen.cut) == (task, cut)), None)

@@ -10,7 +10,7 @@ from typing import Any
 
 from agent.cache import Cache
 from agent.errors import BusyError, LastlayerError, TrainingError, UnknownFrameError
-from agent.learning.pictures.bursts import dhash, split_of_group
+from agent.learning.pictures.bursts import split_of_group
 from agent.learning.pictures.spelling import check_spelling
 from agent.learning.running.retraining import Retraining
 from agent.records import Example, Split, checked_label, checked_name, example_id
@@ -172,7 +172,7 @@ class Teaching:
         result = seen.result
         self._cache.layout.encoded(seen.bottleneck)  # before anything else knows of it
         with self._lock:
-            group = self._bursts.join(result.camera, label, result.received_ms, dhash(seen.thumbnail), said)
+            group = self._bursts.join(result.camera, label, result.received_ms, seen.fingerprint, said)
             if said in (None, "train") and self._bursts.is_set_aside(group):
                 log.info("the frame %s looks like one of val or test: it is held back from training", frame_id)
         split, is_said = said or split_of_group(group), said is not None

@@ -100,7 +100,7 @@ class Classifier:
         result = Result(
             frame.frame_id, frame.camera, frame.received_ms, version, best, not (head and finite), watch.ms, frame.ref
         )
-        return Seen(result, bottleneck, thumbnail(image), crop.cut, finite)
+        return Seen(result, bottleneck, dhash(thumbnail(image)), crop.cut, finite)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

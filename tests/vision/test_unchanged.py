@@ -12,7 +12,7 @@ def frame(level: int = 100, size: tuple[int, int] = (96, 96)) -> np.ndarray:
 
 
 def classified(head: str | None = "1") -> Seen:
-    return Seen(Result("f" * 16, "yard", 1, head, (), False), np.zeros(4, np.uint8), np.zeros((8, 9), np.uint8))
+    return Seen(Result("f" * 16, "yard", 1, head, (), False), np.zeros(4, np.uint8), 0)
 
 
 class Clock:

@@ -41,7 +41,7 @@ _WEIGHTS = np.left_shift(np.uint64(1), np.arange(64, dtype=np.uint64))
 
 
 def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """What a hash needs of RGB pixels [height, width, 3], in half a kB and at next to no cost: every frame gets one."""
+    """What a hash needs of RGB pixels [height, width, 3]."""
     step = max(1, min(image.shape[:2]) // _THUMBNAIL)
     small: NDArray[np.uint8] = image[::step, ::step, 1].copy()  # green: most of what the eye takes for brightness
     return small

@@ -123,7 +123,7 @@ def see(pausing: Pausing, ms: float, *, skipped: bool = False) -> None:
     timings = {"decode": ms, "session_run": 0.0, "result_processing": 0.0}
     result = Result("0" * 16, "", 0, None, (), True, timings, skipped=skipped)
     for _ in range(LEAST_FRAMES):
-        pausing.watch_frame(Seen(result, np.zeros(1), np.zeros(1, np.uint8)))
+        pausing.watch_frame(Seen(result, np.zeros(1), 0))
 
 
 def test_the_one_that_runs_pauses_whichever_it_is_and_what_waits_stays_where_it_is(playing: Play) -> None:
