@@ -133,9 +133,10 @@ def _growing_part(opened: Segment, begun_before: NDArray[np.bool_]) -> Part:
     acknowledged = int(max(rows[(entries["flags"][rows] & SYNCED_BEFORE) != 0], default=0))
     torn = [row for row in np.flatnonzero(~good).tolist() if row >= acknowledged and (row < used or read.begun[row])]
     stands = {row: entries[row].tobytes() for row in torn}
-    part = Part(opened, _in_memory(read, np.pad(good, (0, opened.capacity - reached))), used)
+    kept = np.zeros(opened.capacity, ENTRY)  # what is not written to takes no memory
+    kept[:used] = _in_memory(read, np.pad(good, (0, opened.capacity - reached)))[:used]
+    part = Part(opened, kept, used)
     part.torn = stands
-    part.entries[used:] = np.zeros(1, ENTRY)
     part.entries[[row for row in torn if row < used]] = void_entries(1, 0)
     return part
 

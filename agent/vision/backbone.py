@@ -68,7 +68,8 @@ class Backbone:
         self._interpreter.set_tensor(self._input, self._pixels(image)[np.newaxis])
         self._interpreter.invoke()
         bottleneck: NDArray[Any] = self._interpreter.get_tensor(self._output)
-        return bottleneck.reshape(-1)
+        bottleneck.shape = (self.size,)  # and not a view of it, which would keep both for each frame that is remembered
+        return bottleneck
 
 
 def describe(
