@@ -2,13 +2,18 @@
 
 import io
 import json
+import os
 import random
+import shutil
+import signal
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -317,3 +322,47 @@ def test_an_example_of_a_view_goes_by_its_frame_from_the_command_line_too(
     lastlayer(*words, expect=3)
     lastlayer(*words, "--view", "west", "--config", tmp_path / "state.yaml", expect=3)
     assert "1 examples" in lastlayer(*words, "--view", "east", "--config", tmp_path / "state.yaml").stdout
+
+
+def test_a_daemon_retrains_its_tasks_one_after_another_and_stops_in_time(
+    state: Path, tmp_path: Path, mosquitto: Mosquitto
+) -> None:
+    root, names = tmp_path / "board", ("gate", "spaces", "feeder", "attic")
+    for name in names:
+        shutil.copytree(state, root / "tasks" / name)
+    config = {
+        "tasks": {name: {} for name in names},
+        "retrain": {"solver": "adam", "steps": 10_000_000},
+        "mqtt": {"host": mosquitto.host, "port": mosquitto.port, "node": "board"},
+    }
+
+    def retrain(method: str, name: str, expect: int = 200) -> Any:
+        return board.ask(method, f"/v1/retrain?task={name}", expect=expect)
+
+    with Listener(mosquitto) as listener, Daemon(root, config) as board:
+
+        def wait_running(name: str) -> psutil.Process:
+            """The one child, once it makes steps for that task."""
+            until(lambda: retrain("GET", name).get("step"), PATIENCE_S)
+            (child,) = psutil.Process(board.process.pid).children()
+            assert str(root / "tasks" / name) in child.cmdline()
+            return child
+
+        began = [retrain("POST", name, expect=202)["state"] for name in names]
+        assert began == ["running", "queued", "queued", "queued"]
+        wait_running("gate")
+        assert "queued already" in retrain("POST", "attic", expect=409)["error"]
+        assert board.ask("GET", "/v1/status")["tasks"]["attic"]["retrain"] == "queued"
+        listener.wait_for("lastlayer/board/retrain", lambda said: said["state"] == "queued", count=3)
+        assert retrain("DELETE", "spaces")["state"] == "cancelled"
+        os.kill(wait_running("gate").pid, signal.SIGKILL)
+        wait_running("feeder")
+        assert retrain("GET", "gate")["state"] == "failed"
+        assert retrain("POST", "gate", expect=202)["state"] == "queued"
+        assert retrain("POST", "spaces", expect=202)["state"] == "queued"
+        child = wait_running("feeder")
+        began_s = time.monotonic()
+        assert board.stop(PATIENCE_S) == 0
+        assert time.monotonic() - began_s < 5
+        assert not child.is_running()
+        assert "Traceback" not in board.log

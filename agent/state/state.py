@@ -161,7 +161,9 @@ def check_same(
         if other != own.sha256:
             raise MismatchError(
                 f"the state {folder} was made with the backbone {own.name} ({own.sha256[:8]}), not with {backbone} "
-                f"({other[:8]}): their bottlenecks must not be mixed; leave --backbone out, or use another --state"
+                f"({other[:8]}): their bottlenecks must not be mixed; leave --backbone, or `backbone:` in the "
+                f"configuration, out; or begin anew with that one, and keep what was learnt, by `lastlayer models "
+                f"import {backbone} --use` (and --task); or use another --state"
             )
     if input_range is not None and input_range != own.input_range:
         raise MismatchError(

@@ -20,6 +20,7 @@ TESTS = (
     "tests/learning",
     "tests/reporting",
     "tests/vision/test_image.py",
+    "tests/vision/test_unchanged.py",
     "tests/test_config.py",
     "tests/test_schema.py",
     "tests/slow/test_large_cache.py",

@@ -1,8 +1,5 @@
-"""Several tasks retrain one after another: children that are other programs, and at the end a real daemon."""
+"""Several tasks retrain one after another; the children are other programs."""
 
-import os
-import shutil
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -15,9 +12,8 @@ import pytest
 from agent.errors import BusyError, ChildError, TrainingError
 from agent.learning.running.retraining import Retraining
 from agent.learning.running.turns import Turns
-from tests.daemon import PATIENCE_S, Daemon
+from tests.daemon import PATIENCE_S
 from tests.learning.running.conftest import RESULT, Play, saying
-from tests.mosquitto import Listener, Mosquitto
 from tests.waiting import until
 
 ENDLESS, QUICK = "import time; time.sleep(1000)", saying(RESULT)
@@ -221,53 +217,3 @@ def test_a_turn_that_nobody_has_asked_for_is_nobodys(board: Board, playing: Play
     assert not board.turns.has_come(stranger)
     stranger.stop(PATIENCE_S)
     assert stranger.status() == {"state": "idle"}
-
-
-# A real daemon
-
-
-TASKS = ("gate", "spaces", "feeder", "attic")
-
-
-def test_a_daemon_retrains_its_tasks_one_after_another_and_stops_in_time(
-    state: Path, tmp_path: Path, mosquitto: Mosquitto
-) -> None:
-    root = tmp_path / "board"
-    for name in TASKS:
-        shutil.copytree(state, root / "tasks" / name)
-    config = {
-        "tasks": {name: {} for name in TASKS},
-        "retrain": {"solver": "adam", "steps": 10_000_000},
-        "mqtt": {"host": mosquitto.host, "port": mosquitto.port, "node": "board"},
-    }
-
-    def retrain(method: str, name: str, expect: int = 200) -> Any:
-        return daemon.ask(method, f"/v1/retrain?task={name}", expect=expect)
-
-    with Listener(mosquitto) as listener, Daemon(root, config) as daemon:
-
-        def wait_running(name: str) -> psutil.Process:
-            """The one child, once it makes steps for that task."""
-            until(lambda: retrain("GET", name).get("step"), PATIENCE_S)
-            (child,) = psutil.Process(daemon.process.pid).children()
-            assert str(root / "tasks" / name) in child.cmdline()
-            return child
-
-        began = [retrain("POST", name, expect=202)["state"] for name in TASKS]
-        assert began == ["running", "queued", "queued", "queued"]
-        wait_running("gate")
-        assert "queued already" in retrain("POST", "attic", expect=409)["error"]
-        assert daemon.ask("GET", "/v1/status")["tasks"]["attic"]["retrain"] == "queued"
-        listener.wait_for("lastlayer/board/retrain", lambda said: said["state"] == "queued", count=3)
-        assert retrain("DELETE", "spaces")["state"] == "cancelled"
-        os.kill(wait_running("gate").pid, signal.SIGKILL)
-        wait_running("feeder")
-        assert retrain("GET", "gate")["state"] == "failed"
-        assert retrain("POST", "gate", expect=202)["state"] == "queued"
-        assert retrain("POST", "spaces", expect=202)["state"] == "queued"
-        child = wait_running("feeder")
-        began_s = time.monotonic()
-        assert daemon.stop(PATIENCE_S) == 0
-        assert time.monotonic() - began_s < 5
-        assert not child.is_running()
-        assert "Traceback" not in daemon.log
