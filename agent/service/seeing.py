@@ -134,7 +134,8 @@ class Seeing:
             raise
         classified = [each for each in seen if not each.result.skipped]
         self._count("frames" if classified else "skipped", source)
-        self._classified = time.monotonic()
+        if classified:
+            self._classified = time.monotonic()
         if not all(each.finite for each in classified):
             self._count_not_finite(frame)
         self._recent.remember(classified)
