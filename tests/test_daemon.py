@@ -262,7 +262,8 @@ def test_pictures_in_a_watched_folder_are_seen_and_put_away(state: Path, tmp_pat
     folder = tmp_path / "frames"
     (folder / "door").mkdir(parents=True)
     (folder / "first.jpg").write_bytes(jpegs[0])  # before the start
-    with Daemon(state, {"folder": {"path": str(folder), "camera": "yard"}, "frames": {"max_bytes": 500_000}}) as daemon:
+    watched = {"path": str(folder), "camera": "yard", "settle_s": 1}
+    with Daemon(state, {"folder": watched, "frames": {"max_bytes": 500_000}}) as daemon:
         for name, payload in [("a.jpg", jpegs[1]), ("torn.jpg", jpegs[1][:5000]), ("large.jpg", bytes(500_001))]:
             (tmp_path / name).write_bytes(payload)
             (tmp_path / name).rename(folder / "door" / name)

@@ -104,6 +104,7 @@ def test_the_story_goes_from_unknown_to_known(demo: Demo) -> None:
         assert re.search(rf"^ +{phase}{NUMBER}", timings, re.MULTILINE), phase
 
 
+@pytest.mark.slow
 def test_the_embedded_broker_serves_as_well_and_json_is_all_on_stdout(demo: Demo) -> None:
     code, out, err = demo.run("--broker", "embedded", "--json")
     assert code == 0
@@ -118,6 +119,7 @@ def test_the_embedded_broker_serves_as_well_and_json_is_all_on_stdout(demo: Demo
     assert frames == 2 + told["labels"]["examples"] + told["held_out"]["images"]
 
 
+@pytest.mark.slow
 def test_ones_own_photographs_are_learnt(demo: Demo, shared: Path) -> None:
     code, out, _ = demo.run("--photos", str(shared / "data" / "transfer" / "desk_objects"))
     assert code == 0
@@ -154,6 +156,7 @@ def test_an_interruption_stops_all_that_was_started(demo: Demo, chapter: int, nu
     assert "\n5  " not in out
 
 
+@pytest.mark.slow
 def test_what_is_kept_answers_until_it_is_interrupted(demo: Demo) -> None:
     with demo.start("--keep") as process:
         assert process.stdout is not None

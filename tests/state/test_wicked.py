@@ -224,6 +224,7 @@ def test_a_rollback_never_leads_onto_a_head_that_cannot_serve(fresh: Path) -> No
     )
 
 
+@pytest.mark.slow
 def test_wicked_parcels_over_http_are_refused_and_take_no_memory(fresh: Path, jpegs: list[bytes]) -> None:
     with Daemon(fresh) as daemon:
         process = psutil.Process(daemon.process.pid)

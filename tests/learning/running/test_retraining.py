@@ -273,6 +273,7 @@ def test_a_retraining_pauses_when_memory_is_short_and_can_still_be_cancelled(
         assert not is_alive(child.pid)
 
 
+@pytest.mark.slow  # it pauses for ten seconds
 def test_a_retraining_pauses_when_frames_take_too_long_and_goes_on_afterwards(judged: Path, jpegs: list[bytes]) -> None:
     """At a factor of 0.001 they always do."""
     with Daemon(judged, {"retrain": {**ENDLESS, "pause_latency_factor": 0.001}}) as daemon:

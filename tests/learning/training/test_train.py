@@ -182,6 +182,7 @@ def test_a_rare_class_is_found_among_common_ones() -> None:
     assert (head.logits(parcels).argmax(axis=1) == 2).mean() > 0.8
 
 
+@pytest.mark.slow
 def test_a_thousand_classes_are_learnt() -> None:
     rng = np.random.default_rng(5)
     means = rng.standard_normal((1000, 48))
