@@ -18,8 +18,9 @@ install: $(VENV)/.demo  ## make .venv with Lastlayer and what the demo needs
 demo: install  ## see it all once (PHOTOS=folder: your own pictures, KEEP=1: leave it running)
 	@$(BIN)/lastlayer demo $(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(filter-out 0,$(KEEP)),--keep)
 
+# Often a test waits for a process or a clock: one more than there are cores.
 test: $(VENV)/.dev  ## run all tests but those that have a target of their own
-	$(BIN)/python -m pytest -n auto -m "not slow and not systemd and not arm and not examples and not dashboards and not bounds"
+	$(BIN)/python -m pytest -n $$(($$(nproc) + 1)) -m "not slow and not systemd and not arm and not examples and not dashboards and not bounds"
 
 test-slow: $(VENV)/.trainer  ## run the slow tests, and those of the trainer that need its extra
 	$(BIN)/python -m pytest -n auto tests/trainer -m "not slow"
